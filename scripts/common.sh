@@ -5,6 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${EL_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
+# shellcheck disable=SC2034  # used by the scripts that source this one
 python=$venv/bin/python
 
 say() { printf '%s\n' "$*" >&2; }
@@ -26,4 +27,29 @@ wrong_usage() { say "error: $*"; usage >&2; exit 2; }
 set_up() {
   "$root/scripts/setup.sh"
   export PATH=$venv/bin:$PATH
+}
+
+# only_one LOCK MESSAGE: holds LOCK until this script ends, or stops because another one holds it.
+only_one() {
+  exec 8>"$1"
+  flock -n 8 || die "$2 by another process; wait for it, or stop it, and run this again"
+}
+
+# quietly LOG COMMAND...: keeps a program's output in LOG; when it fails, one line says so.
+quietly() {
+  local log=$1
+  shift
+  "$@" >"$log" 2>&1 8>&- ||
+    die "$1 failed: $(grep -v '^ *$' "$log" | tail -n 1) (all it said is in $log)"
+}
+
+# The names of the recipes there are, in one line.
+recipes() {
+  local file
+  for file in "$root"/scripts/recipes/*.args; do basename "$file" .args; done | paste -sd ' '
+}
+
+# json_field FILE NAME: a field of a JSON object.
+json_field() {
+  "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
 }

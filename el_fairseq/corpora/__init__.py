@@ -1,0 +1,1 @@
+"""Corpora, one module each: from an archive to parallel text."""

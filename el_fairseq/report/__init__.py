@@ -1,0 +1,1 @@
+"""Pictures and texts for people, from the results of runs."""

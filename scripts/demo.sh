@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+  cat <<'END'
+Usage: bash scripts/demo.sh [--pair de-en|fr-en]
+
+Cross-entropy against the encouraging loss, from nothing to a BLEU table: installs what is needed,
+prepares a real corpus, trains the same small Transformer with both losses at the same time, and
+scores both. Under 15 minutes on two CPU cores. Run again, it goes on where it stopped, or shows
+the results at once.
+
+  --pair PAIR   de-en (default) or fr-en
+
+Writes runs/demo (runs/demo-fr-en): results.json, table.txt, curves.png, translations.txt, and a
+folder for each run.
+END
+}
+help_or_continue "$@"
+pair=de-en
+while [ $# -gt 0 ]; do
+  case "$1 ${2:-}" in
+    '--pair de-en' | '--pair fr-en') pair=$2 ;;
+    '--pair '*) wrong_usage "unknown pair '${2:-}'; the pairs are de-en and fr-en" ;;
+    *) wrong_usage "unknown option '$1'" ;;
+  esac
+  shift 2
+done
+
+data=$root/data/home-assistant-$pair
+demo=$root/runs/demo
+[ "$pair" = de-en ] || demo=$root/runs/demo-$pair
+runs=(ce-seed1 el0.5-seed1)
+averaged=5
+
+show() {
+  printf '\nTen translations of the test set, evenly spread over it:\n\n'
+  cat "$demo/translations.txt"
+  cat "$demo/table.txt"
+  printf '\nTable and translations: %s\nCurves: %s\n' "$demo" "$demo/curves.png"
+}
+if [ -f "$demo/results.json" ]; then
+  show
+  exit 0
+fi
+
+set_up
+"$root/data-prep/home-assistant.sh" "$pair"
+mkdir -p "$demo"
+only_one "$demo/lock" "the demo is being run"
+
+# in_parallel COMMAND...: runs COMMAND CRITERION for both criteria, each on half of the cores.
+# Each is a process group of its own (set -m), which this script ends when it is stopped itself.
+trap 'for job in $(jobs -p); do kill -- "-$job"; done 2>/dev/null || true' EXIT
+cores=$(nproc)
+export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
+in_parallel() {
+  local job jobs=()
+  set -m
+  for criterion in ce el; do
+    "$@" "$criterion" 8>&- &
+    jobs+=($!)
+  done
+  set +m
+  for job in "${jobs[@]}"; do
+    wait "$job" || die "a run failed, the reason stands above; run this again and it goes on"
+  done
+}
+train() {
+  exec bash "$root/scripts/train.sh" demo "$1" 1 --data "$data" --runs "$demo"
+}
+evaluate() {
+  local run=ce-seed1
+  [ "$1" = ce ] || run=el0.5-seed1
+  exec bash "$root/scripts/evaluate.sh" "$demo/$run" --last "$averaged" >/dev/null
+}
+say "Training CE and EL at the same time, $OMP_NUM_THREADS thread(s) each."
+in_parallel train
+in_parallel evaluate
+
+evaluation=test-averaged$averaged
+"$python" -m el_fairseq.results "${runs[@]/#/$demo/}" --evaluation "$evaluation" \
+  --output "$demo/.results.json" >"$demo/table.txt"
+"$python" -m el_fairseq.report.curves "$demo/.results.json" --output "$demo/curves.png" \
+  --title "Home Assistant $pair: one small Transformer, two losses"
+"$python" -m el_fairseq.report.side_by_side "$demo/.results.json" --data "$data" \
+  --evaluation "$evaluation" >"$demo/translations.txt"
+mv "$demo/.results.json" "$demo/results.json"
+show
