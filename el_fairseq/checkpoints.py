@@ -1,4 +1,4 @@
-"""Checkpoints of fairseq: safe loading, mending after an interruption, averaging."""
+"""Checkpoints of fairseq: safe loading, and mending after an interruption."""
 
 import argparse
 import pickle
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .cli import UserError, run
+from .cli import UserError
 from .files import writing
 
 
@@ -36,10 +36,10 @@ def load(path):
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; train first, or name another") from None
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
     except (RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or "it is cut off"
         raise UserError(f"{path} is no whole checkpoint: {reason}; take another") from None
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:
         raise UserError(f"{path} is no fairseq checkpoint: it holds no 'model'")
@@ -79,63 +79,3 @@ def repair(folder):
                 latest = max(numbered, key=lambda numbered_path: numbered_path.stat().st_mtime)
                 with writing(path, "wb") as file:
                     file.write(latest.read_bytes())
-
-
-def average(paths):
-    """Average the parameters of checkpoints of one model (Vaswani et al., 2017, section 6.1).
-
-    Floating-point tensors are averaged in float64 and returned in their own dtype; others, such
-    as version numbers, are taken from the last checkpoint, and so is all but the model, the
-    optimizer's state left out.
-
-    Raises:
-        UserError: a checkpoint cannot be loaded, or they are not of one model.
-    """
-    sums = {}
-    for path in paths:
-        checkpoint = load(path)
-        shapes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
-        if sums and shapes != {name: tensor.shape for name, tensor in sums.items()}:
-            raise UserError(f"{path} is of another model than {paths[0]}: average those of one run")
-        for name, tensor in checkpoint["model"].items():
-            if not tensor.is_floating_point():
-                sums[name] = tensor
-            elif name in sums:
-                sums[name] += tensor.double()
-            else:
-                sums[name] = tensor.double()
-    checkpoint["model"] = {
-        name: (sums[name] / len(paths)).to(tensor.dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in checkpoint["model"].items()
-    }
-    checkpoint["last_optimizer_state"] = None
-    return checkpoint
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.checkpoints",
-        description="Average the last N epoch checkpoints of a folder.",
-    )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--last", type=int, required=True, metavar="N")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    if arguments.last < 1:
-        parser.error(f"--last is {arguments.last}, expected 1 or more")
-    paths = epoch_checkpoints(arguments.folder)[-arguments.last :]
-    if len(paths) < arguments.last:
-        raise UserError(
-            f"{arguments.folder} holds {len(paths)} epoch checkpoints, expected {arguments.last} "
-            "to average: train longer, keep more (--keep-last-epochs), or lower --last"
-        )
-    averaged = average(paths)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with writing(arguments.output, "wb") as file:
-        torch.save(averaged, file)
-    names = ", ".join(path.name for path in paths)
-    print(f"Averaged {names} into {arguments.output}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: bash scripts/demo.sh [--pair de-en|fr-en]
+Usage: bash scripts/demo.sh [--pair de-en|fr-en] [--out DIR] [-- fairseq-train options]
 
 Cross-entropy against the encouraging loss, from nothing to a BLEU table: installs what is needed,
 prepares a real corpus, trains the same small Transformer with both losses at the same time, and
@@ -12,25 +12,32 @@ scores both. Under 15 minutes on two CPU cores. Run again, it goes on where it s
 the results at once.
 
   --pair PAIR   de-en (default) or fr-en
+  --out DIR     where the results go (default: runs/demo, runs/demo-fr-en)
+  -- ...        more options for both trainings, such as --max-epoch 40; give --out with them
 
-Writes runs/demo (runs/demo-fr-en): results.json, table.txt, curves.png, translations.txt, and a
-folder for each run.
+In the folder: results.json, table.txt, curves.png, translations.txt, and a folder for each run.
 END
 }
 help_or_continue "$@"
-pair=de-en
+pair=de-en out=
 while [ $# -gt 0 ]; do
-  case "$1 ${2:-}" in
-    '--pair de-en' | '--pair fr-en') pair=$2 ;;
-    '--pair '*) wrong_usage "unknown pair '${2:-}'; the pairs are de-en and fr-en" ;;
+  case $1 in
+    --pair | --out)
+      [ $# -ge 2 ] || wrong_usage "$1 needs a value"
+      declare "${1#--}=$2"
+      shift 2 ;;
+    --) shift; break ;;
     *) wrong_usage "unknown option '$1'" ;;
   esac
-  shift 2
 done
+options=("$@")
+case $pair in
+  de-en) demo=${out:-$root/runs/demo} ;;
+  fr-en) demo=${out:-$root/runs/demo-fr-en} ;;
+  *) wrong_usage "unknown pair '$pair'; the pairs are de-en and fr-en" ;;
+esac
 
 data=$root/data/home-assistant-$pair
-demo=$root/runs/demo
-[ "$pair" = de-en ] || demo=$root/runs/demo-$pair
 runs=(ce-seed1 el0.5-seed1)
 averaged=5
 
@@ -68,7 +75,7 @@ in_parallel() {
   done
 }
 train() {
-  exec bash "$root/scripts/train.sh" demo "$1" 1 --data "$data" --runs "$demo"
+  exec bash "$root/scripts/train.sh" demo "$1" 1 --data "$data" --runs "$demo" -- "${options[@]}"
 }
 evaluate() {
   local run=ce-seed1

@@ -61,7 +61,7 @@ if [ ! -f "$out/scores.txt" ]; then
   checkpoint=$run/checkpoints/checkpoint_best.pt
   if [ -z "$best" ]; then
     checkpoint=$unfinished/averaged.pt
-    "$python" -m el_fairseq.checkpoints "$run/checkpoints" --last "$last" --output "$checkpoint" >&2
+    "$python" -m el_fairseq.average "$run/checkpoints" --last "$last" --output "$checkpoint" >&2
   fi
   say "Translating the $subset set with $(basename "$run")."
   quietly "$unfinished/generate.log" fairseq-generate "$data/bin" --user-dir "$root/el_fairseq" \

@@ -1,0 +1,63 @@
+"""What several test files share: the repository's scripts, and a real corpus prepared by them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+# A model and a corpus small enough to train in seconds: the test set stands in. (The
+# validation set cannot: fairseq would share one iterator between training and validation.)
+TINY = [
+    *("--train-subset", "test", "--max-tokens", "2000"),
+    *("--encoder-layers", "1", "--decoder-layers", "1"),
+    *("--encoder-embed-dim", "16", "--decoder-embed-dim", "16"),
+    *("--encoder-ffn-embed-dim", "16", "--decoder-ffn-embed-dim", "16"),
+    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+]
+
+
+def run(command, cwd=ROOT, env=None, timeout=300):
+    """Run a command to its end; returns status, stdout and stderr (text)."""
+    environment = {**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **(env or {})}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def script(name, *arguments, **options):
+    """Run one of the repository's shell scripts, such as ``scripts/train.sh``."""
+    return run(["bash", ROOT / name, *arguments], **options)
+
+
+def succeed(result):
+    """Assert status 0, showing what the command said where it is not."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The Home Assistant wheel, downloaded once, also where several processes test."""
+    from el_fairseq.corpora import home_assistant
+
+    path = ROOT / "data" / "archives" / home_assistant.WHEEL
+    home_assistant.fetch(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(wheel, tmp_path_factory):
+    """The fr-en corpus as ``data-prep/home-assistant.sh`` makes it."""
+    out = tmp_path_factory.mktemp("data") / "home-assistant-fr-en"
+    succeed(script("data-prep/home-assistant.sh", "fr-en", "--archive", wheel, "--out", out))
+    return out

@@ -1,0 +1,256 @@
+"""Corpus to scores by the repository's scripts and the real fairseq programs, in small."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, TINY, run, script, succeed
+
+TRAIN = ["scripts/train.sh", "demo", "el", "1"]
+
+
+@pytest.fixture(scope="session")
+def trained(corpus, tmp_path_factory):
+    """A tiny EL run of two epochs."""
+    out = tmp_path_factory.mktemp("runs") / "el0.5-seed1"
+    succeed(script(*TRAIN, "--data", corpus, "--out", out, "--", *TINY, "--max-epoch", "2"))
+    return out
+
+
+@pytest.fixture
+def copy_of_trained(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / trained.name)
+
+
+def test_the_corpus_is_whole_and_says_what_it_is(corpus):
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    for split, count in manifest["pairs"].items():
+        for side in ("fr", "en"):
+            for step in ("text", "bpe"):
+                assert len((corpus / step / f"{split}.{side}").read_bytes().splitlines()) == count
+            assert (corpus / "bin" / f"{split}.fr-en.{side}.bin").exists()
+    assert not list(corpus.parent.glob(".*"))
+
+
+def test_no_english_sentence_is_in_two_splits(corpus):
+    splits = [
+        set((corpus / "text" / f"{s}.en").read_text().splitlines())
+        for s in ("train", "valid", "test")
+    ]
+    assert not splits[0] & splits[1]
+    assert not (splits[0] | splits[1]) & splits[2]
+
+
+def test_a_corpus_that_is_there_is_not_made_again(corpus):
+    before = (corpus / "manifest.json").stat().st_mtime_ns
+    result = script("data-prep/home-assistant.sh", "fr-en", "--archive", "none", "--out", corpus)
+    assert succeed(result).stderr == f"The corpus is there: {corpus}\n"
+    assert (corpus / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_an_archive_with_the_wrong_hash_ends_in_one_line_and_makes_no_corpus(tmp_path):
+    archive = tmp_path / "homeassistant.whl"
+    archive.write_bytes(b"not it")
+    out = tmp_path / "corpus"
+    result = script("data-prep/home-assistant.sh", "de-en", "--archive", archive, "--out", out)
+    assert result.returncode == 1
+    assert f"{archive} has SHA-256" in result.stderr.splitlines()[-1]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["data-prep/home-assistant.sh", "xx-en"], "the pairs are de-en and fr-en"),
+        (["scripts/train.sh", "nonsense", "ce", "1"], "the recipes are: demo"),
+        (["scripts/train.sh", "demo", "nonsense", "1"], "there are ce and el"),
+        (["scripts/train.sh", "demo", "ce", "one"], "expected a whole number"),
+        (["scripts/demo.sh", "--pair", "xx-en"], "the pairs are de-en and fr-en"),
+        (["scripts/evaluate.sh"], "name a run's folder"),
+    ],
+)
+def test_a_wrong_call_gets_the_reason_and_the_usage_with_status_2(command, reason):
+    result = script(*command)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert "Usage: bash " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data-prep/home-assistant.sh",
+        "scripts/setup.sh",
+        "scripts/train.sh",
+        "scripts/evaluate.sh",
+        "scripts/demo.sh",
+        "scripts/test.sh",
+    ],
+)
+def test_every_script_has_help(path):
+    result = succeed(script(path, "--help"))
+    assert result.stdout.startswith(f"Usage: bash {path}")
+
+
+def test_a_run_leaves_checkpoints_logs_and_its_marker(trained):
+    assert json.loads((trained / "training.json").read_text())["updates"] > 0
+    assert (trained / "checkpoints" / "checkpoint2.pt").exists()
+    assert list((trained / "tensorboard").glob("*/events*"))
+    assert json.loads((trained / "run.json").read_text())["log_end"] == 0.5
+
+
+def test_a_finished_run_is_not_trained_again(trained, corpus):
+    log = (trained / "train.log").read_bytes()
+    succeed(script(*TRAIN, "--data", corpus, "--out", trained, "--", *TINY, "--max-epoch", "2"))
+    assert (trained / "train.log").read_bytes() == log
+
+
+def test_other_options_in_the_same_folder_are_refused(trained, corpus):
+    result = script(*TRAIN, "--data", corpus, "--out", trained, "--log-end", "0.75")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "was trained with log_end 0.5, now it is 0.75" in result.stderr
+
+
+def test_a_bad_log_end_is_refused_before_anything_is_made(corpus, tmp_path):
+    out = tmp_path / "run"
+    result = script(*TRAIN, "--data", corpus, "--out", out, "--log-end", "1.5")
+    assert result.returncode == 1
+    assert "log_end is 1.5, expected a number in (0, 1]" in result.stderr
+    assert not out.exists()
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_and_a_second_start_is_told(corpus, tmp_path):
+    out = tmp_path / "run"
+    options = ["--data", corpus, "--out", out, "--", *TINY, "--max-epoch", "3"]
+    command = ["bash", str(ROOT / TRAIN[0]), *TRAIN[1:], *map(str, options)]
+    environment = {**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, start_new_session=True) as training:
+        while not (out / "checkpoints" / "checkpoint1.pt").exists():
+            assert training.poll() is None
+            time.sleep(0.05)
+        second = script(*TRAIN, *options)
+        os.killpg(training.pid, signal.SIGKILL)
+    assert second.returncode == 1
+    assert "is being trained by another process" in second.stderr
+    succeed(script(*TRAIN, *options))
+    assert "Loaded checkpoint" in (out / "train.log").read_text()
+    assert (out / "checkpoints" / "checkpoint3.pt").exists()
+
+
+def test_a_training_that_fails_ends_in_one_line_that_says_where_to_look(corpus, tmp_path):
+    options = ["--data", corpus, "--out", tmp_path / "run", "--", "--arch", "nonsense"]
+    result = script(*TRAIN, *options)
+    assert result.returncode == 1
+    assert "invalid choice: 'nonsense'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "training.json").exists()
+
+
+@pytest.fixture(scope="session")
+def evaluated(trained):
+    return trained, succeed(script("scripts/evaluate.sh", trained, "--last", "2"))
+
+
+def test_evaluation_scores_every_sentence_and_keeps_the_signatures(evaluated, corpus):
+    run_folder, result = evaluated
+    scores = json.loads((run_folder / "evaluation/test-averaged2/scores.json").read_text())
+    count = json.loads((corpus / "manifest.json").read_text())["pairs"]["test"]
+    assert scores["sentences"] == count
+    assert count % 8, "a multiple of 8 could not show that fairseq leaves sentences out"
+    assert "version:" in scores["bleu_signature"]
+    assert scores["tokenized_bleu"] is not None
+    assert scores["bleu_signature"] in result.stdout
+
+
+def test_the_score_is_what_the_sacrebleu_program_says(evaluated, corpus):
+    run_folder, _ = evaluated
+    folder = run_folder / "evaluation/test-averaged2"
+    command = ["sacrebleu", corpus / "text/test.en", "-i", folder / "hypotheses.en", "-b", "-w", 2]
+    bleu = float(succeed(run(command)).stdout)
+    assert bleu == json.loads((folder / "scores.json").read_text())["bleu"]
+
+
+def test_an_incomplete_translation_is_not_scored(evaluated, corpus, tmp_path):
+    run_folder, _ = evaluated
+    generated = (run_folder / "evaluation/test-averaged2/generate-test.txt").read_text()
+    kept = [line for line in generated.splitlines(True) if not line.startswith("H-7\t")]
+    (tmp_path / "generate-test.txt").write_text("".join(kept))
+    command = [sys.executable, "-m", "el_fairseq.scoring", tmp_path, "--data", corpus]
+    result = run(command)
+    assert result.returncode == 1
+    assert "sentences (counted from 0) 7 are missing" in result.stderr
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_generate_and_interactive_and_validate_load_checkpoints_by_the_safe_loader(
+    trained, corpus, tmp_path
+):
+    checkpoint = trained / "checkpoints" / "checkpoint_last.pt"
+    common = [corpus / "bin", "--user-dir", ROOT / "el_fairseq", "--path", checkpoint, "--cpu"]
+    subset = ["--gen-subset", "valid", "--max-len-b", 2, "--max-len-a", 0, "--beam", 1]
+    succeed(run(["fairseq-generate", *common, *subset, "--quiet"]))
+    source = tmp_path / "source"
+    source.write_text("▁la ▁lampe\n")
+    said = succeed(run(["fairseq-interactive", *common, "--input", source, "--max-len-b", 5]))
+    assert "H-0" in said.stdout
+    succeed(
+        run(
+            [
+                "fairseq-validate",
+                *common,
+                "--task",
+                "translation",
+                "--valid-subset",
+                "valid",
+                "--batch-size",
+                50,
+            ]
+        )
+    )
+
+
+def test_a_checkpoint_that_carries_code_stops_fairseq_and_does_not_run(
+    copy_of_trained, corpus, tmp_path
+):
+    touched = tmp_path / "touched"
+    checkpoint = copy_of_trained / "checkpoints" / "checkpoint_last.pt"
+    state = torch.load(checkpoint, weights_only=True)
+
+    class Code:
+        def __reduce__(self):
+            return os.system, (f"touch {touched}",)
+
+    torch.save({**state, "extra_state": Code()}, checkpoint)
+    common = [corpus / "bin", "--user-dir", ROOT / "el_fairseq", "--path", checkpoint, "--cpu"]
+    result = run(["fairseq-generate", *common])
+    assert result.returncode != 0
+    assert "Weights only load failed" in result.stderr
+    assert not touched.exists()
+
+
+def test_the_demo_goes_from_nothing_to_a_table_and_shows_it_at_once_the_second_time(tmp_path):
+    out = tmp_path / "demo"
+    options = ["--pair", "fr-en", "--out", out]
+    result = succeed(script("scripts/demo.sh", *options, "--", *TINY, "--max-epoch", "5"))
+    records = json.loads((out / "results.json").read_text())
+    assert [(r["criterion"], r["log_end"], r["seed"]) for r in records] == [
+        ("ce", None, 1),
+        ("el", 0.5, 1),
+    ]
+    for key in ("bleu", "chrf", "bleu_signature", "valid_nll", "valid_accuracy", "minutes"):
+        assert all(key in record for record in records)
+    assert records[0]["updates"] == records[1]["updates"]
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "translations.txt").read_text().count("reference  ") == 10
+    assert "EL, log end 0.5" in result.stdout
+    start = time.monotonic()
+    again = succeed(script("scripts/demo.sh", *options))
+    assert time.monotonic() - start < 2
+    assert (out / "table.txt").read_text() in again.stdout

@@ -1,0 +1,143 @@
+"""scripts/setup.sh with stand-ins for Python and pip, so that nothing is downloaded."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run, script, succeed
+
+# Makes "virtual environments" whose Python is this file again, and logs what pip is asked for.
+PYTHON = """#!/bin/bash
+here=$(cd "$(dirname "$0")" && pwd)
+case "$*" in
+  *version_info*) exit 0 ;;
+  --version) echo Python 3.11.7 ;;
+  '-m venv --clear '*) mkdir -p "$4/bin"; touch "$4/pyvenv.cfg"; cp "$0" "$4/bin/python" ;;
+  *urlopen*) exit "${CPU_INDEX_STATUS:-1}" ;;
+  *--no-index*) echo "$*" >>"$LOG"; exit "${AT_HAND_STATUS:-1}" ;;
+  *pip\\ install*) echo "$*" >>"$LOG"; [ -z "${KILL:-}" ] || kill -9 $PPID ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A machine with a stand-in Python 3.11; returns its environment variables."""
+    python = tmp_path / "bin" / "python3.11"
+    python.parent.mkdir()
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return {
+        "EL_VENV": str(tmp_path / "venv"),
+        "EL_PYTHON": str(python),
+        "LOG": str(tmp_path / "pip.log"),
+    }
+
+
+def pip_calls(machine):
+    calls = Path(machine["LOG"]).read_text().splitlines()
+    return [call.removeprefix("-m pip install ") for call in calls]
+
+
+def test_everything_comes_pinned_from_the_constraints_file(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    constraints = ROOT / "scripts" / "constraints.txt"
+    assert f"-q --no-deps -r {constraints}" in pip_calls(machine)
+    assert f"-q --no-deps --no-build-isolation -e {ROOT}" in pip_calls(machine)
+    pins = [line for line in constraints.read_text().splitlines() if not line.startswith("#")]
+    assert all("==" in pin for pin in pins)
+    assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(pins)
+
+
+def test_a_second_call_does_nothing_in_under_two_seconds(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    before = pip_calls(machine)
+    start = time.monotonic()
+    assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
+    assert time.monotonic() - start < 2
+    assert pip_calls(machine) == before
+
+
+def test_a_killed_installation_is_gone_on_with(machine):
+    killed = script("scripts/setup.sh", env={**machine, "KILL": "yes", "AT_HAND_STATUS": "0"})
+    assert killed.returncode != 0
+    assert not Path(machine["EL_VENV"], ".el-fairseq").exists()
+    succeed(script("scripts/setup.sh", env=machine))
+    assert "-e" in pip_calls(machine)[-1]
+
+
+def test_a_machine_without_gpu_takes_the_cpu_build_at_hand(machine):
+    succeed(script("scripts/setup.sh", env={**machine, "AT_HAND_STATUS": "0"}))
+    calls = pip_calls(machine)
+    assert calls[0] == "-q --no-index --no-deps torch==2.13.0+cpu"
+    assert "index-url" not in calls[1]
+
+
+def test_a_machine_without_gpu_takes_the_cpu_build_of_pytorchs_index_where_it_answers(machine):
+    succeed(script("scripts/setup.sh", env={**machine, "CPU_INDEX_STATUS": "0"}))
+    index = "https://download.pytorch.org/whl/cpu"
+    assert pip_calls(machine)[1] == f"--no-deps --index-url {index} torch==2.13.0+cpu"
+
+
+def test_without_either_the_registrys_build_is_taken(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    assert pip_calls(machine)[1].endswith("constraints.txt torch==2.13.0")
+
+
+def test_a_gpu_machine_gets_the_cuda_build_even_with_a_cpu_build_at_hand(machine, tmp_path):
+    gpu = tmp_path / "bin" / "nvidia-smi"
+    gpu.write_text('#!/bin/sh\necho "GPU 0: stand-in"\n')
+    gpu.chmod(0o755)
+    path = f"{gpu.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **machine, "PATH": path, "AT_HAND_STATUS": "0"}
+    succeed(run(["env", f"PATH={path}", "bash", ROOT / "scripts/setup.sh"], env=environment))
+    assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
+
+
+def test_a_python_that_does_not_suit_is_refused_by_name_and_version(machine, tmp_path):
+    old = tmp_path / "bin" / "old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18\nexit 1\n')
+    old.chmod(0o755)
+    result = script("scripts/setup.sh", env={**machine, "EL_PYTHON": str(old)})
+    assert result.returncode == 1
+    assert f"EL_PYTHON is {old} (Python 3.8.18), expected a Python 3.11 or 3.12" in result.stderr
+
+
+def test_without_a_python_it_says_how_to_get_one(machine, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm", "ls"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    nowhere = ["env", "-u", "EL_PYTHON", f"PATH={tools}", f"HOME={tmp_path}", "PYENV_ROOT=/none"]
+    venv = f"EL_VENV={tmp_path / 'none'}"
+    result = run([*nowhere, venv, tools / "bash", ROOT / "scripts/setup.sh"])
+    assert result.returncode == 1
+    assert "no Python 3.11 or 3.12 was found. Install one" in result.stderr
+
+
+def test_uv_is_asked_for_a_python_where_there_is_none(machine, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm", "ls"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    for tool in ("cp", "touch", "env"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    uv = tools / "uv"
+    uv.write_text(f'#!/bin/bash\n[ "$2" = find ] && echo "{machine["EL_PYTHON"]}"\nexit 0\n')
+    uv.chmod(0o755)
+    variables = [f"{name}={value}" for name, value in machine.items() if name != "EL_PYTHON"]
+    nowhere = ["env", "-u", "EL_PYTHON", f"PATH={tools}", f"HOME={tmp_path}", "PYENV_ROOT=/none"]
+    result = succeed(run([*nowhere, *variables, tools / "bash", ROOT / "scripts/setup.sh"]))
+    assert "uv gets one" in result.stderr
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(machine, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("years of work")
+    result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(home)})
+    assert result.returncode == 1
+    assert "holds something else than a Python environment" in result.stderr
+    assert (home / "thesis.tex").read_text() == "years of work"
