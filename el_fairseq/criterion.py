@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass, field
 
+import torch
+import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
+from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel, FairseqDecoder
+from fairseq.models.transformer import TransformerDecoderBase
 
-from .loss import check_options, encouraging_loss_of_rows
+from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_error
+from .ops.autograd import loss_of_rows
 
 
 @dataclass
@@ -26,6 +33,48 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
             "help": "probability in (0, 1] up to which the bonus follows log(1-p), and its "
             "tangent from there on: 0.5 is safe everywhere, 0.75 for tasks where the model gets "
             "most tokens right, 1 is the normal bonus, unbounded"
+        },
+    )
+    bonus_start: float = field(
+        default=0.0,
+        metadata={
+            "help": "no bonus below this probability, which is below log_end (aggressive bonus): "
+            "0 encourages every token, 0.5 those alone that are right already"
+        },
+    )
+    bonus_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "factor of the bonus, 0 or more: 1 is the paper's, less is closer to "
+            "cross-entropy, 0 is label_smoothed_cross_entropy itself"
+        },
+    )
+    bonus_delay_updates: int = field(
+        default=0,
+        metadata={
+            "help": "no bonus before this many updates: for tasks whose model starts at low "
+            "accuracy, choose about as many as it takes to leave that behind"
+        },
+    )
+    bonus_warmup_updates: int = field(
+        default=0,
+        metadata={
+            "help": "raise the weight of the bonus from 0 in a straight line over this many "
+            "updates after the delay; 0 switches it on at once"
+        },
+    )
+    base_loss: ChoiceEnum(BASE_LOSSES) = field(
+        default="ce",
+        metadata={
+            "help": "what the bonus mirrors: ce, the cross-entropy, or mse, the mean squared "
+            "error of the probabilities (without label smoothing and bonus start)"
+        },
+    )
+    fused_projection: bool = field(
+        default=False,
+        metadata={
+            "help": "project to the vocabulary and compute the loss block by block, so that the "
+            "logits are never held as a whole: for Transformers whose batch is bounded by memory"
         },
     )
     report_accuracy: bool = field(
@@ -48,9 +97,13 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
     """fairseq's ``label_smoothed_cross_entropy`` plus the bonus of arXiv 2110.06537.
 
-    Everything but the loss itself is inherited: label smoothing (fairseq's convention,
-    ``q_y = 1 - eps`` and ``eps / (V - 1)`` elsewhere), accuracy, and the logged loss, nll_loss
-    and ppl (in bits), so that the curves of CE and EL runs compare.
+    Everything but the loss itself is inherited: label smoothing in fairseq's convention
+    (``q_y = 1 - eps`` and ``eps / (V - 1)`` elsewhere), sample sizes, and the logged loss,
+    nll_loss, ppl (in bits) and accuracy, so that the curves of CE and EL runs compare. With a
+    delay or warm-up, the bonus's current weight is logged too.
+
+    Raises:
+        ValueError: an option out of its range, by name and value.
     """
 
     def __init__(
@@ -58,17 +111,38 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         task,
         sentence_avg,
         label_smoothing,
-        log_end,
+        log_end=0.5,
+        bonus_start=0.0,
+        bonus_weight=1.0,
+        bonus_delay_updates=0,
+        bonus_warmup_updates=0,
+        base_loss="ce",
+        fused_projection=False,
         ignore_prefix_size=0,
         report_accuracy=False,
     ):
-        check_options(log_end, label_smoothing)
-        if ignore_prefix_size < 0:
-            raise ValueError(
-                f"ignore_prefix_size is {ignore_prefix_size}, expected 0 or more target tokens"
-            )
+        for name, value in (
+            ("ignore_prefix_size", ignore_prefix_size),
+            ("bonus_delay_updates", bonus_delay_updates),
+            ("bonus_warmup_updates", bonus_warmup_updates),
+        ):
+            if value < 0:
+                raise ValueError(f"{name} is {value}, expected 0 or more")
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        self.log_end = log_end
+        self.spec = checked_spec(
+            log_end, label_smoothing, self.padding_idx, bonus_start, bonus_weight, base_loss
+        )
+        self.base_loss = base_loss
+        self.fused_projection = fused_projection
+        if fused_projection and (base_loss == "mse" or ignore_prefix_size):
+            raise ValueError(
+                "fused_projection is for base_loss 'ce' without ignore_prefix_size, which are "
+                f"{base_loss!r} and {ignore_prefix_size}: leave one of them out"
+            )
+        self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
+        self.num_updates = None
+        if self.delay or self.warmup:
+            self._learn_update_count_from(task)
 
     @classmethod
     def build_criterion(cls, cfg, task):
@@ -78,18 +152,149 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         except ValueError as error:
             raise SystemExit(f"criterion encouraging_loss: {error}") from None
 
+    def _learn_update_count_from(self, task):
+        # fairseq tells the number of updates to the task's train_step and to parts of the model,
+        # but not to criterions.
+        train_step = task.train_step
+
+        def counted_train_step(*args, update_num, **kwargs):
+            self.num_updates = update_num
+            return train_step(*args, update_num=update_num, **kwargs)
+
+        task.train_step = counted_train_step
+
+    def current_bonus_weight(self):
+        """Weight of the bonus at this update; the full one where no training is under way."""
+        weight = self.spec.bonus.weight
+        if self.num_updates is None or self.num_updates >= self.delay + self.warmup:
+            return weight
+        return weight * max(self.num_updates - self.delay, 0) / max(self.warmup, 1)
+
+    def forward(self, model, sample, reduce=True):
+        if self.fused_projection:
+            check_fusible(unwrapped(model))
+            sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
+        loss, sample_size, logging_output = super().forward(model, sample, reduce)
+        if self.delay or self.warmup:
+            logging_output["bonus_weight"] = self.current_bonus_weight() * sample_size
+        return loss, sample_size, logging_output
+
     def compute_loss(self, model, net_output, sample, reduce=True):
-        # Log-probabilities take the logits' place: log_softmax leaves them as they are, and
-        # models that compute them in their own way (adaptive softmax, copying) are served too.
-        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
-        classes = lprobs.size(-1)
-        loss, nll_loss = encouraging_loss_of_rows(
-            lprobs,
-            target,
-            log_end=self.log_end,
-            label_smoothing=self.eps * classes / (classes - 1),
-            ignore_index=self.padding_idx,
-        )
+        reduction = "sum" if reduce else "none"
+        if self.fused_projection:
+            target = model.get_targets(sample, net_output).view(-1)
+            projection = unwrapped(model).decoder.output_projection
+            hidden = net_output[0].reshape(-1, net_output[0].size(-1))
+            loss, nll, hit = loss_of_projection(
+                hidden,
+                projection.weight,
+                projection.bias,
+                target,
+                self._current_spec(projection.out_features),
+                reduction,
+            )
+        else:
+            scores, target, replaceable = self._scores_and_target(model, net_output, sample)
+            spec = self._current_spec(scores.size(-1))
+            if self.base_loss == "mse":
+                loss = mean_squared_error(
+                    scores, target, spec.bonus.weight, self.padding_idx, reduction
+                )
+                nll = F.cross_entropy(
+                    scores.detach(), target, ignore_index=self.padding_idx, reduction="none"
+                )
+                hit = scores.argmax(-1) == target
+            else:
+                loss, nll, hit = loss_of_rows(scores, target, spec, reduction, replaceable)
+        mask = target.ne(self.padding_idx)
+        self._counts = torch.sum(hit & mask), torch.sum(mask)
         if reduce:
-            return loss.sum(), nll_loss.sum()
-        return loss.unsqueeze(-1), nll_loss.unsqueeze(-1)
+            return loss, nll.sum()
+        return loss.unsqueeze(-1), nll.unsqueeze(-1)
+
+    def compute_accuracy(self, model, net_output, sample):
+        # The loss finds the largest logit of each row anyway, and may have taken their place.
+        return self._counts
+
+    def _current_spec(self, classes):
+        """The options at this update, label smoothing in the convention of PyTorch."""
+        return self.spec._replace(
+            bonus=self.spec.bonus._replace(weight=self.current_bonus_weight()),
+            label_smoothing=self.eps * classes / (classes - 1),
+        )
+
+    def _scores_and_target(self, model, net_output, sample):
+        """Scores (N, V) whose softmax the model predicts by, targets (N,), and whether the
+        gradient may take the scores' place.
+
+        The scores are the logits, or log-probabilities where the model computes those in its own
+        way (adaptive softmax, copying): log_softmax leaves them as they are.
+        """
+        if not predicts_by_softmax(unwrapped(model)):
+            scores, target = self.get_lprobs_and_target(model, net_output, sample)
+            return scores, target, False
+        logits, target = net_output[0], model.get_targets(sample, net_output)
+        replaceable = torch.is_grad_enabled() and comes_from_projection(logits)
+        if self.ignore_prefix_size > 0:
+            logits = logits[:, self.ignore_prefix_size :]
+            target = target[:, self.ignore_prefix_size :]
+        return logits.reshape(-1, logits.size(-1)), target.reshape(-1), replaceable
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs):
+        super().reduce_metrics(logging_outputs)
+        if any("bonus_weight" in log for log in logging_outputs):
+            sample_size = sum(log["sample_size"] for log in logging_outputs)
+            weight = sum(log["bonus_weight"] for log in logging_outputs) / sample_size
+            metrics.log_scalar("bonus_weight", weight, sample_size, round=3)
+
+
+def unwrapped(model):
+    """The fairseq model itself, out of what distributed training wraps around it."""
+    while not isinstance(model, BaseFairseqModel) and hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+def predicts_by_softmax(model):
+    """Whether the model's probabilities are the plain softmax of ``net_output[0]``."""
+    decoder = getattr(model, "decoder", None)
+    return (
+        _inherits(model, BaseFairseqModel, "get_normalized_probs")
+        and _inherits(model, BaseFairseqModel, "get_normalized_probs_scriptable")
+        and _inherits(decoder, FairseqDecoder, "get_normalized_probs")
+        and _inherits(decoder, FairseqDecoder, "get_normalized_probs_scriptable")
+        and getattr(decoder, "adaptive_softmax", None) is None
+    )
+
+
+def _inherits(module, base, method):
+    """Whether calling ``module.method`` runs the method of ``base``."""
+    return getattr(getattr(module, method, None), "__func__", None) is getattr(base, method)
+
+
+_VIEWS = {"ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "AsStridedBackward"}
+_PROJECTIONS = {"MmBackward", "AddmmBackward", "BmmBackward", "LinearBackward"}
+
+
+def comes_from_projection(logits):
+    """Whether autograd made the tensor by a matrix product, whose backward does not read it."""
+    node = logits.grad_fn
+    while node is not None and node.name().rstrip("0123456789") in _VIEWS:
+        node = node.next_functions[0][0]
+    return node is not None and node.name().rstrip("0123456789") in _PROJECTIONS
+
+
+def check_fusible(model):
+    """End the program unless the model ends in a plain projection of a Transformer's features."""
+    decoder = getattr(model, "decoder", None)
+    if not (
+        predicts_by_softmax(model)
+        and isinstance(decoder, TransformerDecoderBase)
+        and type(getattr(decoder, "output_projection", None)) is torch.nn.Linear
+    ):
+        raise SystemExit(
+            f"criterion encouraging_loss: --fused-projection cannot serve {type(model).__name__}, "
+            "which does not end in the plain output projection of a fairseq Transformer; "
+            "leave --fused-projection out"
+        )

@@ -21,7 +21,7 @@ from . import training_log
 from .checkpoints import repair
 from .cli import UserError, run
 from .files import writing
-from .loss import check_options
+from .loss import checked_spec
 
 CRITERIA = ("ce", "el")
 SECONDS_BETWEEN_PROGRESS = 15
@@ -192,7 +192,7 @@ def main():
     arguments = parser.parse_args(sys.argv[1:end])
     name = run_name(arguments.criterion, arguments.log_end, arguments.seed)
     try:
-        check_options(arguments.log_end, label_smoothing=0)
+        checked_spec(arguments.log_end)
     except ValueError as error:
         raise UserError(str(error)) from None
     out = arguments.out or arguments.runs / name

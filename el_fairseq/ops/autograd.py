@@ -1,0 +1,147 @@
+"""The kernels as differentiable operations of PyTorch."""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .bonus import Bonus
+from .linear import linear_losses
+from .rows import Spec, row_losses
+
+
+def loss_of_rows(logits, target, spec, reduction, in_place=False):
+    """Loss of logits (N, V) against targets (N,), reduced; negative log-likelihood and hit a row.
+
+    The gradient is computed with the loss, where it is required, and kept until the backward
+    pass. With ``in_place`` it takes the place of the logits: they must not be read afterwards,
+    and autograd refuses to if another operation has saved them.
+    """
+    if _is_compiling():
+        losses, nll, hit, _ = torch.ops.el_fairseq.row_losses(
+            logits, target, *spec.bonus, *spec[1:], torch.is_grad_enabled() and logits.requires_grad
+        )
+        if reduction == "none":
+            return losses, nll, hit
+        return losses.sum() * _scale(target, spec, reduction), nll, hit
+    return _RowsFunction.apply(logits, target, spec, reduction, in_place)
+
+
+def loss_of_hidden(hidden, weight, bias, target, spec, reduction):
+    """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole."""
+    return _LinearFunction.apply(hidden, weight, bias, target, spec, reduction)
+
+
+def _scale(target, spec, reduction):
+    """What a row's loss counts in the reduced loss: a number on the CPU, else a tensor."""
+    if reduction != "mean":
+        return 1.0
+    count = (target != spec.ignore_index).sum().clamp(min=1)
+    return 1 / (count.item() if target.device.type == "cpu" and not _is_compiling() else count)
+
+
+def _reduced(losses, scale, reduction):
+    return losses if reduction == "none" else losses.sum() * scale
+
+
+class _RowsFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, target, spec, reduction, in_place):
+        scale = _scale(target, spec, reduction)
+        wanted = ctx.needs_input_grad[0]
+        results = row_losses(logits.detach(), target, spec, scale if wanted else None, in_place)
+        if wanted:
+            ctx.save_for_backward(results.gradient)
+        ctx.mark_non_differentiable(results.nll, results.hit)
+        return _reduced(results.loss, scale, reduction), results.nll, results.hit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_loss, *_):
+        (gradient,) = ctx.saved_tensors
+        return _times(gradient, grad_loss), None, None, None, None
+
+
+class _LinearFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, target, spec, reduction):
+        scale = _scale(target, spec, reduction)
+        if reduction == "none" and any(ctx.needs_input_grad[:3]):
+            raise ValueError("reduction 'none' has no gradient without the logits; take 'sum'")
+        bias_data = None if bias is None else bias.detach()
+        results = linear_losses(
+            hidden.detach(),
+            weight.detach(),
+            bias_data,
+            target,
+            spec,
+            scale,
+            ctx.needs_input_grad[:3],
+        )
+        ctx.save_for_backward(*results.gradients)
+        ctx.mark_non_differentiable(results.nll, results.hit)
+        return _reduced(results.loss, scale, reduction), results.nll, results.hit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_loss, *_):
+        gradients = [None if g is None else _times(g, grad_loss) for g in ctx.saved_tensors]
+        return (*gradients, None, None, None)
+
+
+def _times(gradient, grad_loss):
+    """The gradient times that of the loss, a number or one a row; in place where nobody sees it."""
+    if grad_loss.device.type == "cpu" and bool((grad_loss == 1).all()):
+        return gradient
+    factor = grad_loss.to(gradient.dtype)
+    if factor.dim():
+        factor = factor.unsqueeze(1)
+    return gradient * factor if _graph_is_kept() else gradient.mul_(factor)
+
+
+# Whether the running backward pass keeps the graph, so that another one may follow. Where torch
+# does not tell, a second pass over a gradient that was scaled in place ends in autograd's error.
+_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
+_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+
+if hasattr(torch.library, "custom_op"):  # torch 2.4 and later
+
+    @torch.library.custom_op("el_fairseq::row_losses", mutates_args=())
+    def _row_losses_op(
+        logits: Tensor,
+        target: Tensor,
+        log_end: float,
+        bonus_start: float,
+        bonus_weight: float,
+        label_smoothing: float,
+        ignore_index: int,
+        with_gradient: bool,
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        spec = Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
+        results = row_losses(logits, target, spec, 1.0 if with_gradient else None)
+        gradient = results.gradient if with_gradient else logits.new_empty(0)
+        return results.loss, results.nll, results.hit, gradient
+
+    @_row_losses_op.register_fake
+    def _(logits, target, *options):
+        dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        loss = torch.empty_like(target, dtype=dtype)
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        return (
+            loss,
+            torch.empty_like(loss),
+            torch.empty_like(target, dtype=torch.bool),
+            gradient if options[-1] else logits.new_empty(0),
+        )
+
+    def _setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output[3])
+        ctx.mark_non_differentiable(*output[1:])
+
+    def _backward(ctx, grad_loss, *_):
+        (gradient,) = ctx.saved_tensors
+        grad_logits = gradient * grad_loss.unsqueeze(1).to(gradient.dtype)
+        return (grad_logits, *[None] * 7)
+
+    _row_losses_op.register_autograd(_backward, setup_context=_setup_context)

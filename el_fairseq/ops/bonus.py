@@ -1,0 +1,63 @@
+"""The bonus as a function of the target's probability, and its options."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+# Where the log curve runs to the end (log_end = 1), 1 - p is floored here, as in the authors'
+# code: beyond, the bonus and its gradient are flat.
+FLOOR = 1e-5
+
+
+class Bonus(NamedTuple):
+    """``weight * b(p)``: how much a probability ``p`` is encouraged (section 3 of the paper).
+
+    ``b(p) = log(1 - p)`` up to ``p = log_end`` and its tangent beyond (conservative bonus); with
+    a ``start`` above 0 there is no bonus below it, and ``log(1 - p) - log(1 - start)`` from there
+    on (aggressive bonus). ``weight = 0`` is no bonus at all: cross-entropy.
+    """
+
+    log_end: float = 0.5
+    start: float = 0.0
+    weight: float = 1.0
+
+    def check(self):
+        """Return itself; raise ``ValueError`` naming an option that is out of its range."""
+        if not 0 < self.log_end <= 1:
+            raise ValueError(
+                f"log_end is {self.log_end}, expected a number in (0, 1]: "
+                "0.5 is safe everywhere, 1 is the unbounded bonus"
+            )
+        if not 0 <= self.start < self.log_end:
+            raise ValueError(
+                f"bonus_start is {self.start}, expected a number from 0 to below log_end "
+                f"({self.log_end}): 0 gives every token its bonus"
+            )
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"bonus_weight is {self.weight}, expected a number from 0 (no bonus): "
+                "1 is the paper's"
+            )
+        return self
+
+    def value(self, p, q):
+        """``b(p)`` in nats, never positive; ``q = 1 - p`` is given apart for its precision."""
+        if self.log_end == 1:
+            value = q.clamp(min=FLOOR).log()
+        else:
+            curve = q.clamp(min=1 - self.log_end).log()
+            value = curve - (p - self.log_end).clamp(min=0) / (1 - self.log_end)
+        if self.start:
+            value = (value - math.log1p(-self.start)).masked_fill(p < self.start, 0)
+        return value
+
+    def pull(self, p, q):
+        """``-p b'(p)``: what the bonus adds to the gradient's 1 of cross-entropy; 0 or more."""
+        if self.log_end == 1:
+            pull = torch.where(q >= FLOOR, p / q.clamp(min=FLOOR), torch.zeros_like(p))
+        else:
+            pull = p / q.clamp(min=1 - self.log_end)
+        if self.start:
+            pull = pull.masked_fill(p < self.start, 0)
+        return pull
