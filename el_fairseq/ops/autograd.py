@@ -33,6 +33,11 @@ def loss_of_hidden(hidden, weight, bias, target, spec, reduction):
     return _LinearFunction.apply(hidden, weight, bias, target, spec, reduction)
 
 
+# Most entries of a gradient are near label_smoothing / V, which float16 cannot tell from 0: there
+# it is kept 1024 times as large. None is far above 1, so nothing overflows.
+_FLOAT16_SCALE = 1024.0
+
+
 def _scale(target, spec, reduction):
     """What a row's loss counts in the reduced loss: a number on the CPU, else a tensor."""
     if reduction != "mean":
@@ -50,7 +55,9 @@ class _RowsFunction(torch.autograd.Function):
     def forward(ctx, logits, target, spec, reduction, in_place):
         scale = _scale(target, spec, reduction)
         wanted = ctx.needs_input_grad[0]
-        results = row_losses(logits.detach(), target, spec, scale if wanted else None, in_place)
+        ctx.kept_scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
+        gradient_scale = scale * ctx.kept_scale if wanted else None
+        results = row_losses(logits.detach(), target, spec, gradient_scale, in_place)
         if wanted:
             ctx.save_for_backward(results.gradient)
         ctx.mark_non_differentiable(results.nll, results.hit)
@@ -60,7 +67,7 @@ class _RowsFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_loss, *_):
         (gradient,) = ctx.saved_tensors
-        return _times(gradient, grad_loss), None, None, None, None
+        return _times(gradient, grad_loss, ctx.kept_scale), None, None, None, None
 
 
 class _LinearFunction(torch.autograd.Function):
@@ -70,13 +77,14 @@ class _LinearFunction(torch.autograd.Function):
         if reduction == "none" and any(ctx.needs_input_grad[:3]):
             raise ValueError("reduction 'none' has no gradient without the logits; take 'sum'")
         bias_data = None if bias is None else bias.detach()
+        ctx.kept_scale = _FLOAT16_SCALE if hidden.dtype == torch.float16 else 1.0
         results = linear_losses(
             hidden.detach(),
             weight.detach(),
             bias_data,
             target,
             spec,
-            scale,
+            scale * ctx.kept_scale,
             ctx.needs_input_grad[:3],
         )
         ctx.save_for_backward(*results.gradients)
@@ -86,18 +94,24 @@ class _LinearFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_loss, *_):
-        gradients = [None if g is None else _times(g, grad_loss) for g in ctx.saved_tensors]
+        gradients = [
+            None if kept is None else _times(kept, grad_loss, ctx.kept_scale)
+            for kept in ctx.saved_tensors
+        ]
         return (*gradients, None, None, None)
 
 
-def _times(gradient, grad_loss):
-    """The gradient times that of the loss, a number or one a row; in place where nobody sees it."""
-    if grad_loss.device.type == "cpu" and bool((grad_loss == 1).all()):
+def _times(gradient, grad_loss, kept_scale):
+    """``gradient * grad_loss / kept_scale``, for a ``grad_loss`` of one element or one a row.
+
+    In the memory of ``gradient`` where no further backward pass will read it.
+    """
+    if grad_loss.device.type == "cpu" and bool((grad_loss == kept_scale).all()):
         return gradient
-    factor = grad_loss.to(gradient.dtype)
+    factor = grad_loss / kept_scale
     if factor.dim():
         factor = factor.unsqueeze(1)
-    return gradient * factor if _graph_is_kept() else gradient.mul_(factor)
+    return (gradient * factor).to(gradient.dtype) if _graph_is_kept() else gradient.mul_(factor)
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow. Where torch
@@ -119,7 +133,8 @@ if hasattr(torch.library, "custom_op"):  # torch 2.4 and later
         with_gradient: bool,
     ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         spec = Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
-        results = row_losses(logits, target, spec, 1.0 if with_gradient else None)
+        kept_scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
+        results = row_losses(logits, target, spec, kept_scale if with_gradient else None)
         gradient = results.gradient if with_gradient else logits.new_empty(0)
         return results.loss, results.nll, results.hit, gradient
 
@@ -141,7 +156,8 @@ if hasattr(torch.library, "custom_op"):  # torch 2.4 and later
 
     def _backward(ctx, grad_loss, *_):
         (gradient,) = ctx.saved_tensors
-        grad_logits = gradient * grad_loss.unsqueeze(1).to(gradient.dtype)
-        return (grad_logits, *[None] * 7)
+        kept_scale = _FLOAT16_SCALE if gradient.dtype == torch.float16 else 1.0
+        grad_logits = gradient * (grad_loss / kept_scale).unsqueeze(1)
+        return (grad_logits.to(gradient.dtype), *[None] * 7)
 
     _row_losses_op.register_autograd(_backward, setup_context=_setup_context)

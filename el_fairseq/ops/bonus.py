@@ -31,13 +31,12 @@ class Bonus(NamedTuple):
             )
         if not 0 <= self.start < self.log_end:
             raise ValueError(
-                f"bonus_start is {self.start}, expected a number from 0 to below log_end "
-                f"({self.log_end}): 0 gives every token its bonus"
+                f"bonus_start is {self.start}, expected 0 (a bonus for every token) or more, and "
+                f"less than log_end ({self.log_end})"
             )
         if not 0 <= self.weight < math.inf:
             raise ValueError(
-                f"bonus_weight is {self.weight}, expected a number from 0 (no bonus): "
-                "1 is the paper's"
+                f"bonus_weight is {self.weight}, expected 0 (no bonus) or more: 1 is the paper's"
             )
         return self
 

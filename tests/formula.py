@@ -1,0 +1,36 @@
+"""The literal formula of the encouraging loss, in float64: the yardstick of the tests."""
+
+import math
+
+import torch
+
+
+def literal_bonus(probs, log_end=0.5, bonus_start=0.0):
+    """``b(p)`` entry by entry, as the paper writes it."""
+    if log_end == 1:  # the normal bonus: 1 - p is floored at 1e-5
+        curve = (1 - probs).clamp(min=1e-5).log()
+    else:
+        tangent = math.log(1 - log_end) - (probs - log_end) / (1 - log_end)
+        curve = torch.where(probs <= log_end, (1 - probs.clamp(max=log_end)).log(), tangent)
+    offset = math.log(1 - bonus_start)
+    return torch.where(probs >= bonus_start, curve - offset, torch.zeros_like(curve))
+
+
+def literal_losses(
+    logits, target, log_end=0.5, label_smoothing=0.0, bonus_weight=1.0, bonus_start=0.0
+):
+    """``sum_k q_k * (-log p_k + w * b(p_k))`` of each row; logits (N, V), target (N,)."""
+    log_probs = logits.double().log_softmax(-1)
+    classes = logits.size(-1)
+    q = torch.nn.functional.one_hot(target, classes).double() * (1 - label_smoothing)
+    q += label_smoothing / classes
+    terms = -log_probs + bonus_weight * literal_bonus(log_probs.exp(), log_end, bonus_start)
+    return torch.where(q > 0, q * terms, torch.zeros_like(terms)).sum(-1)
+
+
+def loss_and_gradient(function, logits):
+    """``function(logits)`` summed, and its gradient with respect to the logits."""
+    logits = logits.detach().clone().requires_grad_()
+    loss = function(logits).sum()
+    loss.backward()
+    return loss.detach(), logits.grad

@@ -1,0 +1,289 @@
+"""The encouraging loss against golden values, the literal formula and F.cross_entropy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from formula import literal_losses, loss_and_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from el_fairseq import EncouragingLoss, encouraging_loss
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "encouraging_loss.json").read_text())
+LOG_ENDS = [0.05, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0]
+
+
+def random_case(rows=7, classes=11, scale=3.0, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(classes, (rows,), generator=generator)
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"LE{case['log_end']}")
+def test_golden_values_of_the_authors_criterion_are_met(case):
+    logits = torch.tensor(case["logits"], dtype=torch.float64, requires_grad=True)
+    loss = encouraging_loss(
+        logits,
+        torch.tensor(case["target"]),
+        log_end=case["log_end"],
+        label_smoothing=case["label_smoothing_over_V"],
+        ignore_index=case["pad"],
+        reduction="sum",
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-9, abs=1e-9)
+    expected = torch.tensor(case["grad"], dtype=torch.float64)
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("log_end", LOG_ENDS)
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize(("weight", "start"), [(1.0, 0.0), (0.3, 0.0), (2.0, 0.04)])
+def test_every_member_of_the_family_equals_its_literal_formula(
+    log_end, label_smoothing, weight, start
+):
+    logits, target = random_case(rows=40, scale=4)
+    options = {
+        "log_end": log_end,
+        "label_smoothing": label_smoothing,
+        "bonus_weight": weight,
+        "bonus_start": start,
+    }
+    expected = loss_and_gradient(lambda x: literal_losses(x, target, **options), logits)
+    actual = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, **options, reduction="sum"), logits
+    )
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("log_end", LOG_ENDS)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_gradient_is_that_of_finite_differences(log_end, reduction):
+    logits, target = random_case()
+    target[2] = -100
+    assert torch.autograd.gradcheck(
+        lambda x: encouraging_loss(
+            x, target, log_end=log_end, label_smoothing=0.1, reduction=reduction
+        ),
+        logits.requires_grad_(),
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (3, 5, 2), (2, 5, 3, 2), (0, 5), (3, 5, 0)])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_without_the_bonus_it_is_cross_entropy(shape, reduction, label_smoothing):
+    logits = torch.randn(shape, dtype=torch.float64)
+    size = torch.Size([]) if len(shape) == 1 else torch.Size([shape[0], *shape[2:]])
+    target = torch.randint(3, size)
+    if target.numel() > 1:
+        target.view(-1)[1] = 3
+    options = {
+        "label_smoothing": label_smoothing,
+        "ignore_index": 3,
+        "reduction": reduction,
+    }
+    actual = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, bonus_weight=0.0, **options), logits
+    )
+    expected = loss_and_gradient(lambda x: F.cross_entropy(x, target, **options), logits)
+    if target.numel() == 0 and reduction == "mean":  # F.cross_entropy says NaN: 0 / 0
+        assert actual[0] == 0
+    else:
+        torch.testing.assert_close(actual, expected)
+
+
+def test_the_bonus_lowers_the_loss_and_steepens_the_gradient():
+    logits, target = random_case()
+    bare, bare_gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, bonus_weight=0.0), logits
+    )
+    loss, gradient = loss_and_gradient(lambda x: encouraging_loss(x, target), logits)
+    assert loss < bare
+    rows = torch.arange(len(target))
+    assert (gradient[rows, target] < bare_gradient[rows, target]).all()
+
+
+def test_the_mean_over_nothing_is_zero_with_a_zero_gradient():
+    logits, _ = random_case()
+    loss, gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, torch.full((7,), -100)), logits
+    )
+    assert loss == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32_with_the_gradient_in_the_logits_dtype(dtype):
+    logits, target = random_case(rows=20, classes=50, dtype=dtype)
+    loss, gradient = loss_and_gradient(lambda x: encouraging_loss(x, target), logits)
+    expected, expected_gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target), logits.float()
+    )
+    assert loss.dtype == torch.float32
+    assert gradient.dtype == dtype
+    assert loss == expected
+    torch.testing.assert_close(gradient, expected_gradient.to(dtype))
+
+
+@st.composite
+def cases(draw):
+    """Logits in float32 with everything in them that is allowed to occur."""
+    rows, classes = draw(st.integers(1, 6)), draw(st.integers(2, 40))
+    scale = draw(st.sampled_from([0.0, 1e-3, 1.0, 10.0, 100.0, 1e4]))
+    seed = draw(st.integers(0, 10_000))
+    logits, target = random_case(rows, classes, scale, seed, torch.float32)
+    logits = logits.clamp(-1e4, 1e4) + draw(st.sampled_from([0.0, 0.0, 1e3]))
+    if draw(st.booleans()):  # ties
+        logits = logits.round()
+    if draw(st.booleans()):  # a target with probability 1, to rounding
+        logits[0, target[0]] = logits[0].max() + 40
+    if draw(st.booleans()):  # a target with probability 0, to rounding
+        logits[-1, target[-1]] = logits[-1].min() - 200
+    if draw(st.booleans()):
+        target[draw(st.integers(0, rows - 1)) :] = -100
+    options = {
+        "log_end": draw(st.sampled_from(LOG_ENDS) | st.floats(0.05, 0.999)),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.5, 0.9])),
+        "bonus_weight": draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])),
+        "bonus_start": 0.0,
+    }
+    if draw(st.booleans()):
+        # Not among the probabilities that ties make: at the jump, rounding decides the side.
+        options["bonus_start"] = options["log_end"] * draw(st.sampled_from([0.0317, 0.7071]))
+    return logits, target, options
+
+
+def masked_literal(logits, target, options):
+    kept = target != -100
+    safe = target.masked_fill(~kept, 0)
+    return literal_losses(logits, safe, **options).masked_fill(~kept, 0)
+
+
+def relative_error(actual, expected):
+    return ((actual.double() - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases())
+def test_float32_stays_within_1e_5_of_the_float64_formula(case):
+    logits, target, options = case
+    expected, expected_gradient = loss_and_gradient(
+        lambda x: masked_literal(x, target, options), logits.double()
+    )
+    loss, gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, **options, reduction="none"), logits
+    )
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+    assert relative_error(loss, expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-5
+    assert gradient.double().sum(-1).abs().max() < 1e-5 * expected_gradient.abs().max() + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.integers(0, 10_000))
+def test_masked_classes_are_finite_without_smoothing_and_infinite_but_not_nan_with_it(case, seed):
+    logits, target, options = case
+    generator = torch.Generator().manual_seed(seed)
+    masked = torch.rand(logits.shape, generator=generator) < 0.3
+    masked[torch.arange(len(target)), target.clamp(min=0)] = False
+    logits = logits.masked_fill(masked, -torch.inf)
+    loss, gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, **options, reduction="none"), logits
+    )
+    cross_entropy = F.cross_entropy(
+        logits, target, label_smoothing=options["label_smoothing"], reduction="sum"
+    )
+    assert torch.isfinite(loss) == torch.isfinite(cross_entropy)
+    assert not loss.isnan()
+    assert torch.isfinite(gradient).all()
+
+
+def test_a_target_of_probability_zero_costs_infinity_as_in_cross_entropy():
+    logits = torch.tensor([[0.0, -torch.inf, 1.0]])
+    loss, gradient = loss_and_gradient(lambda x: encouraging_loss(x, torch.tensor([1])), logits)
+    assert loss == torch.inf
+    torch.testing.assert_close(gradient, logits.softmax(-1) - torch.tensor([[0.0, 1.0, 0.0]]))
+
+
+def test_the_module_says_its_options_and_computes_what_the_function_does():
+    options = {
+        "log_end": 0.75,
+        "label_smoothing": 0.1,
+        "ignore_index": 2,
+        "reduction": "sum",
+        "bonus_weight": 0.5,
+        "bonus_start": 0.2,
+    }
+    logits, target = random_case()
+    module = EncouragingLoss(**options)
+    assert isinstance(module, nn.Module)
+    assert module(logits, target) == encouraging_loss(logits, target, **options)
+    for name, value in options.items():
+        assert f"{name}={value!r}" in repr(module)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("log_end", 0, "log_end is 0, expected a number in (0, 1]"),
+        ("log_end", 1.5, "log_end is 1.5, expected a number in (0, 1]"),
+        ("log_end", float("nan"), "log_end is nan"),
+        ("label_smoothing", 1.0, "label_smoothing is 1.0, expected a number in [0, 1)"),
+        ("label_smoothing", -0.1, "label_smoothing is -0.1"),
+        ("bonus_weight", -1, "bonus_weight is -1, expected 0"),
+        ("bonus_weight", float("inf"), "bonus_weight is inf"),
+        ("bonus_start", 0.5, "bonus_start is 0.5, expected 0"),
+        ("bonus_start", -0.1, "bonus_start is -0.1"),
+        ("reduction", "avg", "reduction is 'avg', expected 'mean', 'sum' or 'none'"),
+    ],
+)
+def test_an_option_out_of_range_is_named_with_its_value(option, value, message):
+    logits, target = random_case()
+    with pytest.raises(ValueError) as caught:
+        encouraging_loss(logits, target, **{option: value})
+    assert message in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        EncouragingLoss(**{option: value})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "message"),
+    [
+        (torch.zeros(3, 5, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(3, 5), torch.zeros(3), "target is torch.float32, expected int64"),
+        (torch.zeros(3, 5), torch.zeros(4, dtype=torch.int64), "shape (4,), expected (3,)"),
+        (torch.zeros(3, 5, 2), torch.zeros(3, 5, dtype=torch.int64), "expected (3, 2)"),
+        (torch.zeros(()), torch.zeros((), dtype=torch.int64), "logits have no dimensions"),
+        (torch.zeros(2, 5), torch.tensor([0, 5]), "target holds class 5, expected 0 to 4"),
+        (torch.zeros(2, 5), torch.tensor([-1, 0]), "target holds class -1, expected 0 to 4"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_in_words(logits, target, message):
+    with pytest.raises(ValueError) as caught:
+        encouraging_loss(logits, target)
+    assert message in str(caught.value)
+
+
+def test_the_plain_loss_works_where_fairseq_does_not():
+    code = (
+        "import sys; sys.modules['fairseq'] = None\n"
+        "import torch, el_fairseq\n"
+        "print(el_fairseq.encouraging_loss(torch.zeros(1, 4), torch.tensor([1])).item())\n"
+        "try: el_fairseq.EncouragingLossCriterion\n"
+        "except ImportError as error: print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    value, explanation = result.stdout.splitlines()
+    assert float(value) == pytest.approx(1.0986, abs=1e-4)  # log 4 + log 3/4
+    assert "needs fairseq" in explanation
+    assert "pip install" in explanation
