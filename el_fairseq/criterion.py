@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel, FairseqDecoder
-from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
 
 from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_error
 from .ops.autograd import loss_of_rows
@@ -260,17 +260,19 @@ def predicts_by_softmax(model):
     """Whether the model's probabilities are the plain softmax of ``net_output[0]``."""
     decoder = getattr(model, "decoder", None)
     return (
-        _inherits(model, BaseFairseqModel, "get_normalized_probs")
-        and _inherits(model, BaseFairseqModel, "get_normalized_probs_scriptable")
-        and _inherits(decoder, FairseqDecoder, "get_normalized_probs")
-        and _inherits(decoder, FairseqDecoder, "get_normalized_probs_scriptable")
+        # The Transformer has a copy of its base's method, for the sake of TorchScript.
+        _runs(model, "get_normalized_probs", BaseFairseqModel, TransformerModelBase)
+        and _runs(model, "get_normalized_probs_scriptable", BaseFairseqModel)
+        and _runs(decoder, "get_normalized_probs", FairseqDecoder)
+        and _runs(decoder, "get_normalized_probs_scriptable", FairseqDecoder)
         and getattr(decoder, "adaptive_softmax", None) is None
     )
 
 
-def _inherits(module, base, method):
-    """Whether calling ``module.method`` runs the method of ``base``."""
-    return getattr(getattr(module, method, None), "__func__", None) is getattr(base, method)
+def _runs(module, method, *classes):
+    """Whether calling ``module.method`` runs the method as one of the classes defines it."""
+    function = getattr(getattr(module, method, None), "__func__", None)
+    return any(function is getattr(each, method) for each in classes)
 
 
 _VIEWS = {"ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "AsStridedBackward"}
