@@ -1,5 +1,6 @@
 """Moses tokenization and lowercasing: by sacremoses, or by the original Perl scripts."""
 
+import io
 import itertools
 import multiprocessing
 import os
@@ -99,16 +100,14 @@ def _by_perl(sentences, language, script):
         stdin.seek(0)
         command = ["perl", str(script), "-q", "-l", language]
         try:
-            perl = subprocess.Popen(
-                command, stdin=stdin, stdout=subprocess.PIPE, encoding="utf-8", newline="\n"
-            )
+            perl = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE)
         except FileNotFoundError:
             raise UserError("--moses-dir needs Perl, which is not installed here") from None
         got = 0
-        with perl:
-            for line in perl.stdout:
+        with perl, io.TextIOWrapper(perl.stdout, encoding="utf-8", newline="\n") as lines:
+            for line in lines:
                 got += 1
-                yield line.rstrip("\n")
+                yield line.strip()
     if perl.returncode or got != given:
         raise UserError(
             f"{' '.join(command)} ended with status {perl.returncode} after {got} of {given} "
