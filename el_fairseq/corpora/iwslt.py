@@ -195,6 +195,7 @@ def prepare(corpus, archive, record, out, moses_dir=None, workers=1):
         "tokenizer": "moses",
         "tokenized by": tool,
         "lowercased": corpus.LOWERCASED,
+        "subwords": corpus.SUBWORDS,
         "steps": text.steps,
         "pairs": text.pairs,
         "dropped": dict(text.dropped.most_common()),

@@ -11,6 +11,7 @@ TITLE = "IWSLT'14 German-English (TED talks)"
 LANGUAGES = ("de", "en")
 URLS = ("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",)
 CHECKSUM = "md5:10936dfdf616504ddbd844e91b94ef4a"
+SUBWORDS = "subword-nmt"
 LOWERCASED = True
 EXPECTED = {"train": 160239, "valid": 7283, "test": 6750, "types de": 8848, "types en": 6632}
 

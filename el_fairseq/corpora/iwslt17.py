@@ -12,6 +12,7 @@ URLS = (
     "fr-en.tgz",
 )
 CHECKSUM = "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
+SUBWORDS = "sentencepiece"
 LOWERCASED = False
 EXPECTED = {}  # no counts have been published
 
