@@ -12,7 +12,11 @@ from pathlib import Path
 HARD = [
     ("Er lebt in den U.S.A.", "Il vit aux U.S.A.", "He lives in the U.S."),
     ("Das war Plan B.", "C'était le plan B.", "That was plan B."),
-    ("Sagt Dr. Müller, z.B. heute ...", "Dit le Dr. Müller, p. ex. ...", "Says Dr. Müller, e.g. ..."),
+    (
+        "Sagt Dr. Müller, z.B. heute ...",
+        "Dit le Dr. Müller, p. ex. ...",
+        "Says Dr. Müller, e.g. ...",
+    ),
     ("„Ja“, sagte sie.", "« Oui », dit-elle.", '"Yes," she said.'),
     ("Es kostet 1.250,50 €!", "Ça coûte 1 250,50 € !", "It's $1,250.50!"),
     ("Q &amp; A &gt; alles", "Q &amp; R &gt; tout", "Q &amp; A &gt; everything"),

@@ -40,7 +40,9 @@ def test_a_path_that_leads_outside_is_refused(tmp_path, kind, name):
     refused(archive, "outside")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
 def test_links_and_devices_in_a_tar_file_are_refused(tmp_path, kind):
     archive = tmp_path / "talks.tgz"
     with tarfile.open(archive, "w:gz") as file:
