@@ -3,8 +3,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
 # prepare MODULE NAME SIZE_OPTION SIZE ARGUMENTS...: SIZE_OPTION is what the size of the subword
-# vocabulary is called; the function "subwords FOLDER SIZE" and the array "dictionaries" are the
-# sourcing script's.
+# vocabulary is called; the sourcing script has the function "subwords FOLDER SIZE" and
+# "preprocess OPTIONS...", which calls fairseq-preprocess.
 prepare() {
   local module=$1 name=$2 size_option=$3 size=$4
   local pair=${name#*-} out=$root/data/$2 unfinished
@@ -41,7 +41,7 @@ prepare() {
   say "Learning and applying subwords ($size_option: $size)."
   quietly "$unfinished/subwords.log" subwords "$unfinished" "$size"
   say "Binarizing for fairseq."
-  quietly "$unfinished/preprocess.log" fairseq-preprocess "${dictionaries[@]}" \
+  quietly "$unfinished/preprocess.log" preprocess \
     --source-lang "${pair%-*}" --target-lang "${pair#*-}" \
     --trainpref "$unfinished/bpe/train" --validpref "$unfinished/bpe/valid" \
     --testpref "$unfinished/bpe/test" --destdir "$unfinished/bin" --workers 2

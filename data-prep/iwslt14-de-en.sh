@@ -23,7 +23,6 @@ END
 }
 help_or_continue "$@"
 
-# shellcheck disable=SC2034  # read by prepare
-dictionaries=()
 subwords() { "$python" -m el_fairseq.corpora.bpe "$1" --merges "$2"; }
+preprocess() { fairseq-preprocess "$@"; }
 prepare iwslt14 iwslt14-de-en merges 10000 "$@"

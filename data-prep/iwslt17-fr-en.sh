@@ -23,7 +23,6 @@ END
 }
 help_or_continue "$@"
 
-# shellcheck disable=SC2034  # read by prepare
-dictionaries=(--joined-dictionary)
 subwords() { "$python" -m el_fairseq.corpora.subwords "$1" --pieces "$2"; }
+preprocess() { fairseq-preprocess --joined-dictionary "$@"; }
 prepare iwslt17 iwslt17-fr-en pieces 16384 "$@"

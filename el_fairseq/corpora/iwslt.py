@@ -69,17 +69,15 @@ def in_pairs(source, target, names):
         UserError: one ends before the other; the message has ``names`` and both numbers.
     """
     end = object()
-    count = 0
-    for pair in itertools.zip_longest(source, target, fillvalue=end):
+    for number, pair in enumerate(itertools.zip_longest(source, target, fillvalue=end)):
         if end in pair:
             longer = source if pair[1] is end else target
-            numbers = [count, count]
-            numbers[longer is target] += 1 + sum(1 for _ in longer)
+            counts = [number, number]
+            counts[longer is target] += 1 + sum(1 for _ in longer)
             raise UserError(
-                f"{names[0]} has {numbers[0]} sentences and {names[1]} {numbers[1]}: they are not "
+                f"{names[0]} has {counts[0]} sentences and {names[1]} {counts[1]}: they are not "
                 "translations of each other line by line; give another archive"
             )
-        count += 1
         yield pair
 
 
