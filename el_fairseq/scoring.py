@@ -63,11 +63,11 @@ def detokenized(lines, manifest, language):
 
 
 def scores(hypothesis_lines, reference_lines):
-    """BLEU and chrF (0 to 100) of detokenized lines, each with its sacreBLEU signature."""
+    """BLEU, chrF and TER (percent) of detokenized lines, each with its sacreBLEU signature."""
     result = {}
-    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF()):
+    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.TER()):
         score = metric.corpus_score(hypothesis_lines, [reference_lines])
-        name = {"BLEU": "bleu", "chrF2": "chrf"}[score.name]
+        name = {"BLEU": "bleu", "chrF2": "chrf", "TER": "ter"}[score.name]
         result[name] = round(score.score, 2)
         result[f"{name}_signature"] = str(metric.get_signature())
     return result
