@@ -296,7 +296,7 @@ exec srun {command}
 
 def slurm_job(plan, arguments, gpus):
     """Text of the array job: one task a run, with the arguments of this command."""
-    words = [shlex.quote(word) for word in arguments if word != "--slurm"]
+    words = [shlex.quote(word) for word in arguments if word not in ("--slurm", "--dry-run")]
     end = words.index("--") if "--" in words else len(words)
     words[end:end] = ["--task", '"$SLURM_ARRAY_TASK_ID"']
     return SLURM_JOB.format(

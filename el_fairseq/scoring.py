@@ -86,8 +86,9 @@ def main():
     )
     generated = arguments.folder / f"generate-{arguments.subset}.txt"
     translations = detokenized(hypotheses(generated, len(references)), manifest, language)
-    with writing(arguments.folder / f"hypotheses.{language}") as file:
-        file.writelines(line + "\n" for line in translations)
+    for name, text in (("hypotheses", translations), ("references", references)):
+        with writing(arguments.folder / f"{name}.{language}") as file:
+            file.writelines(line + "\n" for line in text)
     result = {
         "subset": arguments.subset,
         "sentences": len(references),
@@ -101,6 +102,7 @@ def main():
         file.write(
             f"BLEU {result['bleu']:.2f}  {result['bleu_signature']}\n"
             f"chrF {result['chrf']:.2f}  {result['chrf_signature']}\n"
+            f"TER  {result['ter']:.2f}  {result['ter_signature']}\n"
             f"{result['sentences']} sentences; fairseq's BLEU on tokenized text: "
             f"{result['tokenized_bleu']}\n"
         )
