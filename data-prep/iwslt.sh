@@ -36,7 +36,7 @@ prepare() {
   mkdir "$unfinished"
 
   say "Extracting and tokenizing."
-  "$python" -m "el_fairseq.corpora.$module" --cache "$root/data/archives" --out "$unfinished" \
+  "$python" -m "el_fairseq.corpora.$module" --cache "$(dirname "$out")/archives" --out "$unfinished" \
     "${fetching[@]}"
   say "Learning and applying subwords ($size_option: $size)."
   quietly "$unfinished/subwords.log" subwords "$unfinished" "$size"

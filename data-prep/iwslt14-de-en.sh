@@ -18,7 +18,7 @@ training, 7,283 validation and 6,750 test pairs, lowercased, 10,000 joint BPE me
   --out DIR         the corpus (default: data/iwslt14-de-en)
 
 In DIR: manifest.json (counts, what was dropped and why, checksums, versions), text/ (tokenized),
-bpe/ (subwords), bin/ (fairseq). The archive stays in data/archives.
+bpe/ (subwords), bin/ (fairseq). The archive stays in the folder archives beside DIR.
 END
 }
 help_or_continue "$@"

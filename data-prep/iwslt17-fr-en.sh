@@ -18,7 +18,7 @@ Makes the IWSLT'17 French-English corpus, from the archive to what fairseq-train
   --out DIR         the corpus (default: data/iwslt17-fr-en)
 
 In DIR: manifest.json (counts, what was dropped and why, checksums, versions), text/ (tokenized),
-bpe/ (subwords), bin/ (fairseq). The archive stays in data/archives.
+bpe/ (subwords), bin/ (fairseq). The archive stays in the folder archives beside DIR.
 END
 }
 help_or_continue "$@"

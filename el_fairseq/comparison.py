@@ -4,13 +4,14 @@ import argparse
 import csv
 import io
 import json
+import logging
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
 from sacrebleu.significance import PairedTest
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp
 from tabulate import tabulate
 
 from .cli import UserError, run
@@ -81,6 +82,8 @@ def bootstrap_p(baseline, system, references):
     Koehn, 2004: the share of resampled test sets on which the difference is as far from the
     observed one as that is from zero. sacreBLEU's own random seed: the same again each time.
     """
+    if baseline == system:  # sacreBLEU finds no resample that differs more than by nothing
+        return 1.0
     systems = [("baseline", baseline), ("system", system)]
     test = PairedTest(
         systems, {"BLEU": sacrebleu.BLEU(references=[references])}, None, "bs", RESAMPLINGS
@@ -93,7 +96,7 @@ def seeds_p(differences):
     """Two-sided p-value of a paired t-test over seeds; ``None`` below two seeds."""
     if len(differences) < 2 or len(set(differences)) == 1:
         return None
-    return float(ttest_rel(differences, [0.0] * len(differences)).pvalue)
+    return float(ttest_1samp(differences, 0).pvalue)
 
 
 def differences_tables(records, read):
@@ -179,6 +182,7 @@ def main():
     options = parser.parse_args()
     folder = options.runs or Path(__file__).parents[1] / "runs" / options.experiment
     path = folder / "results.json"
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     if not records:
         raise UserError(

@@ -285,8 +285,7 @@ SLURM_JOB = """\
 #SBATCH --array=0-{last}
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=4
-#SBATCH --gres=gpu:{gpus}
-#SBATCH --requeue
+{gpus}#SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output={output}
 # Partition, time limit, account: set SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_ACCOUNT.
@@ -295,14 +294,14 @@ exec srun {command}
 
 
 def slurm_job(plan, arguments, gpus):
-    """Text of the array job: one task a run, with the arguments of this command."""
+    """Text of the array job: one task a run on ``gpus`` GPUs, with the arguments of this start."""
     words = [shlex.quote(word) for word in arguments if word not in ("--slurm", "--dry-run")]
     end = words.index("--") if "--" in words else len(words)
     words[end:end] = ["--task", '"$SLURM_ARRAY_TASK_ID"']
     return SLURM_JOB.format(
         name=plan.experiment,
         last=len(plan.runs) - 1,
-        gpus=gpus,
+        gpus=f"#SBATCH --gres=gpu:{gpus}\n" if gpus else "",
         output=plan.folder / "slurm" / "%A_%a.log",
         command=" ".join(["bash", shlex.quote(script("scripts", "reproduce")), *words]),
     )
@@ -412,7 +411,9 @@ def main():
         except ValueError as error:
             raise UserError(str(error)) from None
     plan = Plan(options, arguments[end + 1 :])
-    job = slurm_job(plan, arguments, options.gpus_per_run) if options.slurm else None
+    job = None
+    if options.slurm:
+        job = slurm_job(plan, arguments, 0 if options.cpu else options.gpus_per_run)
     if options.dry_run:
         print("\n".join(plan.describe()))
         if job is not None:

@@ -60,8 +60,10 @@ def xml_file(rows, side, language):
     return "\n".join([*lines, "</srcset>", "</mteval>"]) + "\n"
 
 
-def de_en():
-    """Files of an archive like IWSLT'14's, by name."""
+def de_en(test_size=20):
+    """Files of an archive like IWSLT'14's, by name; each test set with ``test_size`` segments
+    and the hard ones.
+    """
     rows = [(german, english) for german, _, english in sentences()]
     train, tests = rows[:240], rows[240:]
     odd = [
@@ -79,7 +81,7 @@ def de_en():
         text = training_file(train[:100] + odd + train[100:], side, tags)
         files[f"train.tags.de-en.{language}"] = text
         for number, name in enumerate(names):
-            part = HARD_FIRST[name] + tests[number * 20 : number * 20 + 20]
+            part = HARD_FIRST[name] + tests[number * test_size :][:test_size]
             files[f"IWSLT14.{name}.de-en.{language}.xml"] = xml_file(part, side, language)
     return {name: text.encode() for name, text in files.items()}
 

@@ -141,10 +141,7 @@ def get_archive(corpus, path, archive, urls, wanted):
     pinned = wanted or corpus.CHECKSUM
     kind = kind_of(pinned)
     if archive is None:
-        if path.exists() and checksum(path, kind) != pinned:
-            print(f"{path} is not the file expected and is fetched again.", file=sys.stderr)
-            path.unlink()
-        if not path.exists():
+        if not path.exists() or checksum(path, kind) != pinned:
             fetch(urls or corpus.URLS, path, pinned)
         archive = path
     elif not archive.is_file():
