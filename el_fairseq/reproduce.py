@@ -6,6 +6,7 @@ experiment that was stopped, at whatever point, goes on when it is started again
 
 import argparse
 import concurrent.futures
+import contextlib
 import fcntl
 import json
 import os
@@ -155,19 +156,29 @@ def visible_gpus(number):
 
 
 class Commands:
-    """Runs commands, from several threads, until :meth:`stop` ends them all."""
+    """Runs commands, from any thread, and ends them all when the ``with`` block ends."""
 
     def __init__(self):
         self._running = set()
         self._lock = threading.Lock()
         self._stopped = False
 
-    def call(self, command, environment, inherited=()):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._stopped = True
+            for child in self._running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+
+    def call(self, command, environment=None, inherited=()):
         """Run a command to its end; returns its status."""
         with self._lock:
             if self._stopped:
                 return 130
-            # A session of its own: stopping one is stopping all that it started.
+            # A session of its own: ending one is ending all that it started.
             child = subprocess.Popen(
                 command, env=environment, start_new_session=True, pass_fds=inherited
             )
@@ -177,20 +188,11 @@ class Commands:
             self._running.discard(child)
         return status
 
-    def stop(self):
-        with self._lock:
-            self._stopped = True
-            for child in self._running:
-                try:
-                    os.killpg(child.pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
-
 
 def execute(plan, runs, inherited=()):
     """Train, translate and score ``runs``, as many at a time as the plan says.
 
-    ``inherited`` are file descriptors that everything started keeps open: locks.
+    ``inherited`` are the file descriptors of locks, for everything that is started.
 
     Raises:
         UserError: some failed; all others were brought to their end.
@@ -212,11 +214,9 @@ def execute(plan, runs, inherited=()):
         finally:
             slots.put(slot)
 
-    with concurrent.futures.ThreadPoolExecutor(plan.jobs) as pool:
-        try:
-            failures = list(filter(None, pool.map(work, runs)))
-        finally:
-            commands.stop()
+    pool = concurrent.futures.ThreadPoolExecutor(plan.jobs)
+    with pool, commands:
+        failures = list(filter(None, pool.map(work, runs)))
     if failures:
         raise UserError(
             f"{len(failures)} of {len(runs)} runs did not end well; mend what they say above, and "
@@ -426,14 +426,17 @@ def main():
         execute(plan, [plan.runs[options.task]])
         return
     with claim(plan) as lock:
-        if Commands().call(plan.prepare_command(), None, [lock.fileno()]):
-            raise UserError("the data could not be prepared; see what it says above")
+        inherited = [lock.fileno()]
+        with Commands() as commands:
+            if commands.call(plan.prepare_command(), inherited=inherited):
+                raise UserError("the data could not be prepared; see what it says above")
         if job is not None:
             submit(plan, job)
             return
         check_device(plan, options.cpu)
-        execute(plan, plan.runs, [lock.fileno()])
-    Commands().call(plan.table_command(), None)
+        execute(plan, plan.runs, inherited)
+    with Commands() as commands:
+        sys.exit(commands.call(plan.table_command()))
 
 
 def check_device(plan, cpu):

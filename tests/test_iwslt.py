@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import sacremoses
-from iwslt_archives import de_en, fr_en, serving, write_archive
+from iwslt_archives import de_en, fr_en, moses_checkout, serving, write_archive
 
 from el_fairseq.cli import UserError
-from el_fairseq.corpora import bpe, iwslt, iwslt14, iwslt17, manifest
+from el_fairseq.corpora import bpe, iwslt, iwslt14, iwslt17, manifest, subwords
 from el_fairseq.downloads import checksum
 
 CORPORA = {"iwslt14": (iwslt14, de_en), "iwslt17": (iwslt17, fr_en)}
@@ -218,6 +218,19 @@ def test_an_archive_given_by_hand_is_used_and_said_to_be_unchecked(tmp_path, mon
     assert found["archive"]["published"] is False
 
 
+def test_the_perl_scripts_give_the_same_files(tmp_path, monkeypatch):
+    archive = write_archive(tmp_path / "talks.tgz", de_en())
+    moses = moses_checkout(tmp_path / "mosesdecoder")
+    texts = []
+    for extra in ([], ["--moses-dir", moses]):
+        command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive, *extra)
+        files = sorted((tmp_path / "corpus" / "text").iterdir())
+        texts.append([path.read_bytes() for path in files])
+    assert len(texts[0]) == 6 and texts[0] == texts[1]
+    found = json.loads((tmp_path / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    assert found["tokenized by"].startswith("tokenizer.perl, sha256:")
+
+
 def test_an_archive_given_with_another_checksum_is_refused(tmp_path, monkeypatch):
     archive = write_archive(tmp_path / "mine.zip", de_en())
     with pytest.raises(UserError, match=r"mine\.zip is sha256:\w+, expected sha256:00;"):
@@ -261,6 +274,12 @@ def test_bpe_is_joint_and_can_be_undone(tmp_path, monkeypatch):
     assert "@@ " in encoded and encoded.replace("@@ ", "") == lines
     codes = (tmp_path / "bpe" / "codes").read_text(encoding="utf-8").splitlines()
     assert codes[0].startswith("#version") and len(codes) == 5
+
+
+def test_more_pieces_than_the_text_has_are_refused_in_one_line(tmp_path):
+    corpus_folder(tmp_path, "low lower lowest\n" * 3)
+    with pytest.raises(UserError, match=r"--pieces is 500, .* value <= \d+"):
+        subwords.learn([tmp_path / "text" / "train.en"], tmp_path / "some.model", 500)
 
 
 def test_the_manifest_warns_of_every_count_that_is_not_the_published_one(tmp_path):

@@ -1,6 +1,4 @@
-import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,28 +9,15 @@ import pytest
 import sacremoses
 from hypothesis import given
 from hypothesis import strategies as st
-from iwslt_archives import sentences
+from iwslt_archives import moses_checkout, sentences
 
 from el_fairseq.cli import UserError
 from el_fairseq.corpora import moses
 
-# What today's Perl script does with a last word and the package's older one (1.1) does not yet.
-LAST_WORD = 'if ($i == $#words) { $word = "$pre ."; }\nels'
-
 
 @pytest.fixture(scope="session")
 def moses_dir(tmp_path_factory):
-    """A folder like a checkout of Moses, with the Perl script of the package mosestokenizer."""
-    package = Path(importlib.util.find_spec("mosestokenizer").submodule_search_locations[0])
-    scripts = tmp_path_factory.mktemp("mosesdecoder") / "scripts" / "tokenizer"
-    scripts.mkdir(parents=True)
-    shutil.copytree(package / "nonbreaking_prefixes", scripts / "nonbreaking_prefixes")
-    script = (package / "tokenizer-v1.1.perl").read_text(encoding="utf-8")
-    condition = "if (($pre =~"
-    assert condition in script
-    script = script.replace(condition, LAST_WORD + condition, 1)
-    (scripts / "tokenizer.perl").write_text(script, encoding="utf-8")
-    return scripts.parents[1]
+    return moses_checkout(tmp_path_factory.mktemp("mosesdecoder"))
 
 
 @pytest.mark.parametrize(("side", "language"), [(0, "de"), (1, "fr"), (2, "en")])
