@@ -30,7 +30,7 @@ from .loss import check_options
 from .results import record_of
 
 ROOT = Path(__file__).parents[1]
-MEASURED_UPDATES = 4
+MEASURED_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ def runs_of(criteria, log_ends, seeds):
     ]
 
 
+def update_frequencies(options):
+    """Batches that make an update, for each epoch: ``--update-freq`` among ``options``."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--update-freq", default="1")
+    return [int(number) for number in reader.parse_known_args(options)[0].update_freq.split(",")]
+
+
 def distributed_options(options, gpus):
     """Options that spread one training over ``gpus`` GPUs with the batch of ``options``.
 
@@ -64,16 +71,14 @@ def distributed_options(options, gpus):
     """
     if gpus == 1:
         return []
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--update-freq", default="1")
-    frequencies = parser.parse_known_args(options)[0].update_freq.split(",")
-    if any(int(frequency) % gpus for frequency in frequencies):
+    frequencies = update_frequencies(options)
+    if any(frequency % gpus for frequency in frequencies):
         raise UserError(
-            f"--update-freq is {','.join(frequencies)}, which {gpus} GPUs cannot share, and the "
-            "batch would be another: leave --gpus-per-run at 1 (runs side by side), or halve "
+            f"--update-freq is {','.join(map(str, frequencies))}, which {gpus} GPUs cannot share "
+            "without another batch: leave --gpus-per-run at 1 (runs side by side), or halve "
             "--max-tokens and double --update-freq in the recipe until it can be divided"
         )
-    divided = ",".join(str(int(frequency) // gpus) for frequency in frequencies)
+    divided = ",".join(str(frequency // gpus) for frequency in frequencies)
     return ["--distributed-world-size", str(gpus), "--update-freq", divided]
 
 
@@ -246,7 +251,7 @@ def gather(plan):
 
 
 def seconds_on_cpu(plan):
-    """Seconds that all runs would take on this CPU, from a few updates of the first; no scores."""
+    """Seconds that all trainings would take on this CPU, from a few batches of the first one."""
     a_run = plan.runs[0]
     options = [
         *training.recipe_options(plan.recipe),
@@ -256,7 +261,7 @@ def seconds_on_cpu(plan):
     progress = training.Progress(a_run.name, options)
     command = ["fairseq-train", str(plan.data / "bin"), "--user-dir", str(Path(__file__).parent)]
     command += [*options, "--cpu", "--no-save", "--disable-validation", "--log-format", "json"]
-    command += ["--log-interval", "1", "--max-update", str(MEASURED_UPDATES)]
+    command += ["--log-interval", "1", "--update-freq", "1", "--max-update", str(MEASURED_BATCHES)]
     with tempfile.TemporaryDirectory() as folder:
         command += ["--save-dir", folder]
         result = subprocess.run(
@@ -266,9 +271,11 @@ def seconds_on_cpu(plan):
         last_line = [line for line in result.stdout.splitlines() if line.strip()][-1:]
         raise UserError(f"fairseq-train failed: {''.join(last_line)}")
     records = [training_log.parse(line) for line in result.stdout.splitlines()]
-    inner = [record[1] for record in records if record and record[0] == "train_inner"]
-    share = progress.done(inner[-1]) - progress.done(inner[0])
-    return (inner[-1]["wall"] - inner[0]["wall"]) / share * len(plan.runs)
+    first, *_, last = (record[1] for record in records if record and record[0] == "train_inner")
+    for numbers in (first, last):
+        numbers["num_updates"] /= update_frequencies(options)[0]
+    share = progress.done(last) - progress.done(first)
+    return (last["wall"] - first["wall"]) / share * len(plan.runs)
 
 
 def duration(seconds):
