@@ -26,7 +26,7 @@ import torch
 from . import training, training_log
 from .cli import UserError, run
 from .files import writing
-from .loss import check_options
+from .loss import checked_spec
 from .results import record_of
 
 ROOT = Path(__file__).parents[1]
@@ -414,7 +414,7 @@ def main():
     options = parser().parse_args(arguments[:end])
     for log_end in options.log_ends:
         try:
-            check_options(log_end, label_smoothing=0)
+            checked_spec(log_end)
         except ValueError as error:
             raise UserError(str(error)) from None
     plan = Plan(options, arguments[end + 1 :])
