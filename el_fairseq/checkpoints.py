@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .cli import UserError
@@ -15,12 +16,18 @@ from .files import writing
 def trust_fairseq_checkpoints():
     """Let torch's safe loader (``weights_only``, the default since 2.6) read fairseq checkpoints.
 
-    Besides tensors and plain containers they hold one class, ``argparse.Namespace``, which runs
-    no code when it is loaded. A checkpoint that carries anything else is still refused. Versions
-    of torch that have no such list (before 2.4) are left as they are.
+    Besides tensors and plain containers they hold ``argparse.Namespace`` and, where training
+    validates by BLEU (``--eval-bleu``), small numpy arrays of counts: neither runs code when it
+    is loaded. A checkpoint that carries anything else is still refused. Versions of torch that
+    have no such list (before 2.4) are left as they are.
     """
     if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals([argparse.Namespace])
+        counts = np.zeros(1, dtype=np.int64)
+        reconstruct = counts.__reduce__()[0]
+        dtypes = [type(np.dtype(kind)) for kind in (np.int64, np.float64)]
+        torch.serialization.add_safe_globals(
+            [argparse.Namespace, reconstruct, np.ndarray, np.dtype, *dtypes]
+        )
 
 
 def load(path):

@@ -63,11 +63,11 @@ def detokenized(lines, manifest, language):
 
 
 def scores(hypothesis_lines, reference_lines):
-    """BLEU and chrF (0 to 100) of detokenized lines, each with its sacreBLEU signature."""
+    """BLEU, chrF and TER (percent) of detokenized lines, each with its sacreBLEU signature."""
     result = {}
-    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF()):
+    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.TER()):
         score = metric.corpus_score(hypothesis_lines, [reference_lines])
-        name = {"BLEU": "bleu", "chrF2": "chrf"}[score.name]
+        name = {"BLEU": "bleu", "chrF2": "chrf", "TER": "ter"}[score.name]
         result[name] = round(score.score, 2)
         result[f"{name}_signature"] = str(metric.get_signature())
     return result
@@ -86,8 +86,9 @@ def main():
     )
     generated = arguments.folder / f"generate-{arguments.subset}.txt"
     translations = detokenized(hypotheses(generated, len(references)), manifest, language)
-    with writing(arguments.folder / f"hypotheses.{language}") as file:
-        file.writelines(line + "\n" for line in translations)
+    for name, text in (("hypotheses", translations), ("references", references)):
+        with writing(arguments.folder / f"{name}.{language}") as file:
+            file.writelines(line + "\n" for line in text)
     result = {
         "subset": arguments.subset,
         "sentences": len(references),
@@ -101,6 +102,7 @@ def main():
         file.write(
             f"BLEU {result['bleu']:.2f}  {result['bleu_signature']}\n"
             f"chrF {result['chrf']:.2f}  {result['chrf_signature']}\n"
+            f"TER  {result['ter']:.2f}  {result['ter_signature']}\n"
             f"{result['sentences']} sentences; fairseq's BLEU on tokenized text: "
             f"{result['tokenized_bleu']}\n"
         )

@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import run
@@ -114,3 +115,10 @@ def test_parts_that_a_kill_left_are_replaced_by_the_latest_numbered_checkpoint(t
     assert (tmp_path / "checkpoint_last.pt").read_bytes() == whole
     assert (tmp_path / "checkpoint_best.pt").read_bytes() == best
     assert not (tmp_path / "checkpoint3.pt.tmp").exists()
+
+
+def test_the_counts_of_bleu_in_a_checkpoint_of_a_run_validated_by_bleu_are_loaded(tmp_path):
+    path = tmp_path / "checkpoint1.pt"
+    counts = np.array([4, 3, 2, 1])
+    torch.save({"model": {}, "extra_state": {"counts": counts, "mean": np.array([0.5])}}, path)
+    assert load(path)["extra_state"]["counts"].tolist() == [4, 3, 2, 1]

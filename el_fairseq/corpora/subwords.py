@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from ..cli import run
+from ..cli import UserError, run
 from ..files import writing
 
 SPLITS = ("train", "valid", "test")
@@ -16,17 +16,24 @@ def learn(files, model, pieces):
     """Learn a BPE model of ``pieces`` pieces from text files; write ``model`` and its ``.vocab``.
 
     Every character is covered and text is not normalised, so that decoding gives the text back.
+
+    Raises:
+        UserError: the text has too few words, or too many characters, for so many pieces.
     """
-    sentencepiece.SentencePieceTrainer.train(
-        input=[str(file) for file in files],
-        model_prefix=str(Path(model).with_suffix("")),
-        model_type="bpe",
-        vocab_size=pieces,
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        num_threads=1,
-        minloglevel=1,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            input=[str(file) for file in files],
+            model_prefix=str(Path(model).with_suffix("")),
+            model_type="bpe",
+            vocab_size=pieces,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            num_threads=1,
+            minloglevel=1,
+        )
+    except RuntimeError as error:
+        reason = str(error).rpartition("] ")[2]
+        raise UserError(f"--pieces is {pieces}, which does not suit the text: {reason}") from None
 
 
 def encode(model, source, target):

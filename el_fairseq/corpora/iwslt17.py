@@ -1,0 +1,43 @@
+"""IWSLT'17 French-English, cased."""
+
+import sys
+
+from ..cli import run
+from . import iwslt
+
+TITLE = "IWSLT'17 French-English (TED talks)"
+LANGUAGES = ("fr", "en")
+URLS = (
+    "https://raw.githubusercontent.com/hlt-mt/WIT3/master/archive/2017-01-trnted/texts/fr/en/"
+    "fr-en.tgz",
+)
+CHECKSUM = "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
+SUBWORDS = "sentencepiece"
+LOWERCASED = False
+EXPECTED = {}  # no counts have been published
+
+TRAIN = "train.tags.fr-en.{}"
+VALID = "IWSLT17.TED.dev2010.fr-en.{}.xml"
+TEST = "IWSLT17.TED.tst2015.fr-en.{}.xml"
+
+
+def members():
+    """Names of the files to take from the archive."""
+    return [name.format(language) for name in (TRAIN, VALID, TEST) for language in LANGUAGES]
+
+
+def training_sentences(path):
+    """Yield the sentences of a training file: each line that begins with no tag."""
+    return (line for line in iwslt.lines_of(path) if not line.startswith("<"))
+
+
+def make_text(text):
+    """Write the three splits through ``text``, an :class:`iwslt.Text`."""
+    readers = {"train": training_sentences, "valid": iwslt.segments_of, "test": iwslt.segments_of}
+    for split, name in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
+        for pair in text.read(name, readers[split]):
+            text.write(split, pair)
+
+
+if __name__ == "__main__":
+    run(lambda: iwslt.main(sys.modules[__name__]))

@@ -1,0 +1,184 @@
+"""Archives of the shape of IWSLT's, from a few hundred real sentences, and a server for them."""
+
+import http.server
+import importlib.util
+import io
+import shutil
+import tarfile
+import threading
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+# German, French, English: what tokenizers and text rules trip over.
+HARD = [
+    ("Er lebt in den U.S.A.", "Il vit aux U.S.A.", "He lives in the U.S."),
+    ("Das war Plan B.", "C'était le plan B.", "That was plan B."),
+    (
+        "Sagt Dr. Müller, z.B. heute ...",
+        "Dit le Dr. Müller, p. ex. ...",
+        "Says Dr. Müller, e.g. ...",
+    ),
+    ("„Ja“, sagte sie.", "« Oui », dit-elle.", '"Yes," she said.'),
+    ("Es kostet 1.250,50 €!", "Ça coûte 1 250,50 € !", "It's $1,250.50!"),
+    ("Q &amp; A &gt; alles", "Q &amp; R &gt; tout", "Q &amp; A &gt; everything"),
+    ("Das ist Mikes Auto.", "C’est l’auto d’un ami.", "It’s Mike’s car, isn’t it?"),
+    ("[Musik] (Lachen) a|b", "[Musique] (Rires) a|b", "[Music] (Laughter) a|b"),
+    ("Die 90er waren's.", "Les années 90, c'est ça.", "The 1990's, that's it."),
+    ("ΟΔΟΣ und İzmir, Nr. 5", "ΟΔΟΣ et İzmir, no. 5", "ΟΔΟΣ and İzmir, No. 5"),
+    ("Was soll's ... 100%-ig?!", "Et alors ... à 100% ?!", "So what ... 100%-ish?!"),
+    ("Tab\there\u00a0\u2028Ende", "Tab\tici\u00a0\u2028fin", "Tab\there\u00a0\u2028end"),
+]
+
+
+def sentences():
+    """Triples (German, French, English)."""
+    table = Path(__file__).parent / "data" / "home-assistant.tsv"
+    rows = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return HARD + [tuple(row.split("\t")) for row in rows]
+
+
+def talks(rows, size=30):
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def training_file(rows, side, tags):
+    """Talks one after the other, each with its tags (name, whether it holds text)."""
+    lines = []
+    for number, talk in enumerate(talks(rows)):
+        for tag in tags:
+            text = talk[0][side] if tag in ("title", "description") else f"{tag} {number}"
+            lines.append(f"<{tag}>{text}</{tag}>")
+        lines += [row[side] for row in talk]
+    return "".join(line + "\n" for line in lines)
+
+
+def xml_file(rows, side, language):
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<mteval>", f'<srcset trglang="{language}">']
+    for number, talk in enumerate(talks(rows)):
+        lines += [f'<doc docid="{number}" genre="lectures">', f"<title>{talk[0][side]}</title>"]
+        lines += [f'<seg id="{i}"> {row[side]} </seg>' for i, row in enumerate(talk, start=1)]
+        lines.append("</doc>")
+    return "\n".join([*lines, "</srcset>", "</mteval>"]) + "\n"
+
+
+def de_en(test_size=20):
+    """Files of an archive like IWSLT'14's, by name; each test set with ``test_size`` segments
+    and the hard ones.
+    """
+    rows = [(german, english) for german, _, english in sentences()]
+    train, tests = rows[:240], rows[240:]
+    odd = [
+        ("", "Nothing on the other side."),
+        ("Nur hier.", "  "),
+        ("wort " * 176, "word " * 175),
+        ("wort " * 175, "word " * 175),
+        ("eins zwei drei", "one two"),
+        ("eins zwei drei vier", "one two"),
+    ]
+    tags = ("url", "keywords", "talkid", "title", "description")
+    names = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
+    files = {}
+    for side, language in enumerate(("de", "en")):
+        text = training_file(train[:100] + odd + train[100:], side, tags)
+        files[f"train.tags.de-en.{language}"] = text
+        for number, name in enumerate(names):
+            part = HARD_FIRST[name] + tests[number * test_size :][:test_size]
+            files[f"IWSLT14.{name}.de-en.{language}.xml"] = xml_file(part, side, language)
+    return {name: text.encode() for name, text in files.items()}
+
+
+HARD_FIRST = {
+    "TED.dev2010": [(german, english) for german, _, english in HARD],
+    "TEDX.dev2012": [("", "A segment without a source.")],
+    "TED.tst2010": [],
+    "TED.tst2011": [("Beide", "Both")],
+    "TED.tst2012": [],
+}
+
+
+def fr_en():
+    """Files of an archive like IWSLT'17's, by name."""
+    rows = [(french, english) for _, french, english in sentences()]
+    tags = ("url", "keywords", "speaker", "talkid", "title", "description", "translator")
+    files = {}
+    for side, language in enumerate(("fr", "en")):
+        files[f"train.tags.fr-en.{language}"] = training_file(rows[:260], side, tags)
+        files[f"IWSLT17.TED.dev2010.fr-en.{language}.xml"] = xml_file(rows[260:300], side, language)
+        test = HARD_IN_FRENCH + rows[300:]
+        files[f"IWSLT17.TED.tst2015.fr-en.{language}.xml"] = xml_file(test, side, language)
+    return {name: text.encode() for name, text in files.items()}
+
+
+HARD_IN_FRENCH = [(french, english) for _, french, english in HARD]
+
+
+def write_archive(path, files, folder="talks"):
+    """Write a .tgz or .zip, by its name, with ``files`` (bytes by name) below ``folder``."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(f"{folder}/{name}", content)
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(f"{folder}/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+# What today's Perl script does with a last word, and the package's older one (1.1) does not yet.
+LAST_WORD = 'if ($i == $#words) { $word = "$pre ."; }\nels'
+
+
+def moses_checkout(folder):
+    """Make ``folder`` like a checkout of Moses, with the script of the package mosestokenizer."""
+    package = Path(importlib.util.find_spec("mosestokenizer").submodule_search_locations[0])
+    scripts = folder / "scripts" / "tokenizer"
+    scripts.mkdir(parents=True)
+    shutil.copytree(package / "nonbreaking_prefixes", scripts / "nonbreaking_prefixes")
+    script = (package / "tokenizer-v1.1.perl").read_text(encoding="utf-8")
+    condition = "if (($pre =~"
+    assert condition in script
+    script = script.replace(condition, LAST_WORD + condition, 1)
+    (scripts / "tokenizer.perl").write_text(script, encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def serving(content, *answers):
+    """Serve ``content`` on 127.0.0.1; yields the address and the list of answers given.
+
+    ``answers``, one a request, the last for all that follow: ``whole``, ``cut`` (the connection
+    ends in the middle), ``short`` (half the content, whose length is given as if it were all),
+    ``other`` (other content of the same length), or an HTTP status.
+    """
+    given = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer = answers[min(len(given), len(answers) - 1)]
+            given.append(answer)
+            if isinstance(answer, int):
+                self.send_error(answer)
+                return
+            half = len(content) // 2
+            self.send_response(200)
+            self.send_header("Content-Length", str(half if answer == "short" else len(content)))
+            self.end_headers()
+            body = {"whole": content, "other": bytes(len(content))}.get(answer, content[:half])
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/talks.tgz", given
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,301 @@
+"""An experiment from its archive to the table, in small, whatever happens on the way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from conftest import BIN, ROOT, script, succeed
+from iwslt_archives import de_en, fr_en, serving, write_archive
+
+from el_fairseq.downloads import checksum
+
+# A model that two cores train in seconds, and that has learnt enough to translate differently
+# with each loss and seed.
+TINY = [
+    *("--encoder-layers", "1", "--decoder-layers", "1", "--share-decoder-input-output-embed"),
+    *("--encoder-embed-dim", "32", "--decoder-embed-dim", "32"),
+    *("--encoder-ffn-embed-dim", "32", "--decoder-ffn-embed-dim", "32"),
+    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+    *("--lr", "0.02", "--warmup-updates", "10", "--dropout", "0.1"),
+    *("--max-tokens", "500", "--update-freq", "1", "--max-epoch", "4"),
+    *("--eval-bleu-args", '{"beam": 1, "max_len_a": 0, "max_len_b": 10}'),
+]
+NAMES = [f"{criterion}-seed{seed}" for seed in (1, 2) for criterion in ("ce", "el0.5")]
+
+
+class Started:
+    """A script that is running, and everything that it has started."""
+
+    def __init__(self, name, *arguments):
+        self.mark = f"EL_TEST={uuid.uuid4()}"
+        environment = {**os.environ, "EL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"}
+        environment.update([self.mark.split("=")])
+        self.process = subprocess.Popen(
+            ["bash", str(ROOT / name), *map(str, arguments)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+
+    def wait_for(self, words):
+        """Read on until the script prints ``words``."""
+        for line in self.process.stdout:
+            self.said += line
+            if words in line:
+                return
+        raise AssertionError(f"{words!r} was not said:\n{self.said}")
+
+    def processes(self):
+        """Ids of all processes with this script's environment, its own included."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def kill(self):
+        """What a power cut does: SIGKILL for all at once."""
+        while found := self.processes():
+            for number in found:
+                try:
+                    os.kill(number, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        self.close()
+
+    def stop(self):
+        """SIGTERM for the script alone, which is to end all that it started."""
+        assert len(self.processes()) > 2
+        self.process.terminate()
+        self.process.stdout.read()
+        while self.processes():
+            time.sleep(0.1)
+        self.close()
+
+    def close(self):
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def contents(folder):
+    """Files below a folder by name, without hidden ones and logs."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".log" and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory):
+    return write_archive(tmp_path_factory.mktemp("archive") / "de-en.tgz", de_en(test_size=4))
+
+
+@pytest.fixture(scope="session")
+def data(archive, tmp_path_factory):
+    """The corpus, made without disturbance."""
+    out = tmp_path_factory.mktemp("data") / "iwslt14-de-en"
+    succeed(script("data-prep/iwslt14-de-en.sh", "--archive", archive, "--out", out))
+    return out
+
+
+def arguments(data, runs, *more):
+    return [
+        *("iwslt14-de-en", "--data", data, "--runs", runs, "--seeds", "1,2", "--cpu"),
+        *("--last", "2", *more, "--", *TINY),
+    ]
+
+
+def stand_ins(folder):
+    """Slurm's programs, as far as they are used: tasks run here, two at a time."""
+    programs = {
+        "sbatch": (
+            'file=${@: -1}; last=$(sed -n "s/^#SBATCH --array=0-//p" "$file")\n'
+            'task="env SLURM_ARRAY_TASK_ID={} bash"\n'
+            'seq 0 "$last" | xargs -P 2 -I{} $task "$file" >"$0.log" 2>&1\n'
+            "echo '4711;cluster'"
+        ),
+        "srun": 'exec "$@"',
+        "squeue": f'cat "{folder}/queue" 2>/dev/null',
+    }
+    folder.mkdir()
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    return stand_ins(tmp_path_factory.mktemp("slurm") / "bin")
+
+
+@pytest.fixture(scope="session")
+def runs(data, slurm, tmp_path_factory):
+    """All runs of the experiment, without disturbance, by Slurm; and the table."""
+    folder = tmp_path_factory.mktemp("runs") / "iwslt14-de-en"
+    result = script("scripts/reproduce.sh", *arguments(data, folder, "--slurm"), env=slurm)
+    assert "Submitted job 4711" in succeed(result).stdout
+    succeed(script("scripts/table.sh", "iwslt14-de-en", "--runs", folder))
+    return folder
+
+
+def test_a_corpus_is_the_same_however_often_it_was_killed_on_the_way(archive, data, tmp_path):
+    content = archive.read_bytes()
+    out = tmp_path / "corpus"
+    with serving(content, "cut", 503, "whole") as (url, given):
+        url = url.replace("talks.tgz", "de-en.tgz")
+        call = ["--out", out, "--url", url, "--checksum", checksum(archive, "md5")]
+        for stage in ("Downloading", "Kept", "Binarizing"):
+            started = Started("data-prep/iwslt14-de-en.sh", *call)
+            started.wait_for(stage)
+            started.kill()
+            assert not out.exists()
+        succeed(script("data-prep/iwslt14-de-en.sh", *call))
+        assert given[-1] == "whole" and given.count("whole") <= 2
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"corpus", "archives"}
+    made, expected = contents(out), contents(data)
+    for files in (made, expected):
+        manifest = json.loads(files.pop("manifest.json"))
+        manifest.pop("archive")
+        files["manifest without archive"] = manifest
+    assert made == expected
+
+
+def test_fr_en_is_cased_and_shares_one_dictionary(tmp_path):
+    archive = write_archive(tmp_path / "fr-en.zip", fr_en())
+    out = tmp_path / "corpus"
+    call = ["--archive", archive, "--out", out, "--pieces", "400"]
+    succeed(script("data-prep/iwslt17-fr-en.sh", *call))
+    dictionaries = [(out / "bin" / f"dict.{side}.txt").read_bytes() for side in ("fr", "en")]
+    assert dictionaries[0] == dictionaries[1]
+    assert "That was plan B ." in (out / "text" / "test.en").read_text(encoding="utf-8")
+    assert (out / "bpe" / "test.en").read_text(encoding="utf-8").startswith("▁")
+    assert json.loads((out / "manifest.json").read_text())["subwords"] == "sentencepiece"
+
+
+def test_every_run_is_scored_with_both_models_and_all_sentences(runs, data):
+    records = json.loads((runs / "results.json").read_text())
+    assert [record["run"] for record in records] == sorted(NAMES)
+    count = len((data / "text" / "test.de").read_text(encoding="utf-8").split("\n")) - 1
+    for record in records:
+        for scores in (record, record["best"]):
+            assert scores["sentences"] == count
+            assert {"tokenized_bleu", "bleu", "chrf", "ter", "ter_signature"} <= scores.keys()
+    hypotheses = {
+        (runs / name / "evaluation" / "test-averaged2" / "hypotheses.en").read_bytes()
+        for name in NAMES
+    }
+    assert len(hypotheses) == len(NAMES)
+
+
+def test_the_table_is_there_as_text_markdown_and_csv(runs):
+    result = succeed(script("scripts/table.sh", "iwslt14-de-en", "--runs", runs))
+    assert "35.09 ± 0.07" in result.stdout and "p over seeds" in result.stdout
+    assert "| EL, log end 0.5" in (runs / "table.md").read_text(encoding="utf-8")
+    assert (runs / "table.csv").read_text(encoding="utf-8").startswith("loss,checkpoints,seeds")
+
+
+def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs, data, tmp_path):
+    folder = tmp_path / "iwslt14-de-en"
+    folder.mkdir()
+    for name in NAMES[1:]:  # those were finished before; the first is about to begin
+        shutil.copytree(runs / name, folder / name)
+    call = ["scripts/reproduce.sh", *arguments(data, folder, "--jobs", "2")]
+    checkpoints = folder / NAMES[0] / "checkpoints"
+
+    # A disk that is full, as far as a limit on the size of files can play it.
+    full = subprocess.run(
+        ["bash", "-c", 'ulimit -f 20; exec bash "$@"', "bash", str(ROOT / call[0])]
+        + [str(word) for word in call[1:]],
+        env={**os.environ, "EL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert full.returncode == 1
+    assert "ce-seed1" in full.stderr and "run the same command again" in full.stderr
+    assert not (folder / NAMES[0] / "training.json").exists()
+
+    first = Started(*call)
+    first.wait_for("epoch   1")
+    second = script(*call)
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1 and "is being worked on" in second.stderr
+    first.wait_for("epoch   2")
+    first.kill()
+    whole = (checkpoints / "checkpoint1.pt").read_bytes()
+    (checkpoints / "checkpoint_last.pt").write_bytes(whole[: len(whole) // 2])
+
+    averaging = Started(*call)
+    averaging.wait_for("Translating")
+    averaging.kill()
+    best = Started(*call)
+    best.wait_for("fairseq's BLEU")
+    best.wait_for("Translating")
+    best.stop()
+    assert best.process.returncode == 143
+    result = succeed(script(*call))
+    assert "EL, log end 0.5, minus CE" in result.stdout
+
+    for name in ("table.md", "table.csv"):
+        assert (folder / name).read_bytes() == (runs / name).read_bytes()
+    for model in ("test-averaged2", "test-best"):
+        path = Path("evaluation", model, "hypotheses.en")
+        assert (folder / NAMES[0] / path).read_bytes() == (runs / NAMES[0] / path).read_bytes()
+    for name in NAMES[1:]:
+        logs = [(where / name / "train.log").read_bytes() for where in (folder, runs)]
+        assert logs[0] == logs[1]
+
+
+def test_a_machine_without_a_gpu_is_told_how_long_it_would_take(data, tmp_path):
+    call = arguments(data, tmp_path / "runs")
+    call.remove("--cpu")
+    result = script("scripts/reproduce.sh", *call, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert result.returncode == 1
+    assert "the 4 trainings would take about 1 minutes on this CPU" in result.stderr
+    assert "--cpu" in result.stderr.splitlines()[-1]
+    assert not list((tmp_path / "runs").glob("*-seed*"))
+
+
+def test_an_array_job_that_is_still_in_the_queue_is_not_submitted_again(runs, data, slurm):
+    queue = Path(slurm["PATH"].split(os.pathsep)[0], "queue")
+    queue.write_text("4711 PENDING\n")
+    result = script("scripts/reproduce.sh", *arguments(data, runs, "--slurm"), env=slurm)
+    queue.unlink()
+    assert result.returncode == 1
+    assert "in the queue as job 4711" in result.stderr
+
+
+def test_a_table_of_nothing_says_what_to_run(tmp_path):
+    result = script("scripts/table.sh", "iwslt17-fr-en", "--runs", tmp_path)
+    assert result.returncode == 1
+    assert "bash scripts/reproduce.sh iwslt17-fr-en" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data-prep/iwslt14-de-en.sh",
+        "data-prep/iwslt17-fr-en.sh",
+        "scripts/reproduce.sh",
+        "scripts/table.sh",
+    ],
+)
+def test_every_script_has_help_and_names_a_wrong_argument(path):
+    assert succeed(script(path, "--help")).stdout.startswith(f"Usage: bash {path}")
+    experiment = ["iwslt14-de-en"] if path.startswith("scripts") else []
+    wrong = script(path, *experiment, "--nonsense")
+    assert wrong.returncode == 2 and "--nonsense" in wrong.stderr
