@@ -13,6 +13,7 @@ import random
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ from .loss import check_options
 
 def main():
     arguments = parse_arguments()
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
 
     # All that can be wrong with the input shows before any long work starts.
