@@ -57,8 +57,8 @@ class Section:
 
 
 def each(form, values):
-    """A value of each model in words: ``CE: 1.20; EL: 1.50``."""
-    return "; ".join(f"{name}: {form.format(value)}" for name, value in values.items())
+    """A value of each model in words: ``1.20 (CE), 1.50 (EL)``."""
+    return ", ".join(f"{form.format(value)} ({name})" for name, value in values.items())
 
 
 def of_runs(folder, records):
@@ -496,9 +496,9 @@ def _ood(analysis):
             Picture(
                 f"roc-{len(pictures) + 1}",
                 f"ROC curves for {set_name}",
-                f"{set_name.capitalize()}, by the mean log-probability of a sentence's tokens. Nearer to the "
-                "upper left corner is better, the diagonal is chance. AUROC of each model's best "
-                f"score: {each('{:.3f}', best)}.",
+                f"{set_name.capitalize()}, by the mean log-probability of a sentence's tokens. "
+                "Nearer to the upper left corner is better, the diagonal is chance. AUROC of each "
+                f"model's best score: {each('{:.3f}', best)}.",
                 figures.roc(found["models"], "mean_log_prob"),
             )
         )
@@ -556,7 +556,8 @@ def _noise(noise):
                 "accuracy by strength of a gradient-sign perturbation",
                 "Accuracy when every value of the source embeddings moves a step in the direction "
                 "that hurts the model most. Each model is attacked by its own gradient. Left at "
-                f"the largest step, of the value without: {each('{:.0%}', _kept(models, 'accuracy'))}.",
+                "the largest step, of the value without: "
+                f"{each('{:.0%}', _kept(models, 'accuracy'))}.",
                 figures.against_noise(
                     models,
                     "strengths",
