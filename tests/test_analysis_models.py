@@ -142,9 +142,9 @@ def test_a_checkpoint_of_another_dictionary_size_is_refused_with_both_sizes(tiny
 
     size = sum(1 for _ in (tiny.bin / "dict.en.txt").open()) + 4
     message = refused(tiny, copy_with(tiny.el, tmp_path / "big.pt", grow))
-    assert "another size" in message
-    assert str(size) in message
     assert "model M" in message
+    assert f"has embeddings for {2 * size} and {2 * size} entries" in message
+    assert f"hold {size} and {size};" in message
 
 
 def test_a_checkpoint_that_is_missing_damaged_or_carries_code_is_refused(tiny, tmp_path):
@@ -157,17 +157,20 @@ def test_a_checkpoint_that_is_missing_damaged_or_carries_code_is_refused(tiny, t
     assert "missing.pt" in refused(tiny, tmp_path / "missing.pt")
     carrier = copy_with(tiny.ce, tmp_path / "code.pt", lambda state: state.update(code=Carrier()))
     assert str(carrier) in refused(tiny, carrier)
-    assert not Carrier.ran
+    assert not ran
     bare = tmp_path / "bare.pt"
     torch.save({"model": {}, "args": argparse.Namespace()}, bare)
     assert str(bare) in refused(tiny, bare)
 
 
+ran = []
+
+
 class Carrier:
-    ran = []
+    """Notes in ``ran`` that loading it ran its code."""
 
     def __reduce__(self):
-        return Carrier.ran.append, (1,)
+        return ran.append, (1,)
 
 
 def test_data_that_is_missing_empty_damaged_or_of_other_dictionaries_is_refused(tiny, tmp_path):

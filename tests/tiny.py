@@ -1,17 +1,17 @@
 """A made-up language pair and models of a few thousand parameters that know a little of it."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import sentencepiece
 import torch
 from conftest import run, succeed
 
-WORDS = dict(
-    zip(
-        "haus baum hund katze wasser berg wiese stadt garten schule licht sonne mond stern".split(),
-        "house tree dog cat water hill meadow town garden school light sun moon star".split(),
-    )
-)
+WORDS = {
+    **{"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "wasser": "water"},
+    **{"berg": "hill", "wiese": "meadow", "stadt": "town", "garten": "garden", "schule": "school"},
+    **{"licht": "light", "sonne": "sun", "mond": "moon", "stern": "star"},
+}
 SIZES = {"train": 300, "valid": 30, "test": 43}
 TINY = [
     *("--arch", "transformer", "--encoder-layers", "1", "--decoder-layers", "1"),
@@ -53,10 +53,10 @@ def write_text(folder):
         )
 
 
-def train(data, to, *options):
+def train(to, options):
     """Train with fairseq-train and put the checkpoint at ``to``."""
     folder = to.with_suffix("")
-    succeed(run(["fairseq-train", data, *SHORT, *options, "--save-dir", folder]))
+    succeed(run(["fairseq-train", *options, *SHORT, "--save-dir", folder]))
     (folder / "checkpoint_last.pt").rename(to)
 
 
@@ -86,18 +86,24 @@ def make(folder):
     )
     english = [f"{word}.en" if "pieces" in str(word) else word for word in splits]
     succeed(run(["fairseq-preprocess", "--only-source", *english, "--destdir", made.lm]))
-    label_smoothed = ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
-    train(made.bin, made.ce, *TINY, *label_smoothed, "--share-all-embeddings")
-    encouraged = ["--user-dir", "el_fairseq", "--criterion", "encouraging_loss"]
-    train(made.bin, made.el, *TINY, *encouraged, "--log-end", "0.75")
-    train(
-        made.lm,
-        made.language_model,
-        *("--task", "language_modeling", "--arch", "transformer_lm"),
-        *("--sample-break-mode", "eos", "--tokens-per-sample", "60"),
-        *("--decoder-layers", "1", "--decoder-embed-dim", "16", "--decoder-ffn-embed-dim", "16"),
-        *("--decoder-attention-heads", "2", "--share-decoder-input-output-embed"),
-    )
+    models = {
+        made.ce: [
+            *(made.bin, *TINY, "--share-all-embeddings"),
+            *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
+        ],
+        made.el: [
+            *(made.bin, *TINY, "--user-dir", "el_fairseq"),
+            *("--criterion", "encouraging_loss", "--log-end", "0.75"),
+        ],
+        made.language_model: [
+            *(made.lm, "--task", "language_modeling", "--arch", "transformer_lm"),
+            *("--sample-break-mode", "none", "--tokens-per-sample", "30"),
+            *("--decoder-layers", "1", "--decoder-embed-dim", "16"),
+            *("--decoder-ffn-embed-dim", "16", "--decoder-attention-heads", "2"),
+        ],
+    }
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(train, models, models.values()))
     return made
 
 

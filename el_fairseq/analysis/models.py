@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
-from fairseq.data import data_utils
+from fairseq.data import Dictionary, data_utils
 
 from ..checkpoints import load
 from ..cli import UserError
@@ -96,7 +96,7 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu"):
 
 
 def _load_network(name, path, data, task):
-    load(path)
+    tensors = load(path)["model"]
     # Scoring during training is no part of the model, and would want its tokenizer here.
     overrides = {"data": str(data), "eval_bleu": False}
     try:
@@ -106,10 +106,11 @@ def _load_network(name, path, data, task):
     except RuntimeError as error:
         if "size mismatch" not in str(error):
             raise
-        sizes = _dictionary_sizes(task) if task else f"{data}"
+        embeddings = [t.size(0) for name, t in tensors.items() if "embed_tokens.weight" in name]
         raise UserError(
-            f"model {name}: {path} was trained with dictionaries of another size than those of "
-            f"{data} ({sizes}); give the data folder it was trained on"
+            f"model {name}: {path} has embeddings for {_listed(embeddings)} entries, the "
+            f"dictionaries in {data} hold {_listed(map(len, _dictionaries(data).values()))}; "
+            "give the data folder it was trained on"
         ) from None
     except (KeyError, ValueError, AssertionError, OSError) as error:
         raise UserError(
@@ -118,11 +119,12 @@ def _load_network(name, path, data, task):
     return networks[0], task
 
 
-def _dictionary_sizes(task):
-    source, target = task.source_dictionary, task.target_dictionary
-    if source is None:
-        return f"{len(target)} entries"
-    return f"{len(source)} and {len(target)} entries"
+def _dictionaries(data):
+    return {path: Dictionary.load(str(path)) for path in sorted(Path(data).glob("dict*.txt"))}
+
+
+def _listed(numbers):
+    return " and ".join(map(str, numbers))
 
 
 def check_folder(data):
@@ -143,7 +145,8 @@ def load_subset(task, data, subset):
     """
     check_folder(data)
     _check_dictionaries(task, data)
-    before, task.cfg.data = task.cfg.data, str(data)
+    options = task.args if task.cfg is None else task.cfg
+    before, options.data = options.data, str(data)
     try:
         task.load_dataset(subset, combine=False, epoch=1)
         dataset = task.dataset(subset)
@@ -154,7 +157,7 @@ def load_subset(task, data, subset):
     except Exception as error:  # fairseq's readers of binary data fail in many ways
         raise UserError(f"subset {subset} of {data} cannot be read: {error!r}") from None
     finally:
-        task.cfg.data = before
+        options.data = before
     if len(dataset) == 0:
         raise UserError(f"subset {subset} of {data} is empty")
     return dataset
@@ -162,11 +165,12 @@ def load_subset(task, data, subset):
 
 def _check_dictionaries(task, data):
     known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
-    for path in sorted(Path(data).glob("dict*.txt")):
-        if task.load_dictionary(str(path)).symbols not in known:
+    for path, dictionary in _dictionaries(data).items():
+        if dictionary.symbols not in known:
             raise UserError(
-                f"{path} is not a dictionary of the models ({_dictionary_sizes(task)}); binarize "
-                "the text with theirs (python -m el_fairseq.analysis.binarize --help)"
+                f"{path} is not a dictionary of the models (theirs hold "
+                f"{_listed(map(len, known))} entries); binarize the text with theirs "
+                "(python -m el_fairseq.analysis.binarize --help)"
             )
 
 
