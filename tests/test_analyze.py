@@ -1,12 +1,16 @@
 """The two commands, python -m el_fairseq.analyze and ...analysis.binarize, from the outside."""
 
 import json
+import logging
 import sys
 
 import numpy as np
 import pytest
 from conftest import run, succeed
 
+from el_fairseq import analyze as analyze_module
+from el_fairseq import cli
+from el_fairseq.analysis import binarize as binarize_module
 from el_fairseq.analysis.binarize import shuffled
 
 
@@ -22,6 +26,17 @@ def binarize(tiny, out, *options, source="test.de"):
             *options,
         ]
     )
+
+
+def refuses(monkeypatch, module, arguments, says):
+    """Assert that a command ends with status 1 and one line that says what is wrong."""
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+    with pytest.raises(SystemExit) as end:
+        cli.run(module.main)
+    assert str(end.value).startswith("error: ")
+    assert says in str(end.value)
+    assert "\n" not in str(end.value)
 
 
 @pytest.fixture(scope="module")
@@ -105,27 +120,21 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
     ],
 )
 def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
-    tiny, tmp_path, options, says
+    tiny, tmp_path, monkeypatch, options, says
 ):
     words = [word.format(ce=tiny.ce, el=tiny.el) for word in options]
-    result = analyze(tiny.bin, *words, "--out", tmp_path / "out")
-    assert result.returncode == 1
-    assert result.stdout == ""
-    (line,) = [line for line in result.stderr.splitlines() if "warn" not in line.lower()]
-    assert line.startswith("error: ")
-    assert says in line
+    refuses(monkeypatch, analyze_module, [tiny.bin, *words, "--out", tmp_path / "out"], says)
     assert not (tmp_path / "out").exists()
 
 
-def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path):
-    result = binarize(tiny, tmp_path / "out", "--target", tiny.text / "valid.en")
-    assert result.returncode == 1
-    assert "has 43 lines" in result.stderr
-    assert "Traceback" not in result.stderr
-    result = binarize(tiny, tmp_path)
-    assert result.returncode == 1
-    assert "exists already" in result.stderr
+def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path, monkeypatch):
+    given = ["--like", tiny.bin, "--subwords", tiny.subwords, "--source", tiny.text / "test.de"]
+    too_few = [*given, "--target", tiny.text / "valid.en", "--out", tmp_path / "out"]
+    refuses(monkeypatch, binarize_module, too_few, "has 43 lines")
     assert not (tmp_path / "out").exists()
+    refuses(monkeypatch, binarize_module, [*given, "--out", tmp_path], "exists already")
+    unknown = ["--like", tiny.text, *given[2:], "--out", tmp_path / "out"]
+    refuses(monkeypatch, binarize_module, unknown, "no binarized pair of languages")
 
 
 def test_shuffled_lines_keep_their_words():

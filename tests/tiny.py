@@ -1,5 +1,6 @@
 """A made-up language pair and models of a few thousand parameters that know a little of it."""
 
+import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,6 +54,12 @@ def write_text(folder):
         )
 
 
+def write_manifest(folder):
+    """The corpus's manifest, as far as scoring and reporting read it."""
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": "sentencepiece"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def train(to, options):
     """Train with fairseq-train and put the checkpoint at ``to``."""
     folder = to.with_suffix("")
@@ -64,6 +71,7 @@ def make(folder):
     """Make text, subwords, binary data and models below an empty folder; about half a minute."""
     made = Tiny(folder)
     write_text(made.text)
+    write_manifest(made.folder)
     sentencepiece.SentencePieceTrainer.train(
         input=[made.text / "train.de", made.text / "train.en"],
         model_prefix=str(made.subwords.with_suffix("")),

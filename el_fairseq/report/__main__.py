@@ -46,7 +46,7 @@ def report(folder, title):
             (unfinished / f"{name}.png").write_bytes(images[LIGHT])
     environment = Environment(
         loader=PackageLoader("el_fairseq.report"),
-        autoescape=select_autoescape(["html"]),
+        autoescape=select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
     )
