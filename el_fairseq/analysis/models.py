@@ -11,6 +11,8 @@ from fairseq.data import Dictionary, data_utils
 from ..checkpoints import load
 from ..cli import UserError
 
+ROWS_COMPARED = 64
+
 
 class Model:
     """One or several checkpoints under one name, seen as one function to logits.
@@ -62,9 +64,13 @@ class Model:
 def _softmax_of_output_is_the_truth(network, net_output):
     output = net_output[0]
     log_probs = network.get_normalized_probs(net_output, log_probs=True)
-    return output.shape == log_probs.shape and torch.allclose(
-        F.log_softmax(output.float(), dim=-1), log_probs.float(), atol=1e-3
-    )
+    if output.shape != log_probs.shape:
+        return False
+    # Some rows of all of the batch tell, and take little memory.
+    rows, truth = output.flatten(0, -2), log_probs.flatten(0, -2)
+    some = slice(None, None, max(1, len(rows) // ROWS_COMPARED))
+    found = F.log_softmax(rows[some].float(), dim=-1)
+    return torch.allclose(found, truth[some].float(), atol=1e-3)
 
 
 def load_models(paths_by_name, data, user_dir=None, device="cpu"):
