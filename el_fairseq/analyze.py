@@ -28,7 +28,7 @@ from .analysis.runner import Runner
 from .analysis.text import Subwords
 from .cli import UserError, run
 from .files import writing
-from .loss import check_options
+from .ops.bonus import Bonus
 
 
 def main():
@@ -263,7 +263,7 @@ def parse_arguments():
     if arguments.noise_sentences < 0:
         parser.error(f"--noise-sentences is {arguments.noise_sentences}, expected 0 or more")
     try:
-        check_options(arguments.log_end, label_smoothing=0)
+        Bonus(arguments.log_end).check()
     except ValueError as error:
         parser.error(str(error))
     arguments.models = {

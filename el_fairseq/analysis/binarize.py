@@ -29,6 +29,8 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
         subset: name for the data in ``out``.
         shuffle_seed: put the words of each source sentence in random order.
     """
+    # What fairseq says of the data is in the folder's preprocess.log.
+    logging.getLogger("fairseq_cli.preprocess").setLevel(logging.WARNING)
     pair, dictionaries = _languages_and_dictionaries(like)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
@@ -114,7 +116,6 @@ def main():
         help="put the words of each source sentence in random order",
     )
     arguments = parser.parse_args()
-    logging.disable(logging.INFO)
     binarize(
         arguments.like,
         Subwords(arguments.subwords),

@@ -16,6 +16,14 @@ SCORE_NAMES = {
 }
 FREQUENCY_NAMES = {"many": "many", "medium": "medium", "few": "few", "special": "sentence end"}
 
+# What the texts are that el_fairseq.report.of_runs makes.
+TEXTS = {
+    "shuffled words": "the test set with the words of each source sentence in random order",
+    "everyday sentences": "sentences of daily life, written by hand for this",
+    "everyday sentences in French": "those sentences in a language the models never saw",
+    "everyday sentences in German": "those sentences in a language the models never saw",
+}
+
 
 @dataclass
 class Picture:
@@ -466,7 +474,7 @@ def _ood(analysis):
     rows, areas, pictures, described = [], [], [], []
     for set_name, found in sets.items():
         judged = {
-            "reference": "judged by their references",
+            "reference": "judged by the references",
             "translation": "judged, as the in-domain ones are for this, by own translations",
         }[found["target"]]
         described.append(
