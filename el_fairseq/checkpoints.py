@@ -45,7 +45,7 @@ def load(path):
     except pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0] or "it is cut off"
         raise UserError(f"{path} is no whole checkpoint: {reason}; take another") from None
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:

@@ -28,7 +28,7 @@ def record_of(folder, evaluation):
         UserError: the run is not trained or not evaluated.
     """
     folder = Path(folder)
-    record = {"run": folder.name}
+    record = {"run": folder.name, "evaluation": evaluation}
     for path in (
         folder / "run.json",
         folder / "training.json",

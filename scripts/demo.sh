@@ -7,15 +7,16 @@ usage() {
 Usage: bash scripts/demo.sh [--pair de-en|fr-en] [--out DIR] [-- fairseq-train options]
 
 Cross-entropy against the encouraging loss, from nothing to a BLEU table: installs what is needed,
-prepares a real corpus, trains the same small Transformer with both losses at the same time, and
-scores both. Under 15 minutes on two CPU cores. Run again, it goes on where it stopped, or shows
-the results at once.
+prepares a real corpus, trains the same small Transformer with both losses at the same time,
+scores both, and writes a report of what each loss did to its model. Under 15 minutes on two CPU
+cores. Run again, it goes on where it stopped, or shows the results at once.
 
   --pair PAIR   de-en (default) or fr-en
   --out DIR     where the results go (default: runs/demo, runs/demo-fr-en)
   -- ...        more options for both trainings, such as --max-epoch 40; give --out with them
 
-In the folder: results.json, table.txt, curves.png, translations.txt, and a folder for each run.
+In the folder: report.html and report.md (what the losses did to the models), results.json,
+table.txt, curves.png, translations.txt, analysis/, and a folder for each run.
 END
 }
 help_or_continue "$@"
@@ -46,8 +47,9 @@ show() {
   cat "$demo/translations.txt"
   cat "$demo/table.txt"
   printf '\nTable and translations: %s\nCurves: %s\n' "$demo" "$demo/curves.png"
+  printf 'Report, to open in a browser: %s\n' "$demo/report.html"
 }
-if [ -f "$demo/results.json" ]; then
+if [ -f "$demo/results.json" ] && [ -f "$demo/report.html" ]; then
   show
   exit 0
 fi
@@ -94,4 +96,6 @@ evaluation=test-averaged$averaged
 "$python" -m el_fairseq.report.side_by_side "$demo/.results.json" --data "$data" \
   --evaluation "$evaluation" >"$demo/translations.txt"
 mv "$demo/.results.json" "$demo/results.json"
+say "Analysing both models and writing the report."
+"$root/scripts/report.sh" "$demo" -- --noise-sentences 100 --beam 2 >/dev/null
 show

@@ -61,3 +61,11 @@ def corpus(wheel, tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "home-assistant-fr-en"
     succeed(script("data-prep/home-assistant.sh", "fr-en", "--archive", wheel, "--out", out))
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A made-up language pair with models that know a little of it (``tiny.Tiny``)."""
+    from tiny import make
+
+    return make(tmp_path_factory.mktemp("tiny"))

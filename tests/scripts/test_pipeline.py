@@ -90,6 +90,7 @@ def test_a_wrong_call_gets_the_reason_and_the_usage_with_status_2(command, reaso
         "scripts/train.sh",
         "scripts/evaluate.sh",
         "scripts/demo.sh",
+        "scripts/report.sh",
         "scripts/test.sh",
     ],
 )
@@ -250,6 +251,11 @@ def test_the_demo_goes_from_nothing_to_a_table_and_shows_it_at_once_the_second_t
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "translations.txt").read_text().count("reference  ") == 10
     assert "EL, log end 0.5" in result.stdout
+    assert f"Report, to open in a browser: {out / 'report.html'}" in result.stdout
+    analysis = json.loads((out / "analysis" / "analysis.json").read_text())
+    assert list(analysis["models"]) == ["CE", "EL"]
+    assert next(iter(analysis["ood"])) == "shuffled words"
+    assert "everyday sentences in German" in (out / "report.md").read_text()
     start = time.monotonic()
     again = succeed(script("scripts/demo.sh", *options))
     assert time.monotonic() - start < 2

@@ -1,0 +1,74 @@
+"""Accuracy and margins by how often a token was seen in training."""
+
+import numpy as np
+
+CLASSES = ("many", "medium", "few")
+NO_COUNT = -1
+
+
+def token_counts(dictionary):
+    """Training count of each entry of a fairseq dictionary, ``NO_COUNT`` for its special symbols.
+
+    The end of a sentence and the unknown token are among those: fairseq writes no count for them.
+    The counts of a joined dictionary are of both languages.
+    """
+    counts = np.array(dictionary.count, dtype=np.int64)
+    counts[: dictionary.nspecial] = NO_COUNT
+    return counts
+
+
+def frequency_bounds(counts):
+    """Least counts of the classes many, medium and few: tertiles of the training tokens.
+
+    Going from the most frequent entry down, ``many`` are the entries that make up the first third
+    of all training tokens, ``medium`` the second, ``few`` the rest. Entries with equal counts
+    stay together, so the thirds are as even as the counts allow.
+    """
+    known = np.sort(counts[counts > 0])[::-1]
+    if not len(known):
+        return {"many": 1, "medium": 1, "few": 0}
+    share = np.cumsum(known) / known.sum()
+    return {
+        "many": int(known[np.searchsorted(share, 1 / 3)]),
+        "medium": int(known[np.searchsorted(share, 2 / 3)]),
+        "few": 0,
+    }
+
+
+def class_of(counts, bounds):
+    """Index into ``CLASSES`` for each count, -1 where there is no count."""
+    classes = np.where(counts >= bounds["many"], 0, np.where(counts >= bounds["medium"], 1, 2))
+    return np.where(counts == NO_COUNT, -1, classes)
+
+
+def describe_bounds(counts, bounds):
+    """For each class: least and greatest count, entries, and share of the training tokens."""
+    classes = class_of(counts, bounds)
+    total = counts[counts > 0].sum()
+    description = {}
+    for index, name in enumerate(CLASSES):
+        inside = counts[classes == index]
+        description[name] = {
+            "least_count": int(inside.min()) if len(inside) else None,
+            "greatest_count": int(inside.max()) if len(inside) else None,
+            "entries": len(inside),
+            "share_of_training_tokens": float(inside.sum() / total),
+        }
+    return description
+
+
+def by_frequency(columns, bounds):
+    """Accuracy, mean probability and margin of each class, and of the symbols without a count."""
+    classes = class_of(columns["frequency"], bounds)
+    rows = {}
+    for name, index in [*((name, index) for index, name in enumerate(CLASSES)), ("special", -1)]:
+        inside = classes == index
+        if inside.any():
+            rows[name] = {
+                "tokens": int(inside.sum()),
+                "accuracy": float(columns["correct"][inside].mean()),
+                "prob": float(columns["prob"][inside].mean()),
+                "margin": float(columns["margin"][inside].mean()),
+                "median_margin": float(np.median(columns["margin"][inside])),
+            }
+    return rows

@@ -1,0 +1,34 @@
+"""How much of the gradient comes from tokens that are already predicted well, in closed form."""
+
+import numpy as np
+import torch
+
+from ..ops.bonus import Bonus
+
+WELL_CLASSIFIED = 0.5
+
+
+def gradient_size(prob, log_end=None):
+    """L1 norm of the loss's gradient with respect to the logits of one token.
+
+    The gradient is ``-g (1 - p)`` for the target, of probability ``p``, and ``g p_k`` for the
+    others: its L1 norm is ``2 (1 - p) g``. Cross-entropy has ``g = 1``; the bonus adds
+    ``-p b'(p)`` (arXiv 2110.06537, section 3). No label smoothing.
+
+    Args:
+        prob: probabilities of the targets, an array of any shape.
+        log_end: of the encouraging loss, in (0, 1]; None for cross-entropy.
+    """
+    p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
+    pull = Bonus(log_end).pull(p, 1 - p) if log_end is not None else 0
+    return (2 * (1 - p) * (1 + pull)).numpy()
+
+
+def well_classified_share(prob, log_end):
+    """Share of tokens with p > 0.5, and of the gradient that comes from them, under CE and EL."""
+    well = np.asarray(prob) > WELL_CLASSIFIED
+    shares = {"threshold": WELL_CLASSIFIED, "log_end": log_end, "tokens": float(well.mean())}
+    for loss, end in (("ce", None), ("el", log_end)):
+        size = gradient_size(prob, end)
+        shares[loss] = float(size[well].sum() / size.sum())
+    return shares

@@ -1,0 +1,211 @@
+"""Named models for analysis: fairseq checkpoints, single or in ensemble, and their data."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from fairseq import checkpoint_utils, utils
+from fairseq.data import Dictionary, data_utils
+
+from ..checkpoints import load
+from ..cli import UserError
+
+ROWS_COMPARED = 64
+
+
+class Model:
+    """One or several checkpoints under one name, seen as one function to logits.
+
+    The logits of a single network are its own, unless it overrides ``get_normalized_probs``
+    (adaptive softmax, copying, nearest neighbours): its log-probabilities are then the truth, and
+    are taken as logits. An ensemble averages probabilities, as fairseq's does; its logits are the
+    logarithms of the mean. ``logits_are`` says in words which of the three it is, once a batch
+    has been seen. For log-probabilities the free energy is 0 and the energy is ``-log p``.
+    """
+
+    def __init__(self, name, paths, networks):
+        self.name = name
+        self.paths = paths
+        self.networks = networks
+        self._plain = {}
+
+    @property
+    def logits_are(self):
+        if len(self.networks) > 1:
+            return "logarithms of the mean probability of the ensemble"
+        if not self._plain.get(self.networks[0], True):
+            return "log-probabilities: the model computes them in its own way"
+        return "the network's own"
+
+    def logits(self, sample):
+        """Teacher-forced logits (B, T, V) of a batch as fairseq's datasets collate it."""
+        if len(self.networks) == 1:
+            return self._logits(self.networks[0], sample)
+        total = None
+        for network in self.networks:
+            log_probs = F.log_softmax(self._logits(network, sample).float(), dim=-1)
+            total = log_probs if total is None else torch.logaddexp(total, log_probs)
+        return total - torch.tensor(float(len(self.networks))).log()
+
+    def _logits(self, network, sample):
+        net_output = network(**sample["net_input"])
+        if network not in self._plain:
+            self._plain[network] = _softmax_of_output_is_the_truth(network, net_output)
+        if self._plain[network]:
+            return net_output[0]
+        return network.get_normalized_probs(net_output, log_probs=True)
+
+    def target(self, sample):
+        """Target tokens (B, T) of a batch."""
+        return self.networks[0].get_targets(sample, None)
+
+
+def _softmax_of_output_is_the_truth(network, net_output):
+    output = net_output[0]
+    log_probs = network.get_normalized_probs(net_output, log_probs=True)
+    if output.shape != log_probs.shape:
+        return False
+    # Some rows of all of the batch tell, and take little memory.
+    rows, truth = output.flatten(0, -2), log_probs.flatten(0, -2)
+    some = slice(None, None, max(1, len(rows) // ROWS_COMPARED))
+    found = F.log_softmax(rows[some].float(), dim=-1)
+    return torch.allclose(found, truth[some].float(), atol=1e-3)
+
+
+def load_models(paths_by_name, data, user_dir=None, device="cpu"):
+    """Load every checkpoint before any long work starts.
+
+    Args:
+        paths_by_name: dict of a model's name to a list of checkpoint files.
+        data: folder binarized by fairseq-preprocess, whose dictionaries the models must fit.
+        user_dir: fairseq's ``--user-dir``, for architectures or tasks outside fairseq.
+
+    Returns:
+        ``(task, models)``: fairseq's task of the first checkpoint on ``data``, and a list of
+        :class:`Model` in float32 and in evaluation mode.
+
+    Raises:
+        UserError: what is missing, damaged, carries code, or does not fit the dictionaries.
+    """
+    check_folder(data)
+    if user_dir is not None:
+        utils.import_user_module(argparse.Namespace(user_dir=user_dir))
+    task, models = None, []
+    for name, paths in paths_by_name.items():
+        networks = []
+        for path in paths:
+            network, task = _load_network(name, path, data, task)
+            networks.append(network.float().eval().to(device))
+        models.append(Model(name, paths, networks))
+    return task, models
+
+
+def _load_network(name, path, data, task):
+    tensors = load(path)["model"]
+    # Scoring during training is no part of the model, and would want its tokenizer here.
+    overrides = {"data": str(data), "eval_bleu": False}
+    try:
+        networks, _, task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(path)], arg_overrides=overrides, task=task
+        )
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        embeddings = [t.size(0) for name, t in tensors.items() if "embed_tokens.weight" in name]
+        raise UserError(
+            f"model {name}: {path} has embeddings for {_listed(embeddings)} entries, the "
+            f"dictionaries in {data} hold {_listed(map(len, _dictionaries(data).values()))}; "
+            "give the data folder it was trained on"
+        ) from None
+    except (KeyError, ValueError, AssertionError, OSError) as error:
+        raise UserError(
+            f"model {name}: {path} does not load with the data of {data}: {error}"
+        ) from None
+    return networks[0], task
+
+
+def _dictionaries(data):
+    return {path: Dictionary.load(str(path)) for path in sorted(Path(data).glob("dict*.txt"))}
+
+
+def _listed(numbers):
+    return " and ".join(map(str, numbers))
+
+
+def check_folder(data):
+    """Raise :class:`UserError` unless ``data`` is a folder that holds dictionaries."""
+    if not any(Path(data).glob("dict*.txt")):
+        raise UserError(
+            f"{data} holds no dictionary (dict.*.txt); expected a folder that fairseq-preprocess "
+            "made"
+        )
+
+
+def load_subset(task, data, subset):
+    """A fairseq dataset: ``subset`` (test, valid, ...) of the binarized folder ``data``.
+
+    Raises:
+        UserError: the subset is missing, empty or damaged, or the folder's dictionaries are not
+            the task's.
+    """
+    check_folder(data)
+    _check_dictionaries(task, data)
+    options = task.args if task.cfg is None else task.cfg
+    before, options.data = options.data, str(data)
+    try:
+        task.load_dataset(subset, combine=False, epoch=1)
+        dataset = task.dataset(subset)
+    except FileNotFoundError:
+        raise UserError(
+            f"no subset {subset} in {data}; it holds: {_subsets(data) or 'none'}"
+        ) from None
+    except Exception as error:  # fairseq's readers of binary data fail in many ways
+        raise UserError(f"subset {subset} of {data} cannot be read: {error!r}") from None
+    finally:
+        options.data = before
+    if len(dataset) == 0:
+        raise UserError(f"subset {subset} of {data} is empty")
+    return dataset
+
+
+def _check_dictionaries(task, data):
+    known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
+    for path, dictionary in _dictionaries(data).items():
+        if dictionary.symbols not in known:
+            raise UserError(
+                f"{path} is not a dictionary of the models (theirs hold "
+                f"{_listed(map(len, known))} entries); binarize the text with theirs "
+                "(python -m el_fairseq.analysis.binarize --help)"
+            )
+
+
+def _subsets(data):
+    return ", ".join(sorted({path.name.split(".")[0] for path in Path(data).glob("*.idx")}))
+
+
+def batches(task, models, dataset, max_tokens, device="cpu", indices=None):
+    """All sentences of a dataset in batches, none dropped but those too long for a model.
+
+    Returns:
+        ``(count, left_out, iterator)``: number of batches, numbers of the sentences left out, and
+        an iterator over the batches on ``device``. ``indices`` limits it to some sentences.
+    """
+    networks = [network for model in models for network in model.networks]
+    positions = utils.resolve_max_positions(
+        task.max_positions(), *[network.max_positions() for network in networks]
+    )
+    with data_utils.numpy_seed(1):
+        ordered = dataset.ordered_indices()
+    if indices is not None:
+        wanted = set(indices)
+        ordered = ordered[[index in wanted for index in ordered]]
+    ordered, left_out = dataset.filter_indices_by_size(ordered, positions)
+    groups = dataset.batch_by_size(ordered, max_tokens=max_tokens, required_batch_size_multiple=1)
+
+    def iterate():
+        for group in groups:
+            sample = dataset.collater([dataset[int(index)] for index in group])
+            yield utils.move_to_cuda(sample) if str(device) == "cuda" else sample
+
+    return len(groups), sorted(left_out), iterate()

@@ -1,0 +1,81 @@
+"""Models going through data: the passes that the measurements are made of."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..cli import UserError
+from . import noise
+from .models import batches
+from .text import text_of
+from .tokens import TokenTable
+from .translation import translator, with_target
+
+
+class Runner:
+    """Models, their task and how to go through data: what every measurement shares."""
+
+    def __init__(self, task, models, max_tokens, beam, device):
+        self.task = task
+        self.models = models
+        self.max_tokens = max_tokens
+        self.beam = beam
+        self.device = device
+        self.padding = task.target_dictionary.pad()
+        self.left_out = {}
+
+    def batches(self, model, dataset, label, indices=None):
+        """Batches of a dataset with a progress bar; ``left_out`` counts the sentences too long."""
+        count, left_out, samples = batches(
+            self.task, self.models, dataset, self.max_tokens, self.device, indices
+        )
+        if count == 0:
+            raise UserError(f"{label}: every sentence is too long for the models")
+        self.left_out[label] = len(left_out)
+        name = f"{model.name}, {label}"
+        return tqdm(samples, desc=name, total=count, unit="batch", leave=False, disable=None)
+
+    def token_columns(self, model, dataset, label, translate=False):
+        """Columns of every target token; the model's own translations are the target on demand."""
+        table = TokenTable()
+        own = translator(self.task, model, self.beam) if translate else None
+        with torch.no_grad():
+            for sample in self.batches(model, dataset, label):
+                if translate:
+                    sample = with_target(self.task, sample, own(sample))
+                table.add(model.logits(sample), model.target(sample), sample["id"], self.padding)
+        return table.columns()
+
+    def noise_curve(self, model, dataset, indices, subwords, rates, seed):
+        """Accuracy and BLEU at each rate of character noise."""
+        own = translator(self.task, model, self.beam)
+        dictionary = self.task.target_dictionary
+        curve = {"rates": rates, "accuracy": [], "bleu": []}
+        for rate in rates:
+            noisy = noise.noisy_dataset(self.task, dataset, indices, subwords, rate, seed)
+            correct = tokens = 0
+            hypotheses, references = [], []
+            with torch.no_grad():
+                for sample in self.batches(model, noisy, f"noise {rate:.0%}"):
+                    counted = noise.count_correct(model, sample, model.logits(sample), self.padding)
+                    correct, tokens = correct + counted[0], tokens + counted[1]
+                    hypotheses += [text_of(x, dictionary, subwords.symbol) for x in own(sample)]
+                    references += [
+                        text_of(noisy.tgt[i], dictionary, subwords.symbol) for i in sample["id"]
+                    ]
+            curve["accuracy"].append(correct / tokens)
+            score, curve["signature"] = noise.bleu_of(hypotheses, references)
+            curve["bleu"].append(score)
+        return curve
+
+    def attack_curve(self, model, dataset, indices, strengths):
+        """Accuracy at each strength of the gradient-sign perturbation."""
+        correct = np.zeros(len(strengths), dtype=int)
+        tokens = 0
+        for sample in self.batches(model, dataset, "gradient sign", indices):
+            attacked = noise.attacked_logits(model, sample, self.padding, strengths)
+            for i, (_, logits) in enumerate(attacked):
+                counted = noise.count_correct(model, sample, logits, self.padding)
+                correct[i] += counted[0]
+            tokens += counted[1]
+        return {"strengths": strengths, "accuracy": correct / tokens}

@@ -1,0 +1,198 @@
+"""The report's pictures. Each function returns a drawing: a function of a theme to a PNG."""
+
+import functools
+
+import numpy as np
+
+from .style import LINES, panel, png
+
+
+def _drawing(fill):
+    """Make ``fill(axes, look, ...)`` a function of the other arguments to a drawing."""
+
+    @functools.wraps(fill)
+    def with_arguments(*arguments, **options):
+        def draw(theme):
+            with panel(theme) as (figure, axes, look):
+                fill(axes, look, *arguments, **options)
+                return png(figure)
+
+        return draw
+
+    return with_arguments
+
+
+def _percent(axis):
+    axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+
+
+@_drawing
+def curves(axes, look, runs, part, quantity, label):
+    """One quantity over updates; ``runs`` are (label, epochs) pairs, equal labels one colour."""
+    labels = list(dict.fromkeys(name for name, _ in runs))
+    seen = set()
+    for name, epochs in runs:
+        index = labels.index(name)
+        records = [epoch[part] for epoch in epochs if quantity in epoch.get(part, {})]
+        axes.plot(
+            [record["num_updates"] for record in records],
+            [record[quantity] for record in records],
+            color=look["colours"][index % len(look["colours"])],
+            linestyle=LINES[index % len(LINES)],
+            marker="o",
+            markersize=3,
+            label=None if name in seen else name,
+        )
+        seen.add(name)
+    axes.set_xlabel("updates")
+    axes.set_ylabel(label)
+    axes.legend()
+
+
+@_drawing
+def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False):
+    """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
+    for index, (name, model) in enumerate(models.items()):
+        found = model["quantities"][quantity]["histogram"]
+        tokens = np.array(found["tokens"], dtype=float)
+        share = tokens / (tokens.sum() + found["below"] + found["above"])
+        edges = sign * np.array(found["bin_edges"])
+        colour = look["colours"][index % len(look["colours"])]
+        order = slice(None, None, sign)
+        axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=colour)
+        axes.stairs(
+            share[order],
+            edges[order],
+            color=colour,
+            linestyle=LINES[index % len(LINES)],
+            linewidth=1.6,
+            label=name,
+        )
+    if zero:
+        axes.axvline(0, color=look["ink"], linewidth=0.9)
+        axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+    if log:
+        axes.set_yscale("log")
+    else:
+        _percent(axes.yaxis)
+    axes.set_xlabel(label)
+    axes.set_ylabel("share of tokens")
+    axes.legend()
+
+
+@_drawing
+def reliability(axes, look, models):
+    """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
+    axes.plot([0, 1], [0, 1], color=look["ink"], linewidth=0.9, alpha=0.6)
+    for index, (name, model) in enumerate(models.items()):
+        found = model["calibration"]["reliability"]
+        points = [
+            (confidence, accuracy)
+            for confidence, accuracy in zip(found["confidence"], found["accuracy"])
+            if confidence is not None
+        ]
+        axes.plot(
+            *zip(*points),
+            color=look["colours"][index % len(look["colours"])],
+            linestyle=LINES[index % len(LINES)],
+            marker="o",
+            markersize=4,
+            label=name,
+        )
+    axes.text(0.97, 0.03, "below: too sure", transform=axes.transAxes, ha="right", va="bottom")
+    axes.set_xlabel("probability of the model's first choice")
+    axes.set_ylabel("how often it is right")
+    _percent(axes.xaxis)
+    _percent(axes.yaxis)
+    axes.legend(loc="upper left")
+
+
+@_drawing
+def confidence(axes, look, models):
+    """Share of tokens at each confidence."""
+    for index, (name, model) in enumerate(models.items()):
+        found = model["calibration"]["reliability"]
+        tokens = np.array(found["tokens"], dtype=float)
+        axes.stairs(
+            tokens / tokens.sum(),
+            found["bin_edges"],
+            color=look["colours"][index % len(look["colours"])],
+            linestyle=LINES[index % len(LINES)],
+            linewidth=1.6,
+            label=name,
+        )
+    axes.set_xlabel("probability of the model's first choice")
+    axes.set_ylabel("share of tokens")
+    _percent(axes.xaxis)
+    _percent(axes.yaxis)
+    axes.legend(loc="upper left")
+
+
+@_drawing
+def bars(axes, look, groups, series, label, groups_label=""):
+    """Grouped bars: ``groups`` are names, ``series`` maps a name to one value a group."""
+    width = 0.8 / len(series)
+    at = np.arange(len(groups))
+    for index, (name, values) in enumerate(series.items()):
+        drawn = axes.bar(
+            at + (index - (len(series) - 1) / 2) * width,
+            values,
+            width * 0.94,
+            color=look["colours"][index % len(look["colours"])],
+            hatch=(None, "//", "..", "xx")[index % 4],
+            edgecolor=look["page"],
+            linewidth=0,
+            label=name,
+        )
+        if len(groups) * len(series) <= 12:
+            axes.bar_label(drawn, [f"{value:.0%}" for value in values], fontsize=9, padding=1)
+    axes.set_xticks(at, groups)
+    axes.set_xlabel(groups_label)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel(label)
+    _percent(axes.yaxis)
+    axes.margins(y=0.18)
+    axes.legend(ncols=len(series), loc="upper right")
+
+
+@_drawing
+def roc(axes, look, models, score):
+    """ROC curve of each model for one score of sentences."""
+    axes.plot([0, 1], [0, 1], color=look["ink"], linewidth=0.9, alpha=0.6)
+    for index, (name, scores) in enumerate(models.items()):
+        found = scores[score]
+        axes.plot(
+            found["roc"]["fpr"],
+            found["roc"]["tpr"],
+            color=look["colours"][index % len(look["colours"])],
+            linestyle=LINES[index % len(LINES)],
+            label=f"{name}: AUROC {found['auroc']['value']:.3f}",
+        )
+    axes.set_xlabel("out-of-domain sentences let through")
+    axes.set_ylabel("in-domain sentences let through")
+    _percent(axes.xaxis)
+    _percent(axes.yaxis)
+    axes.legend(loc="lower right")
+
+
+@_drawing
+def against_noise(axes, look, models, strength, quantity, label, noise_label):
+    """A quantity of each model over the strength of the noise."""
+    for index, (name, found) in enumerate(models.items()):
+        axes.plot(
+            found[strength],
+            found[quantity],
+            color=look["colours"][index % len(look["colours"])],
+            linestyle=LINES[index % len(LINES)],
+            marker="o",
+            markersize=4,
+            label=name,
+        )
+    axes.set_xlabel(noise_label)
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    if strength == "rates":
+        _percent(axes.xaxis)
+    if quantity == "accuracy":
+        _percent(axes.yaxis)
+    axes.legend()

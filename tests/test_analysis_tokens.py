@@ -1,0 +1,126 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from el_fairseq.analysis import tokens
+from el_fairseq.analysis.tokens import TokenTable, token_columns, top_log_prob
+
+PADDING = 1
+
+
+def naive(logits, target):
+    """Every quantity of one token, by its definition, in Python's floats."""
+    logits = [float(value) for value in logits]
+    total = sum(math.exp(value) for value in logits)
+    probs = [math.exp(value) / total for value in logits]
+    others = [value for i, value in enumerate(logits) if i != target]
+    finite = [value for value in logits if math.isfinite(value)]
+    mean = sum(finite) / len(finite)
+    return {
+        "log_prob": math.log(probs[target]),
+        "rank": 1 + sum(value > logits[target] for value in logits),
+        "entropy": -sum(p * math.log(p) for p in probs if p > 0),
+        "energy": -logits[target],
+        "free_energy": -math.log(total),
+        "margin": logits[target] - max(others),
+        "logit_std": math.sqrt(sum((value - mean) ** 2 for value in finite) / len(finite)),
+    }
+
+
+def check(logits, target, tolerance):
+    columns = token_columns(logits, target, PADDING)
+    kept = [(row, int(y)) for row, y in zip(logits, target) if y != PADDING]
+    expected = [naive(row, y) for row, y in kept]
+    for name, column in columns.items():
+        wanted = [row[name] for row in expected]
+        np.testing.assert_allclose(column, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def random_batch(rows, classes, dtype=torch.float64):
+    draw = torch.Generator().manual_seed(rows * classes)
+    logits = 3 * torch.randn(rows, classes, generator=draw, dtype=torch.float64) + 5
+    target = torch.randint(0, classes, (rows,), generator=draw)
+    return logits.to(dtype), target
+
+
+@pytest.mark.parametrize("classes", [2, 3, 50])
+def test_columns_are_what_their_definitions_say(classes):
+    check(*random_batch(41, classes), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_computed_in_float32(dtype):
+    logits, target = random_batch(41, 50, dtype)
+    columns = token_columns(logits, target, PADDING)
+    assert columns["log_prob"].dtype == torch.float32
+    check(logits, target, 5e-6)
+
+
+def test_ruled_out_classes_count_for_nothing():
+    logits, target = random_batch(41, 50)
+    logits[:, 7] = -torch.inf
+    target[target == 7] = 8
+    check(logits, target, 1e-12)
+
+
+def test_blocks_do_not_change_the_columns(monkeypatch):
+    logits, target = random_batch(101, 20)
+    whole = token_columns(logits, target, PADDING)
+    monkeypatch.setattr(tokens, "CPU_BLOCK_ELEMENTS", 140)
+    parts = token_columns(logits, target, PADDING)
+    for name, column in whole.items():
+        torch.testing.assert_close(parts[name], column, rtol=1e-12, atol=1e-12)
+
+
+def test_logits_are_left_as_they_were():
+    logits, target = random_batch(41, 20, torch.float32)
+    before = logits.clone()
+    token_columns(logits, target, PADDING)
+    assert torch.equal(logits, before)
+
+
+@given(
+    st.lists(st.floats(-30, 30), min_size=2, max_size=12),
+    st.integers(0, 11),
+    st.floats(-1e3, 1e3),
+)
+def test_a_constant_added_to_the_logits_moves_the_energies_alone(values, target, constant):
+    logits = torch.tensor([values], dtype=torch.float64)
+    y = torch.tensor([target % len(values)])
+    before = token_columns(logits, y, -1)
+    after = token_columns(logits + constant, y, -1)
+    for name in ("log_prob", "entropy", "margin", "logit_std"):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-9, atol=1e-9)
+    for name in ("energy", "free_energy"):
+        torch.testing.assert_close(after[name], before[name] - constant, rtol=1e-9, atol=1e-9)
+    difference = before["energy"] - before["free_energy"]
+    torch.testing.assert_close(difference, -before["log_prob"], rtol=1e-9, atol=1e-9)
+
+
+def test_the_first_choice_follows_from_target_and_margin():
+    logits, target = random_batch(41, 9)
+    columns = token_columns(logits, target, -1)
+    table = {name: column.numpy() for name, column in columns.items()}
+    best = logits.log_softmax(-1).amax(-1)
+    np.testing.assert_allclose(top_log_prob(table), best, rtol=1e-12, atol=1e-12)
+
+
+def test_the_table_puts_tokens_in_the_order_of_sentences_whatever_the_batches():
+    draw = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, 6, generator=draw)
+    target = torch.tensor([[2, 3, 4, 5], [3, 2, PADDING, PADDING], [0, 5, 4, PADDING]])
+    sentence = torch.tensor([4, 0, 2])
+    whole, apart = TokenTable(), TokenTable()
+    whole.add(logits, target, sentence, PADDING)
+    for i in (1, 0, 2):
+        apart.add(logits[i : i + 1], target[i : i + 1], sentence[i : i + 1], PADDING)
+    columns = whole.columns()
+    assert columns["sentence"].tolist() == [0, 0, 2, 2, 2, 4, 4, 4, 4]
+    assert columns["position"].tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
+    assert columns["token"].tolist() == [3, 2, 0, 5, 4, 2, 3, 4, 5]
+    for name, column in apart.columns().items():
+        np.testing.assert_allclose(column, columns[name], rtol=1e-5, err_msg=name)

@@ -1,0 +1,125 @@
+"""A made-up language pair and models of a few thousand parameters that know a little of it."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import sentencepiece
+import torch
+from conftest import run, succeed
+
+WORDS = {
+    **{"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "wasser": "water"},
+    **{"berg": "hill", "wiese": "meadow", "stadt": "town", "garten": "garden", "schule": "school"},
+    **{"licht": "light", "sonne": "sun", "mond": "moon", "stern": "star"},
+}
+SIZES = {"train": 300, "valid": 30, "test": 43}
+TINY = [
+    *("--arch", "transformer", "--encoder-layers", "1", "--decoder-layers", "1"),
+    *("--encoder-embed-dim", "16", "--decoder-embed-dim", "16"),
+    *("--encoder-ffn-embed-dim", "16", "--decoder-ffn-embed-dim", "16"),
+    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+    *("--max-source-positions", "60", "--max-target-positions", "60"),
+]
+SHORT = [
+    *("--optimizer", "adam", "--lr", "0.01", "--max-tokens", "2000", "--max-epoch", "12"),
+    *("--cpu", "--num-workers", "0", "--no-epoch-checkpoints", "--disable-validation"),
+    *("--save-interval", "12", "--dropout", "0"),
+]
+
+
+class Tiny:
+    """Where everything is: ``text``, ``bin``, ``subwords``, ``lm``, and checkpoints by name."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.text, self.bin, self.lm = folder / "text", folder / "bin", folder / "lm"
+        self.subwords = folder / "subwords.model"
+        self.ce, self.el = folder / "ce.pt", folder / "el.pt"
+        self.language_model = folder / "lm.pt"
+
+
+def write_text(folder):
+    """Sentences of words drawn with unequal chances; translations word by word, reversed."""
+    draw = random.Random(1)
+    folder.mkdir()
+    for split, size in SIZES.items():
+        sentences = [
+            draw.choices(list(WORDS), range(1, len(WORDS) + 1), k=draw.randint(2, 9))
+            for _ in range(size)
+        ]
+        (folder / f"{split}.de").write_text("".join(" ".join(s) + "\n" for s in sentences))
+        (folder / f"{split}.en").write_text(
+            "".join(" ".join(WORDS[w] for w in reversed(s)) + "\n" for s in sentences)
+        )
+
+
+def write_manifest(folder):
+    """The corpus's manifest, as far as scoring and reporting read it."""
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": "sentencepiece"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def train(to, options):
+    """Train with fairseq-train and put the checkpoint at ``to``."""
+    folder = to.with_suffix("")
+    succeed(run(["fairseq-train", *options, *SHORT, "--save-dir", folder]))
+    (folder / "checkpoint_last.pt").rename(to)
+
+
+def make(folder):
+    """Make text, subwords, binary data and models below an empty folder; about half a minute."""
+    made = Tiny(folder)
+    write_text(made.text)
+    write_manifest(made.folder)
+    sentencepiece.SentencePieceTrainer.train(
+        input=[made.text / "train.de", made.text / "train.en"],
+        model_prefix=str(made.subwords.with_suffix("")),
+        model_type="bpe",
+        vocab_size=90,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(made.subwords))
+    for path in list(made.text.iterdir()):
+        pieces = [
+            " ".join(p) for p in processor.encode(path.read_text().splitlines(), out_type=str)
+        ]
+        (made.folder / f"pieces-{path.name}").write_text("".join(f"{line}\n" for line in pieces))
+    splits = [
+        word for split in SIZES for word in (f"--{split}pref", made.folder / f"pieces-{split}")
+    ]
+    pair = ["--source-lang", "de", "--target-lang", "en"]
+    succeed(
+        run(["fairseq-preprocess", *pair, "--joined-dictionary", *splits, "--destdir", made.bin])
+    )
+    english = [f"{word}.en" if "pieces" in str(word) else word for word in splits]
+    succeed(run(["fairseq-preprocess", "--only-source", *english, "--destdir", made.lm]))
+    models = {
+        made.ce: [
+            *(made.bin, *TINY, "--share-all-embeddings"),
+            *("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"),
+        ],
+        made.el: [
+            *(made.bin, *TINY, "--user-dir", "el_fairseq"),
+            *("--criterion", "encouraging_loss", "--log-end", "0.75"),
+        ],
+        made.language_model: [
+            *(made.lm, "--task", "language_modeling", "--arch", "transformer_lm"),
+            *("--sample-break-mode", "none", "--tokens-per-sample", "30"),
+            *("--decoder-layers", "1", "--decoder-embed-dim", "16"),
+            *("--decoder-ffn-embed-dim", "16", "--decoder-attention-heads", "2"),
+        ],
+    }
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(train, models, models.values()))
+    return made
+
+
+def copy_with(checkpoint, to, change):
+    """Save a copy of a checkpoint with its state changed by ``change(state)``."""
+    import el_fairseq  # noqa: F401  (lets the safe loader read fairseq's options)
+
+    state = torch.load(checkpoint, weights_only=True)
+    change(state)
+    torch.save(state, to)
+    return to
