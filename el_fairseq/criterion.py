@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 from fairseq.models import BaseFairseqModel, FairseqDecoder
-from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
 
 from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_error
 from .ops.autograd import loss_of_rows
@@ -141,6 +141,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             )
         self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
         self.num_updates = None
+        self._logits_are_ours = False
         if self.delay or self.warmup:
             self._learn_update_count_from(task)
 
@@ -174,7 +175,12 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if self.fused_projection:
             check_fusible(unwrapped(model))
             sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
-        loss, sample_size, logging_output = super().forward(model, sample, reduce)
+        # Nobody else sees what the model returns to this method, unless a subclass does.
+        self._logits_are_ours = type(self) is EncouragingLossCriterion
+        try:
+            loss, sample_size, logging_output = super().forward(model, sample, reduce)
+        finally:
+            self._logits_are_ours = False
         if self.delay or self.warmup:
             logging_output["bonus_weight"] = self.current_bonus_weight() * sample_size
         return loss, sample_size, logging_output
@@ -234,7 +240,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             scores, target = self.get_lprobs_and_target(model, net_output, sample)
             return scores, target, False
         logits, target = net_output[0], model.get_targets(sample, net_output)
-        replaceable = torch.is_grad_enabled() and comes_from_projection(logits)
+        replaceable = self._logits_are_ours and comes_from_projection(logits)
         if self.ignore_prefix_size > 0:
             logits = logits[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
@@ -260,7 +266,11 @@ def predicts_by_softmax(model):
     """Whether the model's probabilities are the plain softmax of ``net_output[0]``."""
     decoder = getattr(model, "decoder", None)
     return (
-        _inherits(model, BaseFairseqModel, "get_normalized_probs")
+        # TransformerModelBase repeats the method of its base, word for word.
+        (
+            _inherits(model, BaseFairseqModel, "get_normalized_probs")
+            or _inherits(model, TransformerModelBase, "get_normalized_probs")
+        )
         and _inherits(model, BaseFairseqModel, "get_normalized_probs_scriptable")
         and _inherits(decoder, FairseqDecoder, "get_normalized_probs")
         and _inherits(decoder, FairseqDecoder, "get_normalized_probs_scriptable")
@@ -290,7 +300,8 @@ def check_fusible(model):
     decoder = getattr(model, "decoder", None)
     if not (
         predicts_by_softmax(model)
-        and isinstance(decoder, TransformerDecoderBase)
+        and _inherits(decoder, TransformerDecoderBase, "forward")
+        and _inherits(decoder, TransformerDecoderBase, "output_layer")
         and type(getattr(decoder, "output_projection", None)) is torch.nn.Linear
     ):
         raise SystemExit(
