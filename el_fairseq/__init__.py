@@ -5,7 +5,7 @@ read fairseq's checkpoints, where fairseq is installed. The loss itself needs to
 """
 
 from .checkpoints import trust_fairseq_checkpoints
-from .loss import EncouragingLoss, encouraging_loss
+from .loss import EncouragingLoss, encouraging_loss, linear_encouraging_loss
 
 try:
     import fairseq  # noqa: F401
@@ -19,7 +19,12 @@ if _fairseq_problem is None:
 
     trust_fairseq_checkpoints()
 
-__all__ = ["EncouragingLoss", "EncouragingLossCriterion", "encouraging_loss"]
+__all__ = [
+    "EncouragingLoss",
+    "EncouragingLossCriterion",
+    "encouraging_loss",
+    "linear_encouraging_loss",
+]
 
 
 def __getattr__(name):
