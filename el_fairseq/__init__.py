@@ -7,7 +7,7 @@ read fairseq's checkpoints, where fairseq is installed. The loss itself needs to
 import logging
 
 from .checkpoints import trust_fairseq_checkpoints
-from .loss import EncouragingLoss, encouraging_loss
+from .loss import EncouragingLoss, encouraging_loss, linear_encouraging_loss
 
 # Importing fairseq makes every library's debugging messages print; how much is logged, and
 # where, stays as it was.
@@ -28,7 +28,12 @@ if _fairseq_problem is None:
 
     trust_fairseq_checkpoints()
 
-__all__ = ["EncouragingLoss", "EncouragingLossCriterion", "encouraging_loss"]
+__all__ = [
+    "EncouragingLoss",
+    "EncouragingLossCriterion",
+    "encouraging_loss",
+    "linear_encouraging_loss",
+]
 
 
 def __getattr__(name):

@@ -141,6 +141,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             )
         self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
         self.num_updates = None
+        self._logits_are_ours = False
         if self.delay or self.warmup:
             self._learn_update_count_from(task)
 
@@ -174,7 +175,12 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if self.fused_projection:
             check_fusible(unwrapped(model))
             sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
-        loss, sample_size, logging_output = super().forward(model, sample, reduce)
+        # Nobody else sees what the model returns to this method, unless a subclass does.
+        self._logits_are_ours = type(self) is EncouragingLossCriterion
+        try:
+            loss, sample_size, logging_output = super().forward(model, sample, reduce)
+        finally:
+            self._logits_are_ours = False
         if self.delay or self.warmup:
             logging_output["bonus_weight"] = self.current_bonus_weight() * sample_size
         return loss, sample_size, logging_output
@@ -234,7 +240,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             scores, target = self.get_lprobs_and_target(model, net_output, sample)
             return scores, target, False
         logits, target = net_output[0], model.get_targets(sample, net_output)
-        replaceable = torch.is_grad_enabled() and comes_from_projection(logits)
+        replaceable = self._logits_are_ours and comes_from_projection(logits)
         if self.ignore_prefix_size > 0:
             logits = logits[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
@@ -292,7 +298,8 @@ def check_fusible(model):
     decoder = getattr(model, "decoder", None)
     if not (
         predicts_by_softmax(model)
-        and isinstance(decoder, TransformerDecoderBase)
+        and _runs(decoder, "forward", TransformerDecoderBase)
+        and _runs(decoder, "output_layer", TransformerDecoderBase)
         and type(getattr(decoder, "output_projection", None)) is torch.nn.Linear
     ):
         raise SystemExit(

@@ -4,7 +4,6 @@ from typing import Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .bonus import Bonus
 from .linear import linear_losses
@@ -25,11 +24,16 @@ def loss_of_rows(logits, target, spec, reduction, in_place=False):
         if reduction == "none":
             return losses, nll, hit
         return losses.sum() * _scale(target, spec, reduction), nll, hit
+    if not torch.is_grad_enabled():
+        logits = logits.detach()
     return _RowsFunction.apply(logits, target, spec, reduction, in_place)
 
 
 def loss_of_hidden(hidden, weight, bias, target, spec, reduction):
     """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole."""
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()
+        bias = None if bias is None else bias.detach()
     return _LinearFunction.apply(hidden, weight, bias, target, spec, reduction)
 
 
@@ -64,7 +68,6 @@ class _RowsFunction(torch.autograd.Function):
         return _reduced(results.loss, scale, reduction), results.nll, results.hit
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_loss, *_):
         (gradient,) = ctx.saved_tensors
         return _times(gradient, grad_loss, ctx.kept_scale), None, None, None, None
@@ -92,7 +95,6 @@ class _LinearFunction(torch.autograd.Function):
         return _reduced(results.loss, scale, reduction), results.nll, results.hit
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_loss, *_):
         gradients = [
             None if kept is None else _times(kept, grad_loss, ctx.kept_scale)
@@ -101,11 +103,30 @@ class _LinearFunction(torch.autograd.Function):
         return (*gradients, None, None, None)
 
 
+class _DifferentiatedOnce(torch.autograd.Function):
+    """The identity, for a gradient that does not know how it depends on the logits."""
+
+    @staticmethod
+    def forward(ctx, gradient):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError(
+            "the gradient of the encouraging loss cannot be differentiated again: "
+            "it is computed together with the loss, outside of the graph"
+        )
+
+
 def _times(gradient, grad_loss, kept_scale):
     """``gradient * grad_loss / kept_scale``, for a ``grad_loss`` of one element or one a row.
 
     In the memory of ``gradient`` where no further backward pass will read it.
     """
+    if torch.is_grad_enabled():  # create_graph=True: a second differentiation may follow
+        with torch.no_grad():
+            gradient = _times(gradient, grad_loss, kept_scale)
+        return _DifferentiatedOnce.apply(gradient.detach().requires_grad_())
     if grad_loss.device.type == "cpu" and bool((grad_loss == kept_scale).all()):
         return gradient
     factor = grad_loss / kept_scale

@@ -1,0 +1,267 @@
+"""The kernels as operations of PyTorch: whatever may be done with F.cross_entropy, may be done."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from formula import literal_losses
+from torch.utils.checkpoint import checkpoint
+
+from el_fairseq import encouraging_loss, linear_encouraging_loss
+from el_fairseq.ops import linear, rows
+from el_fairseq.ops.autograd import loss_of_rows
+from el_fairseq.ops.bonus import Bonus
+from el_fairseq.ops.rows import Spec
+
+SPEC = Spec(Bonus(), 0.1, -100)
+
+
+def case(count=9, classes=13, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count, classes, generator=generator, dtype=torch.float64)
+    target = torch.randint(classes, (count,), generator=generator)
+    target[1] = -100
+    return logits.to(dtype).requires_grad_(), target
+
+
+def literal(logits, target, label_smoothing=0.1):
+    kept = target != -100
+    losses = literal_losses(logits, target.clamp(min=0), label_smoothing=label_smoothing)
+    return losses.masked_fill(~kept, 0).sum() / kept.sum()
+
+
+def gradient(loss, *tensors):
+    return torch.autograd.grad(loss, tensors)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5, 100])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_size_of_the_blocks_changes_nothing(monkeypatch, rows_at_once, label_smoothing):
+    monkeypatch.setattr(rows, "block_rows", lambda count, *_: max(1, min(count, rows_at_once)))
+    logits, target = case()
+    loss = encouraging_loss(logits, target, label_smoothing=label_smoothing)
+    expected = literal(logits, target, label_smoothing)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+def test_blocks_have_at_least_a_row_and_at_most_all():
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    for device in (cpu, other):
+        assert rows.block_rows(10, 10**9, device) == 1
+        assert rows.block_rows(10, 2, device) == 10
+        assert rows.block_rows(0, 0, device) == 1
+    assert rows.block_rows(10**6, 8000, other) > rows.block_rows(10**6, 8000, cpu)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_it_compiles_into_one_graph_with_the_same_loss_and_gradient(reduction):
+    def double_loss(logits, target):
+        loss = encouraging_loss(logits * 2, target, label_smoothing=0.1, reduction=reduction)
+        return loss.sum() * 3
+
+    logits, target = case()
+    compiled = torch.compile(double_loss, backend="aot_eager", fullgraph=True)
+    loss, expected = compiled(logits, target), double_loss(logits, target)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+def test_under_autocast_it_takes_what_a_projection_gives_and_returns_float32():
+    logits, target = case(dtype=torch.float32)
+    hidden, weight = torch.randn(9, 4, requires_grad=True), torch.randn(13, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        projected = F.linear(hidden, weight)
+        assert projected.dtype == torch.bfloat16
+        loss = encouraging_loss(projected, target)
+        assert encouraging_loss(logits, target).dtype == torch.float32
+        fused = linear_encouraging_loss(hidden, weight, target)
+    assert loss.dtype == fused.dtype == torch.float32
+    torch.testing.assert_close(fused, loss, rtol=1e-2, atol=1e-2)
+    for actual, expected in zip(gradient(fused, hidden, weight), gradient(loss, hidden, weight)):
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual, expected, rtol=5e-2, atol=5e-2)
+
+
+def test_it_may_stand_inside_an_activation_checkpoint():
+    logits, target = case()
+    loss = checkpoint(encouraging_loss, logits, target, use_reentrant=False)
+    expected = encouraging_loss(logits, target)
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+def test_the_logits_may_be_used_elsewhere_in_the_graph():
+    logits, target = case()
+    loss = encouraging_loss(logits, target, label_smoothing=0.1) + logits.square().sum()
+    expected = literal(logits, target) + logits.square().sum()
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_a_kept_graph_gives_the_same_gradient_again(factor):
+    logits, target = case()
+    loss = encouraging_loss(logits, target) * factor
+    first = torch.autograd.grad(loss, logits, retain_graph=True)[0]
+    before = first.clone()
+    second = torch.autograd.grad(loss, logits)[0]
+    assert torch.equal(first, before)
+    assert torch.equal(second, before)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_gradients_accumulate_over_passes(factor):
+    logits, target = case()
+    loss = encouraging_loss(logits, target) * factor
+    loss.backward(retain_graph=True)
+    once = logits.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(logits.grad, 2 * once)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_a_second_pass_without_keeping_the_graph_is_refused_in_pytorchs_words(factor):
+    logits, target = case()
+    loss = encouraging_loss(logits, target) * factor
+    loss.backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        loss.backward()
+
+
+def test_differentiating_twice_is_refused_not_wrong():
+    logits, target = case()
+    (once,) = torch.autograd.grad(encouraging_loss(logits, target), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        once.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.t().contiguous().t(),
+        lambda x: torch.stack([x, x], -1)[..., 0],
+        lambda x: x[:1].expand(9, 13),
+        lambda x: x[:, :1].expand(9, 13),
+        lambda x: x.flip(0)[::1],
+    ],
+)
+def test_strides_do_not_matter(view):
+    logits, target = case()
+    loss = encouraging_loss(view(logits), target, label_smoothing=0.1)
+    expected = literal(view(logits), target)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+def test_the_logits_are_left_alone_unless_their_place_is_given_away():
+    logits, target = case()
+    before = logits.detach().clone()
+    encouraging_loss(logits, target, label_smoothing=0.1).backward()
+    assert torch.equal(logits.detach(), before)
+
+
+def test_given_the_logits_place_the_gradient_needs_no_memory_of_its_own():
+    leaf, target = case()
+    expected = gradient(encouraging_loss(leaf, target, label_smoothing=0.1), leaf)[0]
+    logits = leaf * 1
+    place = logits.data_ptr()
+    seen = []
+    logits.register_hook(seen.append)
+    loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
+    loss.backward()
+    assert seen[0].data_ptr() == place
+    torch.testing.assert_close(leaf.grad, expected)
+
+
+def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd():
+    leaf, target = case()
+    logits = leaf.exp()  # its backward pass reads its result
+    loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("off", ["no_grad", "constant"])
+def test_where_no_gradient_is_asked_for_none_is_computed_or_stored(monkeypatch, off):
+    made = []
+    original = rows.empty_matrix
+    monkeypatch.setattr(rows, "empty_matrix", lambda *a: made.append(a) or original(*a))
+    logits, target = case()
+    with torch.set_grad_enabled(off == "constant"):
+        loss = encouraging_loss(logits.detach() if off == "constant" else logits, target)
+    assert not loss.requires_grad
+    assert not made
+    encouraging_loss(logits, target)
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_gradients_that_a_mean_over_many_rows_makes_small(dtype):
+    logits, target = case(4096, 32, torch.float32)
+    half = logits.detach().to(dtype).requires_grad_()
+    (encouraging_loss(half, target, label_smoothing=0.1) * 2.0**15).backward()
+    (expected,) = gradient(
+        encouraging_loss(half.float(), target, label_smoothing=0.1) * 2.0**15, half
+    )
+    torch.testing.assert_close(half.grad, expected, rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows_at_once", [1, 4, 100])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_fused_projection_equals_projection_and_loss(
+    monkeypatch, bias, rows_at_once, reduction
+):
+    monkeypatch.setattr(linear, "block_rows", lambda count, _: max(1, min(count, rows_at_once)))
+    _, target = case()
+    hidden = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(13, 4, dtype=torch.float64, requires_grad=True)
+    tensors = [hidden, weight]
+    if bias:
+        tensors.append(torch.randn(13, dtype=torch.float64, requires_grad=True))
+    options = {"label_smoothing": 0.1, "reduction": reduction, "log_end": 0.75}
+    loss = linear_encouraging_loss(hidden, weight, target, *tensors[2:], **options) * 2
+    expected = encouraging_loss(F.linear(*tensors), target, **options) * 2
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, *tensors), gradient(expected, *tensors))
+
+
+@pytest.mark.parametrize("needing", [0, 1, 2])
+def test_the_fused_projection_computes_the_gradients_that_are_asked_for(needing):
+    _, target = case()
+    tensors = [torch.randn(9, 4), torch.randn(13, 4), torch.randn(13)]
+    tensors[needing].requires_grad_()
+    loss = linear_encouraging_loss(tensors[0], tensors[1], target, tensors[2])
+    expected = encouraging_loss(F.linear(*tensors), target)
+    torch.testing.assert_close(
+        gradient(loss, tensors[needing]), gradient(expected, tensors[needing])
+    )
+
+
+def test_the_fused_projection_of_no_rows_is_zero():
+    hidden, weight = torch.randn(0, 4, requires_grad=True), torch.randn(13, 4, requires_grad=True)
+    loss = linear_encouraging_loss(hidden, weight, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert loss == 0
+    assert not weight.grad.any()
+    assert hidden.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "weight", "bias", "target", "message"),
+    [
+        ((9, 4), (13, 5), None, (9,), "weight has shape (13, 5), expected (V, 4)"),
+        ((9, 4), (13, 4), (12,), (9,), "bias has shape (12,), expected (13,)"),
+        ((9, 4), (13, 4), None, (8,), "target has shape (8,), expected (9,)"),
+    ],
+)
+def test_the_fused_projection_names_the_tensor_that_does_not_fit(
+    hidden, weight, bias, target, message
+):
+    with pytest.raises(ValueError) as caught:
+        linear_encouraging_loss(
+            torch.zeros(hidden),
+            torch.zeros(weight),
+            torch.zeros(target, dtype=torch.int64),
+            None if bias is None else torch.zeros(bias),
+        )
+    assert message in str(caught.value)
