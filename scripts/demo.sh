@@ -40,7 +40,7 @@ esac
 
 data=$root/data/home-assistant-$pair
 runs=(ce-seed1 el0.5-seed1)
-averaged=5
+averaged=3
 
 show() {
   printf '\nTen translations of the test set, evenly spread over it:\n\n'
