@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+  cat <<'END'
+Usage: bash scripts/benchmark-training.sh [--rounds N] [--updates N] [--data DIR] [--out DIR]
+                                          [-- fairseq-train options]
+
+Words per second of whole trainings, cross-entropy and encouraging loss taking turns: the demo's
+model on the demo's data, without validation and checkpoints. About ten minutes on two CPU cores.
+
+  --rounds N    trainings of each criterion (default: 5)
+  --updates N   updates of each training (default: 100)
+  --data DIR    the corpus, with bin/ in it (default: data/home-assistant-de-en, made if missing)
+  --out DIR     where the logs go (default: runs/benchmark-training)
+  -- ...        more options for fairseq-train, after those of the recipe
+
+Nothing else should run on the machine meanwhile.
+END
+}
+help_or_continue "$@"
+rounds=5 updates=100 data=$root/data/home-assistant-de-en out=$root/runs/benchmark-training
+while [ $# -gt 0 ]; do
+  case $1 in
+    --rounds | --updates | --data | --out)
+      [ $# -ge 2 ] || wrong_usage "$1 needs a value"
+      declare "${1#--}=$2"
+      shift 2 ;;
+    --) shift; break ;;
+    *) wrong_usage "unknown option '$1'" ;;
+  esac
+done
+for number in "$rounds" "$updates"; do
+  case $number in *[!0-9]* | '' | 0) wrong_usage "'$number' is no number of rounds or updates" ;; esac
+done
+
+set_up
+[ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-de-en" ] ||
+  "$root/data-prep/home-assistant.sh" de-en
+[ -d "$data/bin" ] || die "$data has no bin/: name a corpus made by data-prep/"
+mkdir -p "$out"
+only_one "$out/lock" "the benchmark is being run"
+rm -f "$out"/*.log
+
+device=(--cpu)
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' &&
+  device=(--fp16 --distributed-world-size 1)
+mapfile -t recipe < <("$python" -c '
+import sys
+from el_fairseq.training import recipe_options
+print(*recipe_options(sys.argv[1]), sep="\n")' "$root/scripts/recipes/demo.args")
+
+# train CRITERION LOG [OPTIONS]
+train() {
+  quietly "$2" fairseq-train "$data/bin" --user-dir "$root/el_fairseq" "${device[@]}" \
+    "${recipe[@]}" --criterion "${@:3}" --max-update "$updates" --log-interval 10 \
+    --log-format json --no-save --disable-validation --seed 1 "${options[@]}"
+}
+options=("$@")
+for round in $(seq "$rounds"); do
+  say "round $round of $rounds"
+  train ce "$out/ce-$round.log" label_smoothed_cross_entropy
+  train el "$out/el-$round.log" encouraging_loss
+done
+"$python" -m el_fairseq.benchmark --training "$out"
