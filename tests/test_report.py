@@ -9,7 +9,7 @@ from conftest import run, succeed
 from sacrebleu import CHRF
 
 from el_fairseq.cli import UserError
-from el_fairseq.report import comparison
+from el_fairseq.report import comparison, sections
 from el_fairseq.report.__main__ import report
 from el_fairseq.results import record_of
 
@@ -158,6 +158,19 @@ def test_results_or_an_analysis_alone_make_a_report(run_folder, tmp_path, kept):
     assert ("Scores" in page) == (kept == "results.json")
     assert ("Margins" in page) == (kept == "analysis")
     assert "A part" in page
+
+
+def test_several_seeds_are_summed_up_by_their_mean(run_folder, tiny):
+    records = json.loads((run_folder / "results.json").read_text())
+    seconds = [{**record, "seed": 2, "bleu": record["bleu"] + 1} for record in records]
+    seconds[1]["bleu"] += 1
+    (scores, *_), points = sections.of_runs(run_folder, records + seconds)
+    assert points == [
+        "EL, log end 0.5 against CE, mean of 2 seeds: +3.00 BLEU (from +2.50 to +3.50)."
+    ]
+    means, runs = scores.tables
+    assert means.rows[1] == ("EL, log end 0.5", "2", "13.50 ± 1.41", "25.00 ± 0.00")
+    assert [row[4] for row in runs.rows] == ["", "+2.50", "", "+3.50"]
 
 
 def test_a_folder_with_nothing_to_report_is_refused_with_the_next_step(run_folder, tmp_path):

@@ -1,6 +1,7 @@
 """What the report says: sections of sentences, tables and pictures, from results and analysis."""
 
 import shlex
+import statistics
 from dataclasses import dataclass, field
 from typing import Callable, List, Tuple
 
@@ -78,7 +79,7 @@ def of_runs(folder, records):
 
 def _scores(folder, records, translations):
     names = _names(records)
-    rows, points = [], []
+    rows, points, differences = [], [], {}
     for record in records:
         row = [record["run"], record["loss"], f"{record['bleu']:.2f}", f"{record['chrf']:.2f}"]
         baseline = comparison.baseline_of(record, records)
@@ -87,6 +88,7 @@ def _scores(folder, records, translations):
         else:
             p_value = comparison.significance(translations, baseline["run"], record["run"])
             difference = record["bleu"] - baseline["bleu"]
+            differences.setdefault(record["loss"], []).append(difference)
             row += [
                 f"{difference:+.2f}",
                 f"{record['chrf'] - baseline['chrf']:+.2f}",
@@ -98,8 +100,15 @@ def _scores(folder, records, translations):
                 f"{says} (p = {p_value:.3f})."
             )
         rows.append((*row, f"{record['valid_nll']:.3f}", f"{record['updates']:,}"))
+    if len(points) > len(differences):
+        # Several seeds: their mean says more than each.
+        points = [
+            f"{loss} against CE, mean of {len(found)} seeds: {statistics.fmean(found):+.2f} BLEU "
+            f"(from {min(found):+.2f} to {max(found):+.2f})."
+            for loss, found in differences.items()
+        ]
     signatures = sorted({r[key] for r in records for key in ("bleu_signature", "chrf_signature")})
-    table = Table(
+    runs = Table(
         (
             *("run", "loss", "BLEU", "chrF", "ΔBLEU", "ΔchrF", "p (BLEU)"),
             *("valid. nll, bits", "updates"),
@@ -109,15 +118,37 @@ def _scores(folder, records, translations):
     )
     section = Section(
         "Scores",
-        f"{len(translations.reference):,} test sentences, translated with averaged checkpoints "
-        "and beam search, scored on detokenized text by sacreBLEU. p is the chance of a "
-        "difference as large as this one by the choice of test sentences alone, by sacreBLEU's "
-        f"paired bootstrap ({comparison.BOOTSTRAP_SAMPLES:,} resamples). It says nothing of other "
-        "seeds: for those, train several.",
+        f"{len(translations.reference):,} test sentences, translated by beam search and scored on "
+        "detokenized text by sacreBLEU. p is the chance of a difference as large as this one by "
+        "the choice of test sentences alone, by sacreBLEU's paired bootstrap "
+        f"({comparison.BOOTSTRAP_SAMPLES:,} resamples). It says nothing of other seeds.",
         [_evaluate_command(folder, record) for record in records],
-        tables=[table],
+        tables=[*_means(records), runs],
     )
     return section, points
+
+
+def _means(records):
+    """A table of means over seeds, where a loss was trained with several."""
+    by_loss = {}
+    for record in records:
+        by_loss.setdefault(record["loss"], []).append(record)
+    if len(by_loss) == len(records):
+        return []
+    rows = [
+        (
+            loss,
+            f"{len(found)}",
+            *(_mean_and_deviation([r[key] for r in found]) for key in ("bleu", "chrf")),
+        )
+        for loss, found in by_loss.items()
+    ]
+    return [Table(("loss", "seeds", "BLEU", "chrF"), rows, "Mean ± standard deviation over seeds.")]
+
+
+def _mean_and_deviation(values):
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation}"
 
 
 def _names(records):
