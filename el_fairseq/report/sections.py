@@ -227,7 +227,8 @@ def _translations(folder, records, translations):
         "Translations",
         f"The {len(found)} test sentences of at least {comparison.FEWEST_WORDS} words on which the "
         "runs differ most, by the difference of their sentence chrF, which stands beside each. "
-        f"Ahead in: {each('{}', wins)}. Chosen for being different, so they show the kinds of differences, not who is better.",
+        f"Ahead in: {each('{}', wins)}. Chosen for being different, so they show the kinds of "
+        "differences, not who is better.",
         [shlex.join(["python", "-m", "el_fairseq.report", str(folder)])],
         translations=found,
     )
