@@ -8,6 +8,7 @@ from sacrebleu.significance import PairedTest
 
 from ..cli import UserError
 from ..scoring import detokenized, lines_of
+from .side_by_side import FEWEST_WORDS
 
 BOOTSTRAP_SAMPLES = 1000
 TRANSLATIONS = 20
@@ -81,6 +82,8 @@ def significance(translations, baseline, run):
 def most_different(translations, names, count=TRANSLATIONS):
     """The sentences whose chrF differs most between runs, the largest difference first.
 
+    Sentences of a few words, where one word makes all the difference, are left out.
+
     Args:
         translations: :class:`Translations` of the runs.
         names: a dict of each run's folder to what it is called.
@@ -92,6 +95,8 @@ def most_different(translations, names, count=TRANSLATIONS):
     metric = CHRF()
     sentences = []
     for i, reference in enumerate(translations.reference):
+        if len(reference.split()) < FEWEST_WORDS:
+            continue
         texts = [translations.hypotheses[run][i] for run in names]
         scores = [metric.sentence_score(text, [reference]).score for text in texts]
         sentences.append(

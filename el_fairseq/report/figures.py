@@ -22,6 +22,12 @@ def _drawing(fill):
     return with_arguments
 
 
+def _line(look, index):
+    """Colour and line style of the model with this number."""
+    colours = look["colours"]
+    return {"color": colours[index % len(colours)], "linestyle": LINES[index % len(LINES)]}
+
+
 def _percent(axis):
     axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
 
@@ -32,13 +38,11 @@ def curves(axes, look, runs, part, quantity, label):
     labels = list(dict.fromkeys(name for name, _ in runs))
     seen = set()
     for name, epochs in runs:
-        index = labels.index(name)
         records = [epoch[part] for epoch in epochs if quantity in epoch.get(part, {})]
         axes.plot(
             [record["num_updates"] for record in records],
             [record[quantity] for record in records],
-            color=look["colours"][index % len(look["colours"])],
-            linestyle=LINES[index % len(LINES)],
+            **_line(look, labels.index(name)),
             marker="o",
             markersize=3,
             label=None if name in seen else name,
@@ -57,17 +61,10 @@ def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False)
         tokens = np.array(found["tokens"], dtype=float)
         share = tokens / (tokens.sum() + found["below"] + found["above"])
         edges = sign * np.array(found["bin_edges"])
-        colour = look["colours"][index % len(look["colours"])]
         order = slice(None, None, sign)
-        axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=colour)
-        axes.stairs(
-            share[order],
-            edges[order],
-            color=colour,
-            linestyle=LINES[index % len(LINES)],
-            linewidth=1.6,
-            label=name,
-        )
+        line = _line(look, index)
+        axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=line["color"])
+        axes.stairs(share[order], edges[order], **line, linewidth=1.6, label=name)
     if zero:
         axes.axvline(0, color=look["ink"], linewidth=0.9)
         axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
@@ -93,8 +90,7 @@ def reliability(axes, look, models):
         ]
         axes.plot(
             *zip(*points),
-            color=look["colours"][index % len(look["colours"])],
-            linestyle=LINES[index % len(LINES)],
+            **_line(look, index),
             marker="o",
             markersize=4,
             label=name,
@@ -116,8 +112,7 @@ def confidence(axes, look, models):
         axes.stairs(
             tokens / tokens.sum(),
             found["bin_edges"],
-            color=look["colours"][index % len(look["colours"])],
-            linestyle=LINES[index % len(LINES)],
+            **_line(look, index),
             linewidth=1.6,
             label=name,
         )
@@ -138,7 +133,7 @@ def bars(axes, look, groups, series, label, groups_label=""):
             at + (index - (len(series) - 1) / 2) * width,
             values,
             width * 0.94,
-            color=look["colours"][index % len(look["colours"])],
+            color=_line(look, index)["color"],
             hatch=(None, "//", "..", "xx")[index % 4],
             edgecolor=look["page"],
             linewidth=0,
@@ -164,8 +159,7 @@ def roc(axes, look, models, score):
         axes.plot(
             found["roc"]["fpr"],
             found["roc"]["tpr"],
-            color=look["colours"][index % len(look["colours"])],
-            linestyle=LINES[index % len(LINES)],
+            **_line(look, index),
             label=f"{name}: AUROC {found['auroc']['value']:.3f}",
         )
     axes.set_xlabel("out-of-domain sentences let through")
@@ -182,8 +176,7 @@ def against_noise(axes, look, models, strength, quantity, label, noise_label):
         axes.plot(
             found[strength],
             found[quantity],
-            color=look["colours"][index % len(look["colours"])],
-            linestyle=LINES[index % len(LINES)],
+            **_line(look, index),
             marker="o",
             markersize=4,
             label=name,

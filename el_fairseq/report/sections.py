@@ -1,6 +1,7 @@
 """What the report says: sections of sentences, tables and pictures, from results and analysis."""
 
 import shlex
+import statistics
 from dataclasses import dataclass, field
 from typing import Callable, List, Tuple
 
@@ -16,6 +17,8 @@ SCORE_NAMES = {
 }
 FREQUENCY_NAMES = {"many": "many", "medium": "medium", "few": "few", "special": "sentence end"}
 
+# Columns of tables that hold words, not numbers.
+WORDS = ("", "run", "loss", "model", "class", "set", "score", "what it is", "judged by")
 # What the texts are that el_fairseq.report.of_runs makes.
 TEXTS = {
     "shuffled words": "the test set with the words of each source sentence in random order",
@@ -46,7 +49,7 @@ class Table:
 
     def text(self, column):
         """Whether a column (from 0) is of words rather than numbers."""
-        return self.header[column] in ("", "run", "loss", "model", "class", "set", "score")
+        return self.header[column] in WORDS
 
 
 @dataclass
@@ -78,7 +81,7 @@ def of_runs(folder, records):
 
 def _scores(folder, records, translations):
     names = _names(records)
-    rows, points = [], []
+    rows, points, differences = [], [], {}
     for record in records:
         row = [record["run"], record["loss"], f"{record['bleu']:.2f}", f"{record['chrf']:.2f}"]
         baseline = comparison.baseline_of(record, records)
@@ -87,6 +90,7 @@ def _scores(folder, records, translations):
         else:
             p_value = comparison.significance(translations, baseline["run"], record["run"])
             difference = record["bleu"] - baseline["bleu"]
+            differences.setdefault(record["loss"], []).append(difference)
             row += [
                 f"{difference:+.2f}",
                 f"{record['chrf'] - baseline['chrf']:+.2f}",
@@ -98,8 +102,15 @@ def _scores(folder, records, translations):
                 f"{says} (p = {p_value:.3f})."
             )
         rows.append((*row, f"{record['valid_nll']:.3f}", f"{record['updates']:,}"))
+    if len(points) > len(differences):
+        # Several seeds: their mean says more than each.
+        points = [
+            f"{loss} against CE, mean of {len(found)} seeds: {statistics.fmean(found):+.2f} BLEU "
+            f"(from {min(found):+.2f} to {max(found):+.2f})."
+            for loss, found in differences.items()
+        ]
     signatures = sorted({r[key] for r in records for key in ("bleu_signature", "chrf_signature")})
-    table = Table(
+    runs = Table(
         (
             *("run", "loss", "BLEU", "chrF", "ΔBLEU", "ΔchrF", "p (BLEU)"),
             *("valid. nll, bits", "updates"),
@@ -109,15 +120,37 @@ def _scores(folder, records, translations):
     )
     section = Section(
         "Scores",
-        f"{len(translations.reference):,} test sentences, translated with averaged checkpoints "
-        "and beam search, scored on detokenized text by sacreBLEU. p is the chance of a "
-        "difference as large as this one by the choice of test sentences alone, by sacreBLEU's "
-        f"paired bootstrap ({comparison.BOOTSTRAP_SAMPLES:,} resamples). It says nothing of other "
-        "seeds: for those, train several.",
+        f"{len(translations.reference):,} test sentences, translated by beam search and scored on "
+        "detokenized text by sacreBLEU. p is the chance of a difference as large as this one by "
+        "the choice of test sentences alone, by sacreBLEU's paired bootstrap "
+        f"({comparison.BOOTSTRAP_SAMPLES:,} resamples). It says nothing of other seeds.",
         [_evaluate_command(folder, record) for record in records],
-        tables=[table],
+        tables=[*_means(records), runs],
     )
     return section, points
+
+
+def _means(records):
+    """A table of means over seeds, where a loss was trained with several."""
+    by_loss = {}
+    for record in records:
+        by_loss.setdefault(record["loss"], []).append(record)
+    if len(by_loss) == len(records):
+        return []
+    rows = [
+        (
+            loss,
+            f"{len(found)}",
+            *(_mean_and_deviation([r[key] for r in found]) for key in ("bleu", "chrf")),
+        )
+        for loss, found in by_loss.items()
+    ]
+    return [Table(("loss", "seeds", "BLEU", "chrF"), rows, "Mean ± standard deviation over seeds.")]
+
+
+def _mean_and_deviation(values):
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation}"
 
 
 def _names(records):
@@ -192,9 +225,10 @@ def _translations(folder, records, translations):
     wins = {loss: sum(_best(sentence) == loss for sentence in found) for loss in first_of_loss}
     return Section(
         "Translations",
-        f"The {len(found)} test sentences on which the runs differ most, by the difference of "
-        f"their sentence chrF, which stands beside each. Ahead in: {each('{}', wins)}. Chosen for "
-        "being different, so they show the kinds of differences, not who is better.",
+        f"The {len(found)} test sentences of at least {comparison.FEWEST_WORDS} words on which the "
+        "runs differ most, by the difference of their sentence chrF, which stands beside each. "
+        f"Ahead in: {each('{}', wins)}. Chosen for being different, so they show the kinds of "
+        "differences, not who is better.",
         [shlex.join(["python", "-m", "el_fairseq.report", str(folder)])],
         translations=found,
     )
@@ -441,11 +475,17 @@ def _frequency(analysis):
     return Section(
         "Frequency",
         "Tokens by how often training saw them. Entries of the dictionary are sorted by their "
-        "count and cut where a third and two thirds of all training tokens are reached. "
-        f"{bounds}. With a joined dictionary the counts are of both languages. The end of a "
-        "sentence has no count in fairseq's dictionaries and stands apart.",
+        "count and cut where a third and two thirds of all training tokens are reached. With a "
+        "joined dictionary the counts are of both languages. The end of a sentence has no count "
+        "in fairseq's dictionaries and stands apart.",
         [],
-        tables=[Table(("class", "model", "tokens", "accuracy", "mean p", "median margin"), rows)],
+        tables=[
+            Table(
+                ("class", "model", "tokens", "accuracy", "mean p", "median margin"),
+                rows,
+                f"Seen in training: {bounds}.",
+            )
+        ],
         pictures=[
             Picture(
                 "frequency",
@@ -473,13 +513,9 @@ def _ood(analysis):
     sets = analysis["ood"]
     rows, areas, pictures, described = [], [], [], []
     for set_name, found in sets.items():
-        judged = {
-            "reference": "judged by the references",
-            "translation": "judged, as the in-domain ones are for this, by own translations",
-        }[found["target"]]
-        described.append(
-            f"{set_name}: {found['sentences']:,} sentences ({found['data']}), {judged}"
-        )
+        judged = {"reference": "references", "translation": "own translations"}[found["target"]]
+        what = TEXTS.get(set_name, found["data"])
+        described.append((set_name, what, f"{found['sentences']:,}", judged))
         best = {}
         for model, scores in found["models"].items():
             for score, measured in scores.items():
@@ -504,9 +540,9 @@ def _ood(analysis):
             Picture(
                 f"roc-{len(pictures) + 1}",
                 f"ROC curves for {set_name}",
-                f"{set_name.capitalize()}, by the mean log-probability of a sentence's tokens. "
-                "Nearer to the upper left corner is better, the diagonal is chance. AUROC of each "
-                f"model's best score: {each('{:.3f}', best)}.",
+                f"{set_name[0].upper()}{set_name[1:]}, by the mean log-probability of a sentence's "
+                "tokens. Nearer to the upper left corner is better, the diagonal is chance. AUROC "
+                f"of each model's best score: {each('{:.3f}', best)}.",
                 figures.roc(found["models"], "mean_log_prob"),
             )
         )
@@ -515,10 +551,11 @@ def _ood(analysis):
         "Can sentences of another kind be told from the test set by what the model says of them? "
         "In-domain sentences are the positives. AUROC is the chance that an in-domain sentence "
         "scores better than another; FPR95 the share of others let through where 95 % of the "
-        "in-domain ones are, lower is better. In brackets: 95 % intervals of a bootstrap over "
-        f"sentences. The sets: {'; '.join(described)}.",
+        "in-domain ones are, lower is better; AUPR depends on how many of each there are. In "
+        "brackets: 95 % intervals of a bootstrap over sentences.",
         [],
         tables=[
+            Table(("set", "what it is", "sentences", "judged by"), described),
             Table(("set", "score", *(f"AUROC, {model}" for model in analysis["models"])), areas),
             Table(("set", "model", "score", "AUROC", "AUPR", "FPR95"), rows, folded=True),
         ],
@@ -550,12 +587,16 @@ def _noise(noise):
                     ),
                 )
             )
+        header = (f"{label}, {name}" for label in ("accuracy", "BLEU") for name in models)
         rows = [
-            (name, f"{rate:.0%}", f"{accuracy:.2%}", f"{bleu:.2f}")
-            for name, curve in models.items()
-            for rate, accuracy, bleu in zip(curve["rates"], curve["accuracy"], curve["bleu"])
+            (
+                f"{rate:.0%}",
+                *(f"{curve['accuracy'][i]:.2%}" for curve in models.values()),
+                *(f"{curve['bleu'][i]:.2f}" for curve in models.values()),
+            )
+            for i, rate in enumerate(found["rates"])
         ]
-        tables.append(Table(("model", "noise", "accuracy", "BLEU"), rows, found["signature"]))
+        tables.append(Table(("noise", *header), rows, found["signature"]))
     if "gradient_sign" in noise:
         models = noise["gradient_sign"]
         pictures.append(
