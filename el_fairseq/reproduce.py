@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from . import training, training_log
+from . import slurm, training, training_log
 from .cli import UserError, run
 from .files import writing
 from .loss import checked_spec
@@ -286,62 +285,13 @@ def duration(seconds):
     return f"{max(seconds / 60, 1):.0f} minutes"
 
 
-SLURM_JOB = """\
-#!/usr/bin/env bash
-#SBATCH --job-name={name}
-#SBATCH --array=0-{last}
-#SBATCH --ntasks=1
-#SBATCH --cpus-per-task=4
-{gpus}#SBATCH --requeue
-#SBATCH --open-mode=append
-#SBATCH --output={output}
-# Partition, time limit, account: set SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_ACCOUNT.
-exec srun {command}
-"""
-
-
 def slurm_job(plan, arguments, gpus):
-    """Text of the array job: one task a run on ``gpus`` GPUs, with the arguments of this start."""
+    """Text of the array job whose tasks are this start's arguments and a run's number."""
     words = [shlex.quote(word) for word in arguments if word not in ("--slurm", "--dry-run")]
     end = words.index("--") if "--" in words else len(words)
     words[end:end] = ["--task", '"$SLURM_ARRAY_TASK_ID"']
-    return SLURM_JOB.format(
-        name=plan.experiment,
-        last=len(plan.runs) - 1,
-        gpus=f"#SBATCH --gres=gpu:{gpus}\n" if gpus else "",
-        output=plan.folder / "slurm" / "%A_%a.log",
-        command=" ".join(["bash", shlex.quote(script("scripts", "reproduce")), *words]),
-    )
-
-
-def submit(plan, job):
-    """Submit the array job, unless the one submitted before is still in the queue."""
-    for program in ("sbatch", "squeue"):
-        if shutil.which(program) is None:
-            raise UserError(f"--slurm needs {program}, which is not here: start it on a login node")
-    folder = plan.folder / "slurm"
-    folder.mkdir(parents=True, exist_ok=True)
-    number = folder / "job"
-    if number.exists():
-        before = number.read_text().strip()
-        queued = subprocess.run(
-            ["squeue", "--noheader", "--jobs", before], capture_output=True, text=True
-        )
-        if queued.stdout.strip():
-            raise UserError(
-                f"{plan.experiment} is in the queue as job {before}: wait for it, or scancel it"
-            )
-    with writing(folder / "job.sh") as file:
-        file.write(job)
-    found = subprocess.run(
-        ["sbatch", "--parsable", str(folder / "job.sh")], capture_output=True, text=True
-    )
-    if found.returncode:
-        raise UserError(f"sbatch refused {folder / 'job.sh'}: {found.stderr.strip()}")
-    with writing(number) as file:
-        file.write(found.stdout.split(";")[0].strip() + "\n")
-    print(f"Submitted job {number.read_text().strip()}: {folder / 'job.sh'}")
-    print(f"When it is finished: {shlex.join(plan.table_command())}")
+    command = " ".join(["bash", shlex.quote(script("scripts", "reproduce")), *words])
+    return slurm.job_text(plan.experiment, len(plan.runs), gpus, plan.folder / "slurm", command)
 
 
 def claim(plan):
@@ -438,7 +388,8 @@ def main():
             if commands.call(plan.prepare_command(), inherited=inherited):
                 raise UserError("the data could not be prepared; see what it says above")
         if job is not None:
-            submit(plan, job)
+            print(f"Submitted job {slurm.submit(job, plan.folder / 'slurm')}.")
+            print(f"When it is finished: {shlex.join(plan.table_command())}")
             return
         check_device(plan, options.cpu)
         execute(plan, plan.runs, inherited)

@@ -128,10 +128,12 @@ def test_pairs_are_dropped_by_the_limits_of_the_published_data(source, target, r
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_windows_line_ends_change_nothing(tmp_path, name):
+def test_windows_line_ends_and_byte_order_marks_change_nothing(tmp_path, name):
     corpus, make = CORPORA[name]
     unix = make()
-    windows = {name: content.replace(b"\n", b"\r\n") for name, content in unix.items()}
+    windows = {
+        name: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") for name, content in unix.items()
+    }
     texts = []
     for number, files in enumerate((unix, windows)):
         folder = tmp_path / str(number)

@@ -28,7 +28,7 @@ _SEGMENT_END = "</seg>"
 
 
 def lines_of(path):
-    """Yield the lines of a UTF-8 file without line ends, Unix or Windows.
+    """Yield the lines of a UTF-8 file without line ends, Unix or Windows, and byte order mark.
 
     Raises:
         UserError: a line is not UTF-8; the message names the file and the line.
@@ -36,7 +36,7 @@ def lines_of(path):
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield line.decode("utf-8").rstrip("\r\n")
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise UserError(
                     f"{Path(path).name}, line {number}: byte 0x{line[error.start]:02x} is not "
