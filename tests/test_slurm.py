@@ -42,7 +42,7 @@ def test_what_sbatch_says_when_it_refuses_is_passed_on(programs, tmp_path):
 
 def test_a_machine_without_slurm_is_told_where_to_go(programs, tmp_path):
     programs(squeue="true")
-    with pytest.raises(UserError, match="needs sbatch, .* login node"):
+    with pytest.raises(UserError, match=r"needs sbatch, .* login node"):
         slurm.submit("", tmp_path / "slurm")
 
 
