@@ -32,7 +32,9 @@ HARD = [
 
 
 def sentences():
-    """Triples (German, French, English)."""
+    """Triples (German, French, English): the hard ones, then strings of Home Assistant 2026.2.3
+    (Apache-2.0), which is also the demo's corpus.
+    """
     table = Path(__file__).parent / "data" / "home-assistant.tsv"
     rows = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
     return HARD + [tuple(row.split("\t")) for row in rows]
@@ -43,7 +45,7 @@ def talks(rows, size=30):
 
 
 def training_file(rows, side, tags):
-    """Talks one after the other, each with its tags (name, whether it holds text)."""
+    """Talks one after the other, each below its tags, of which two hold text."""
     lines = []
     for number, talk in enumerate(talks(rows)):
         for tag in tags:
@@ -63,9 +65,7 @@ def xml_file(rows, side, language):
 
 
 def de_en(test_size=20):
-    """Files of an archive like IWSLT'14's, by name; each test set with ``test_size`` segments
-    and the hard ones.
-    """
+    """Files of an archive like IWSLT'14's, by name; ``test_size``: sentences a test set."""
     rows = [(german, english) for german, _, english in sentences()]
     train, tests = rows[:240], rows[240:]
     odd = [
@@ -77,24 +77,21 @@ def de_en(test_size=20):
         ("eins zwei drei vier", "one two"),
     ]
     tags = ("url", "keywords", "talkid", "title", "description")
-    names = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
+    sets = {
+        "TED.dev2010": rows[: len(HARD)],
+        "TEDX.dev2012": [("", "A segment without a source.")],
+        "TED.tst2010": [],
+        "TED.tst2011": [("Beide", "Both")],
+        "TED.tst2012": [],
+    }
     files = {}
     for side, language in enumerate(("de", "en")):
         text = training_file(train[:100] + odd + train[100:], side, tags)
         files[f"train.tags.de-en.{language}"] = text
-        for number, name in enumerate(names):
-            part = HARD_FIRST[name] + tests[number * test_size :][:test_size]
+        for number, (name, first) in enumerate(sets.items()):
+            part = first + tests[number * test_size :][:test_size]
             files[f"IWSLT14.{name}.de-en.{language}.xml"] = xml_file(part, side, language)
     return {name: text.encode() for name, text in files.items()}
-
-
-HARD_FIRST = {
-    "TED.dev2010": [(german, english) for german, _, english in HARD],
-    "TEDX.dev2012": [("", "A segment without a source.")],
-    "TED.tst2010": [],
-    "TED.tst2011": [("Beide", "Both")],
-    "TED.tst2012": [],
-}
 
 
 def fr_en():
@@ -105,12 +102,9 @@ def fr_en():
     for side, language in enumerate(("fr", "en")):
         files[f"train.tags.fr-en.{language}"] = training_file(rows[:260], side, tags)
         files[f"IWSLT17.TED.dev2010.fr-en.{language}.xml"] = xml_file(rows[260:300], side, language)
-        test = HARD_IN_FRENCH + rows[300:]
+        test = rows[: len(HARD)] + rows[300:]
         files[f"IWSLT17.TED.tst2015.fr-en.{language}.xml"] = xml_file(test, side, language)
     return {name: text.encode() for name, text in files.items()}
-
-
-HARD_IN_FRENCH = [(french, english) for _, french, english in HARD]
 
 
 def write_archive(path, files, folder="talks"):
