@@ -126,6 +126,9 @@ class Plan:
     def table_command(self):
         return ["bash", script("scripts", "table"), self.experiment, "--runs", str(self.folder)]
 
+    def report_command(self):
+        return ["bash", script("scripts", "report"), str(self.folder)]
+
     def environment(self, slot):
         """Environment of the runs in a slot: the GPUs they see."""
         devices = ",".join(self.slots[slot % len(self.slots)])
@@ -143,6 +146,7 @@ class Plan:
             for command in self.commands(a_run):
                 yield shlex.join(command)
         yield shlex.join(self.table_command())
+        yield shlex.join(self.report_command())
 
 
 def script(folder, name):
@@ -394,7 +398,7 @@ def main():
         check_device(plan, options.cpu)
         execute(plan, plan.runs, inherited)
     with Commands() as commands:
-        sys.exit(commands.call(plan.table_command()))
+        sys.exit(commands.call(plan.table_command()) or commands.call(plan.report_command()))
 
 
 def check_device(plan, cpu):

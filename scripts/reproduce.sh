@@ -7,7 +7,8 @@ usage() {
 Usage: bash scripts/reproduce.sh iwslt14-de-en|iwslt17-fr-en [options] [-- fairseq-train options]
 
 Reproduces an experiment of the paper: prepares the data, trains CE and EL with five seeds each,
-translates and scores the test set with every model, and prints the table beside the paper's.
+translates and scores the test set with every model, prints the table beside the paper's, and
+writes a report of what each loss did to its model (report.html).
 Stopped at any point, the same command goes on.
 
   --seeds LIST       seeds (default: 1,2,3,4,5)

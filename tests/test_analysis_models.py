@@ -125,6 +125,11 @@ def test_sentences_too_long_for_a_model_are_counted(tiny, tmp_path):
     assert sorted(seen + left_out) == list(range(len(dataset)))
 
 
+def test_batches_too_small_for_a_sentence_are_refused(tiny):
+    with pytest.raises(UserError, match="--max-tokens is 5, less than"):
+        columns_of(tiny, [tiny.ce], max_tokens=5)
+
+
 def refused(tiny, path=None, data=None, subset="test"):
     data = data or tiny.bin
     with pytest.raises(UserError) as refusal:
@@ -143,7 +148,7 @@ def test_a_checkpoint_of_another_dictionary_size_is_refused_with_both_sizes(tiny
     size = sum(1 for _ in (tiny.bin / "dict.en.txt").open()) + 4
     message = refused(tiny, copy_with(tiny.el, tmp_path / "big.pt", grow))
     assert "model M" in message
-    assert f"has embeddings for {2 * size} and {2 * size} entries" in message
+    assert f"it has embeddings for {2 * size} and {2 * size} entries" in message
     assert f"hold {size} and {size};" in message
 
 
@@ -161,6 +166,8 @@ def test_a_checkpoint_that_is_missing_damaged_or_carries_code_is_refused(tiny, t
     bare = tmp_path / "bare.pt"
     torch.save({"model": {}, "args": argparse.Namespace()}, bare)
     assert str(bare) in refused(tiny, bare)
+    torch.save({"model": {}}, bare)
+    assert "does not load" in refused(tiny, bare)
 
 
 ran = []

@@ -125,6 +125,7 @@ def test_noise_curves_begin_at_what_the_clean_data_gives(tiny, loaded):
     curve = runner.noise_curve(models[0], dataset, range(43), subwords, [0.0, 0.3], seed=1)
     columns = runner.token_columns(models[0], dataset, "tokens")
     assert curve["accuracy"][0] == pytest.approx(columns["correct"].mean())
+    assert curve["sentences"] == [43, 43]
     assert len(curve["bleu"]) == 2
     assert 0 <= curve["bleu"][1] <= 100
     assert "tok:13a" in curve["signature"]

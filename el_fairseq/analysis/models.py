@@ -109,19 +109,16 @@ def _load_network(name, path, data, task):
         networks, _, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(path)], arg_overrides=overrides, task=task
         )
-    except RuntimeError as error:
-        if "size mismatch" not in str(error):
-            raise
-        embeddings = [t.size(0) for name, t in tensors.items() if "embed_tokens.weight" in name]
-        raise UserError(
-            f"model {name}: {path} has embeddings for {_listed(embeddings)} entries, the "
-            f"dictionaries in {data} hold {_listed(map(len, _dictionaries(data).values()))}; "
-            "give the data folder it was trained on"
-        ) from None
-    except (KeyError, ValueError, AssertionError, OSError) as error:
-        raise UserError(
-            f"model {name}: {path} does not load with the data of {data}: {error}"
-        ) from None
+    except Exception as error:  # architectures and tasks fail in their own ways
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if "size mismatch" in str(error):
+            embeddings = [t.size(0) for key, t in tensors.items() if "embed_tokens.weight" in key]
+            held = map(len, _dictionaries(data).values())
+            reason = (
+                f"it has embeddings for {_listed(embeddings)} entries, the dictionaries in {data} "
+                f"hold {_listed(held)}; give the data folder it was trained on"
+            )
+        raise UserError(f"model {name}: {path} does not load: {reason}") from None
     return networks[0], task
 
 
@@ -201,7 +198,14 @@ def batches(task, models, dataset, max_tokens, device="cpu", indices=None):
         wanted = set(indices)
         ordered = ordered[[index in wanted for index in ordered]]
     ordered, left_out = dataset.filter_indices_by_size(ordered, positions)
-    groups = dataset.batch_by_size(ordered, max_tokens=max_tokens, required_batch_size_multiple=1)
+    try:
+        groups = dataset.batch_by_size(
+            ordered, max_tokens=max_tokens, required_batch_size_multiple=1
+        )
+    except AssertionError:
+        raise UserError(
+            f"--max-tokens is {max_tokens}, less than the longest sentence has; raise it"
+        ) from None
 
     def iterate():
         for group in groups:

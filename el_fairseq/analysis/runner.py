@@ -50,7 +50,7 @@ class Runner:
         """Accuracy and BLEU at each rate of character noise."""
         own = translator(self.task, model, self.beam)
         dictionary = self.task.target_dictionary
-        curve = {"rates": rates, "accuracy": [], "bleu": []}
+        curve = {"rates": rates, "sentences": [], "accuracy": [], "bleu": []}
         for rate in rates:
             noisy = noise.noisy_dataset(self.task, dataset, indices, subwords, rate, seed)
             correct = tokens = 0
@@ -63,6 +63,7 @@ class Runner:
                     references += [
                         text_of(noisy.tgt[i], dictionary, subwords.symbol) for i in sample["id"]
                     ]
+            curve["sentences"].append(len(hypotheses))
             curve["accuracy"].append(correct / tokens)
             score, curve["signature"] = noise.bleu_of(hypotheses, references)
             curve["bleu"].append(score)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Callable, List, Tuple
 
 from .. import training_log
-from . import comparison, figures
+from ..comparison import RESAMPLINGS, bootstrap_p, mean_and_deviation
+from . import figures
+from .side_by_side import FEWEST_WORDS
+from .translations import Translations, baseline_of, most_different
 
 SCORE_NAMES = {
     "mean_log_prob": "mean log-probability",
@@ -74,7 +77,7 @@ def each(form, values):
 
 def of_runs(folder, records):
     """Sections from a results.json: scores, curves, translations; and the points they make."""
-    translations = comparison.Translations(folder, records)
+    translations = Translations(folder, records)
     scores, points = _scores(folder, records, translations)
     return [scores, _curves(folder, records), _translations(folder, records, translations)], points
 
@@ -84,11 +87,15 @@ def _scores(folder, records, translations):
     rows, points, differences = [], [], {}
     for record in records:
         row = [record["run"], record["loss"], f"{record['bleu']:.2f}", f"{record['chrf']:.2f}"]
-        baseline = comparison.baseline_of(record, records)
+        baseline = baseline_of(record, records)
         if baseline is None:
             row += ["", "", ""]
         else:
-            p_value = comparison.significance(translations, baseline["run"], record["run"])
+            p_value = bootstrap_p(
+                translations.hypotheses[baseline["run"]],
+                translations.hypotheses[record["run"]],
+                translations.reference,
+            )
             difference = record["bleu"] - baseline["bleu"]
             differences.setdefault(record["loss"], []).append(difference)
             row += [
@@ -123,7 +130,7 @@ def _scores(folder, records, translations):
         f"{len(translations.reference):,} test sentences, translated by beam search and scored on "
         "detokenized text by sacreBLEU. p is the chance of a difference as large as this one by "
         "the choice of test sentences alone, by sacreBLEU's paired bootstrap "
-        f"({comparison.BOOTSTRAP_SAMPLES:,} resamples). It says nothing of other seeds.",
+        f"({RESAMPLINGS:,} resamples). It says nothing of other seeds.",
         [_evaluate_command(folder, record) for record in records],
         tables=[*_means(records), runs],
     )
@@ -141,16 +148,11 @@ def _means(records):
         (
             loss,
             f"{len(found)}",
-            *(_mean_and_deviation([r[key] for r in found]) for key in ("bleu", "chrf")),
+            *(mean_and_deviation([r[key] for r in found]) for key in ("bleu", "chrf")),
         )
         for loss, found in by_loss.items()
     ]
     return [Table(("loss", "seeds", "BLEU", "chrF"), rows, "Mean ± standard deviation over seeds.")]
-
-
-def _mean_and_deviation(values):
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{deviation}"
 
 
 def _names(records):
@@ -221,11 +223,11 @@ def _translations(folder, records, translations):
     for record in records:
         first_of_loss.setdefault(record["loss"], record["run"])
     names = {run: loss for loss, run in first_of_loss.items()}
-    found = comparison.most_different(translations, names)
+    found = most_different(translations, names)
     wins = {loss: sum(_best(sentence) == loss for sentence in found) for loss in first_of_loss}
     return Section(
         "Translations",
-        f"The {len(found)} test sentences of at least {comparison.FEWEST_WORDS} words on which the "
+        f"The {len(found)} test sentences of at least {FEWEST_WORDS} words on which the "
         "runs differ most, by the difference of their sentence chrF, which stands beside each. "
         f"Ahead in: {each('{}', wins)}. Chosen for being different, so they show the kinds of "
         "differences, not who is better.",

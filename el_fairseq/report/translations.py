@@ -1,17 +1,15 @@
-"""Runs against each other: differences, significance, and the sentences they differ on most."""
+"""Translations of several runs: whom to compare, and the sentences they differ on most."""
 
 import json
 from pathlib import Path
 
-from sacrebleu import BLEU, CHRF
-from sacrebleu.significance import PairedTest
+from sacrebleu import CHRF
 
 from ..cli import UserError
 from ..scoring import detokenized, lines_of
 from .side_by_side import FEWEST_WORDS
 
-BOOTSTRAP_SAMPLES = 1000
-TRANSLATIONS = 20
+SHOWN = 20
 
 
 class Translations:
@@ -63,23 +61,7 @@ def baseline_of(record, records):
     return None
 
 
-def significance(translations, baseline, run):
-    """p-value of the difference in BLEU of two runs, by sacreBLEU's paired bootstrap.
-
-    Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004; 1,000
-    resamples.
-    """
-    systems = [(name, translations.hypotheses[name]) for name in (baseline, run)]
-    if systems[0][1] == systems[1][1]:
-        # No resample differs by more than nothing, which sacreBLEU takes for significance.
-        return 1.0
-    metric = BLEU(references=[translations.reference])
-    test = PairedTest(systems, {"BLEU": metric}, None, "bs", BOOTSTRAP_SAMPLES)
-    _, scores = test()
-    return float(scores["BLEU"][1].p_value)
-
-
-def most_different(translations, names, count=TRANSLATIONS):
+def most_different(translations, names, count=SHOWN):
     """The sentences whose chrF differs most between runs, the largest difference first.
 
     Sentences of a few words, where one word makes all the difference, are left out.
