@@ -252,7 +252,8 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if any("bonus_weight" in log for log in logging_outputs):
             sample_size = sum(log["sample_size"] for log in logging_outputs)
             weight = sum(log["bonus_weight"] for log in logging_outputs) / sample_size
-            metrics.log_scalar("bonus_weight", weight, sample_size, round=3)
+            # Counting for nothing in averages, the latest value is what is shown.
+            metrics.log_scalar("bonus_weight", weight, weight=0, round=3)
 
 
 def unwrapped(model):

@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT, run, succeed
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.data import Dictionary
+from fairseq.logging import metrics
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.models.transformer_lm import TransformerLanguageModel, base_lm_architecture
 from formula import literal_losses
@@ -270,6 +271,14 @@ def test_the_bonus_waits_for_its_delay_and_rises_over_its_warmup(model, delay, w
         assert log["bonus_weight"] / sample_size == pytest.approx(weight)
         expected = criterion(bonus_weight=float(weight))(model, sample())[0]
         torch.testing.assert_close(loss, expected)
+
+
+def test_the_log_shows_the_bonus_of_the_latest_update_not_an_average():
+    with metrics.aggregate() as shown:
+        for weight in (0.0, 0.25):
+            log = {"loss": 1.0, "nll_loss": 1.0, "ntokens": 5, "sample_size": 5}
+            EncouragingLossCriterion.reduce_metrics([{**log, "bonus_weight": 5 * weight}] * 2)
+    assert shown.get_smoothed_values()["bonus_weight"] == 0.25
 
 
 def test_the_options_of_the_schedule_leave_an_unscheduled_log_as_fairseqs(model):
