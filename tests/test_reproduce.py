@@ -101,7 +101,8 @@ def test_a_dry_run_prints_every_command_and_does_nothing(dry_run, gpus, tmp_path
     assert "iwslt14-de-en el 4 " in train[-1] and train[-1].endswith("--log-end 0.75")
     assert sum("--last 10" in line for line in lines) == 6
     assert sum("--best" in line for line in lines) == 6
-    assert lines[-1].endswith(f"scripts/table.sh iwslt14-de-en --runs {tmp_path}")
+    assert lines[-2].endswith(f"scripts/table.sh iwslt14-de-en --runs {tmp_path}")
+    assert lines[-1].endswith(f"scripts/report.sh {tmp_path}")
 
 
 def test_one_run_on_several_gpus_gets_them_and_a_divided_update_freq(dry_run, gpus):
