@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+set -euo pipefail
 # Sourced by the scripts of the IWSLT corpora: the way from the archive to what fairseq-train reads.
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
