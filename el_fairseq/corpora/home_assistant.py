@@ -42,9 +42,9 @@ def fetch(wheel):
                 [*command, f"homeassistant=={VERSION}"], stderr=subprocess.PIPE, text=True
             )
             if pip.returncode:
-                reason = (re.findall(r"^ERROR: (.*)", pip.stderr, re.M) or ["no reason given"])[-1]
+                reasons = re.findall(r"^(?:ERROR: )?(?!WARNING|\[notice)(.+)$", pip.stderr, re.M)
                 raise UserError(
-                    f"pip could not download homeassistant=={VERSION}: {reason} "
+                    f"pip could not download homeassistant=={VERSION}: {reasons[-1].strip()}. "
                     "Check the network and the disk, then run the same command again."
                 )
             check(Path(folder, WHEEL))
