@@ -87,7 +87,7 @@ def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel):
 def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(UserError, match=r"could not download homeassistant==.*No matching.* Check the network"):
+    with pytest.raises(UserError, match=r"could not download .*No matching.* Check the network"):
         home_assistant.fetch(tmp_path / "archives" / home_assistant.WHEEL)
     assert list((tmp_path / "archives").iterdir()) == []
 
