@@ -183,8 +183,8 @@ def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd():
 @pytest.mark.parametrize("off", ["no_grad", "constant"])
 def test_where_no_gradient_is_asked_for_none_is_computed_or_stored(monkeypatch, off):
     made = []
-    original = rows.empty_matrix
-    monkeypatch.setattr(rows, "empty_matrix", lambda *a: made.append(a) or original(*a))
+    original = rows.matrix_for_gradient
+    monkeypatch.setattr(rows, "matrix_for_gradient", lambda *a: made.append(a) or original(*a))
     logits, target = case()
     with torch.set_grad_enabled(off == "constant"):
         loss = encouraging_loss(logits.detach() if off == "constant" else logits, target)

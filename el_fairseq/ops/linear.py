@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .rows import empty_matrix, row_losses
+from .rows import row_losses
 
 
 class LinearLosses(NamedTuple):
@@ -39,11 +39,11 @@ def linear_losses(hidden, weight, bias, target, spec, scale, wanted):
     rows, classes = hidden.size(0), weight.size(0)
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     step = block_rows(rows, classes)
-    logits = empty_matrix(step, classes, hidden.dtype, hidden.device)
+    logits = torch.empty(step, classes, dtype=hidden.dtype, device=hidden.device)
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
     of_weight = of_bias = None
     if wanted[1]:
-        of_weight = empty_matrix(classes, weight.size(1), wide, weight.device)
+        of_weight = torch.empty_like(weight, dtype=wide)
         if not rows:
             of_weight.zero_()
     if wanted[2]:

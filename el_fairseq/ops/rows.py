@@ -9,16 +9,15 @@ The largest entry of a row is handled apart: its ``1 - p`` is the sum of the oth
 where ``p`` rounds to 1. No other entry exceeds one half, which keeps the product above 1/4.
 """
 
-import ctypes
 import functools
 import math
-import sys
 from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from .bonus import Bonus
+from .memory import matrix_for_gradient
 
 
 class Spec(NamedTuple):
@@ -50,24 +49,6 @@ def block_rows(rows, classes, device):
     return max(1, min(rows, elements // max(classes, 1)))
 
 
-def empty_matrix(rows, classes, dtype, device):
-    """Uninitialised (rows, classes); on Linux in huge pages where the kernel grants them.
-
-    Mapping fresh memory in pages of 4 KiB costs about as much as all of the loss's arithmetic.
-    """
-    matrix = torch.empty(rows, classes, dtype=dtype, device=device)
-    if device.type == "cpu" and sys.platform == "linux":
-        page, huge_pages = 4096, 14  # MADV_HUGEPAGE of <sys/mman.h>
-        start = -(-matrix.data_ptr() // page) * page
-        length = matrix.data_ptr() + matrix.numel() * matrix.element_size() - start
-        if length >= 2**22:
-            _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), huge_pages)
-    return matrix
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
 def row_losses(logits, target, spec, scale=None, in_place=False):
     """Losses of rows, and the gradient of ``scale * sum(loss)`` where a scale is given.
 
@@ -90,7 +71,7 @@ def row_losses(logits, target, spec, scale=None, in_place=False):
     index = target.masked_fill(ignored, 0)
     gradient = None
     if scale is not None:
-        gradient = logits if in_place else empty_matrix(rows, classes, logits.dtype, device)
+        gradient = logits if in_place else matrix_for_gradient(rows, classes, logits.dtype, device)
     if device.type == "cuda" and dtype == torch.float32 and _triton_rows() is not None:
         with torch.cuda.device(device):
             results = _triton_rows().row_losses_by_triton(logits, target, spec, scale, gradient)
