@@ -1,5 +1,6 @@
 """An experiment from its archive to the table, in small, whatever happens on the way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -66,12 +67,12 @@ class Started:
 
     def kill(self):
         """What a power cut does: SIGKILL for all at once."""
-        while found := self.processes():
-            for number in found:
-                try:
+        for _ in range(3):  # a process that is just being started can go unseen for a moment
+            for number in self.processes():
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            time.sleep(0.2)
+        assert self.processes() == []
         self.close()
 
     def stop(self):
