@@ -135,9 +135,9 @@ def _times(gradient, grad_loss, kept_scale):
     return (gradient * factor).to(gradient.dtype) if _graph_is_kept() else gradient.mul_(factor)
 
 
-# Whether the running backward pass keeps the graph, so that another one may follow. Where torch
-# does not tell, a second pass over a gradient that was scaled in place ends in autograd's error.
-_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
+# Whether the running backward pass keeps the graph, so that another one may follow: where torch
+# does not tell (before 2.1), it is taken to.
+_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 _is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 if hasattr(torch.library, "custom_op"):  # torch 2.4 and later

@@ -46,7 +46,7 @@ class Bonus(NamedTuple):
             value = q.clamp(min=FLOOR).log()
         else:
             curve = q.clamp(min=1 - self.log_end).log()
-            value = curve - (p - self.log_end).clamp(min=0) / (1 - self.log_end)
+            value = curve - (1 - q / (1 - self.log_end)).clamp(min=0)
         if self.start:
             value = (value - math.log1p(-self.start)).masked_fill(p < self.start, 0)
         return value

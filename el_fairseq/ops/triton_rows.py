@@ -12,12 +12,12 @@ from .bonus import FLOOR
 
 
 @triton.jit
-def _value(p, q, log_end, start, floor, IS_NORMAL: tl.constexpr):
+def _value(p, q, start, floor, IS_NORMAL: tl.constexpr):
     """``Bonus.value``; ``floor`` is the least ``1 - p`` on the log curve."""
     value = tl.log(tl.maximum(q, floor))
     start_value = tl.log(1 - start)
     if not IS_NORMAL:
-        value -= tl.maximum(p - log_end, 0.0) / (1 - log_end)
+        value -= tl.maximum(1 - q / floor, 0.0)
     return tl.where(p < start, 0.0, value - start_value)
 
 
@@ -44,7 +44,6 @@ def _row_kernel(
     gradient_stride,
     ignore_index,
     eps,
-    log_end,
     start,
     weight,
     floor,
@@ -88,7 +87,7 @@ def _row_kernel(
     goal_p = tl.where(is_top, top_p, tl.exp(goal_logit) * inverse)
     goal_q = tl.where(is_top, top_q, 1 - goal_p)
     row_nll = log_sum - goal_logit
-    row_loss = row_nll + weight * _value(goal_p, goal_q, log_end, start, floor, IS_NORMAL)
+    row_loss = row_nll + weight * _value(goal_p, goal_q, start, floor, IS_NORMAL)
     row_loss *= 1 - eps
 
     share = eps / classes
@@ -103,12 +102,12 @@ def _row_kernel(
             x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
             p = tl.exp(x - top_logit) * inverse
             counts = (at < classes) & (at != top)
-            value = _value(p, 1 - p, log_end, start, floor, IS_NORMAL)
+            value = _value(p, 1 - p, start, floor, IS_NORMAL)
             lane_value += tl.where(counts, value, 0.0)
             pull = _pull(p, 1 - p, start, floor, IS_NORMAL)
             lane_pull += tl.where(counts, pull, 0.0)
         values = tl.sum(lane_value, axis=0)
-        values += _value(top_p, top_q, log_end, start, floor, IS_NORMAL)
+        values += _value(top_p, top_q, start, floor, IS_NORMAL)
         row_loss += share * (classes * log_sum - tl.sum(lane_sum, axis=0) + weight * values)
         of_others += share * weight * tl.sum(lane_pull, axis=0)
     tl.store(loss + row, tl.where(is_ignored, 0.0, row_loss))
@@ -170,7 +169,6 @@ def row_losses_by_triton(logits, target, spec, scale, gradient):
             gradient.stride(0) if with_gradient else 0,
             spec.ignore_index,
             spec.label_smoothing,
-            bonus.log_end,
             bonus.start,
             bonus.weight,
             FLOOR if bonus.log_end == 1 else 1 - bonus.log_end,
