@@ -113,14 +113,21 @@ def train(out, asked, bin_folder, lock):
             pass_fds=[lock.fileno()],
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        signal.signal(signal.SIGTERM, lambda *_: (child.terminate(), sys.exit(143)))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         last_line = "it printed nothing"
-        for line in child.stdout:
-            copy.write(line)
-            copy.flush()
-            last_line = line.strip() or last_line
-            progress.see(line)
-    if child.wait() != 0:
+        try:
+            for line in child.stdout:
+                copy.write(line)
+                copy.flush()
+                last_line = line.strip() or last_line
+                progress.see(line)
+            status = child.wait()
+        except BaseException:
+            # A full disk stops this process first; none goes on without it and holds the run.
+            child.terminate()
+            child.wait()
+            raise
+    if status != 0:
         raise UserError(f"fairseq-train failed: {last_line} (all it said is in {log})")
     last = training_log.epochs(log)[-1]["train"]
     finished = {"updates": int(last["num_updates"]), "minutes": round(last["wall"] / 60, 1)}

@@ -136,6 +136,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_a_second_start_is_tol
         while not (out / "checkpoints" / "checkpoint1.pt").exists():
             assert training.poll() is None
             time.sleep(0.05)
+        os.killpg(training.pid, signal.SIGSTOP)  # or it would be finished before the second starts
         second = script(*TRAIN, *options)
         os.killpg(training.pid, signal.SIGKILL)
     assert second.returncode == 1
