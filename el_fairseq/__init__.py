@@ -7,8 +7,8 @@ read fairseq's checkpoints, where fairseq is installed. The loss itself needs to
 import logging
 import sys
 
-from .checkpoints import trust_fairseq_checkpoints
 from .loss import EncouragingLoss, encouraging_loss, linear_encouraging_loss
+from .runs.checkpoints import trust_fairseq_checkpoints
 
 __all__ = [
     "EncouragingLoss",

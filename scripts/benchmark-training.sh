@@ -48,7 +48,7 @@ device=(--cpu)
   device=(--fp16 --distributed-world-size 1)
 mapfile -t recipe < <("$python" -c '
 import sys
-from el_fairseq.training import recipe_options
+from el_fairseq.runs.training import recipe_options
 print(*recipe_options(sys.argv[1]), sep="\n")' "$root/scripts/recipes/demo.args")
 
 # train CRITERION LOG [OPTIONS]
@@ -63,4 +63,4 @@ for round in $(seq "$rounds"); do
   train ce "$out/ce-$round.log" label_smoothed_cross_entropy
   train el "$out/el-$round.log" encouraging_loss
 done
-"$python" -m el_fairseq.benchmark --training "$out"
+"$python" -m el_fairseq.benchmarks.loss --training "$out"

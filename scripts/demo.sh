@@ -89,7 +89,7 @@ in_parallel train
 in_parallel evaluate
 
 evaluation=test-averaged$averaged
-"$python" -m el_fairseq.results "${runs[@]/#/$demo/}" --evaluation "$evaluation" \
+"$python" -m el_fairseq.runs.record "${runs[@]/#/$demo/}" --evaluation "$evaluation" \
   --output "$demo/.results.json" >"$demo/table.txt"
 "$python" -m el_fairseq.report.curves "$demo/.results.json" --output "$demo/curves.png" \
   --title "Home Assistant $pair: one small Transformer, two losses"

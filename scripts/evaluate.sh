@@ -61,13 +61,13 @@ if [ ! -f "$out/scores.txt" ]; then
   checkpoint=$run/checkpoints/checkpoint_best.pt
   if [ -z "$best" ]; then
     checkpoint=$unfinished/averaged.pt
-    "$python" -m el_fairseq.average "$run/checkpoints" --last "$last" --output "$checkpoint" >&2
+    "$python" -m el_fairseq.runs.average "$run/checkpoints" --last "$last" --output "$checkpoint" >&2
   fi
   say "Translating the $subset set with $(basename "$run")."
   quietly "$unfinished/generate.log" fairseq-generate "$data/bin" --user-dir "$root/el_fairseq" \
     --path "$checkpoint" --gen-subset "$subset" --beam 5 --batch-size 128 --remove-bpe "$remove" \
     --required-batch-size-multiple 1 --results-path "$unfinished" "${device[@]}" "$@"
-  "$python" -m el_fairseq.scoring "$unfinished" --data "$data" --subset "$subset"
+  "$python" -m el_fairseq.runs.scoring "$unfinished" --data "$data" --subset "$subset"
   mv "$unfinished" "$out"
   rm -f "$unfinished.lock"
 fi

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: bash scripts/report.sh RUNS [-- options of python -m el_fairseq.analyze]
+Usage: bash scripts/report.sh RUNS [-- options of python -m el_fairseq.analysis]
 
 Analyses one finished run of each loss (margins, energies, calibration, rare words, text of other
 domains, noise) and writes the report of all runs. An analysis that is there and newer than the

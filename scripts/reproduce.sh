@@ -31,4 +31,4 @@ END
 help_or_continue "$@"
 [ $# -ge 1 ] || wrong_usage "name an experiment: iwslt14-de-en or iwslt17-fr-en"
 set_up
-exec "$python" -m el_fairseq.reproduce "$@"
+exec "$python" -m el_fairseq.experiments.reproduce "$@"

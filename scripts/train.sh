@@ -32,5 +32,5 @@ case $seed in *[!0-9]* | '') wrong_usage "the seed is '$seed', expected a whole 
 
 set_up
 # The environment's Python takes this shell's place, so that stopping it stops the training.
-exec "$python" -m el_fairseq.training "$root/scripts/recipes/$recipe.args" "$criterion" "$seed" \
+exec "$python" -m el_fairseq.runs.training "$root/scripts/recipes/$recipe.args" "$criterion" "$seed" \
   --data "$root/data/$recipe" --runs "$root/runs/$recipe" "$@"

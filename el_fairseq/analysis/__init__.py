@@ -1,1 +1,1 @@
-"""What a model does to tokens: one module a question, ``python -m el_fairseq.analyze`` asks all."""
+"""What a model does to tokens; ``python -m el_fairseq.analysis`` asks every module's question."""

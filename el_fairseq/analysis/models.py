@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary, data_utils
 
-from ..checkpoints import load
-from ..cli import UserError
+from ..common.cli import UserError
+from ..runs.checkpoints import load
 
 ROWS_COMPARED = 64
 
@@ -173,7 +173,7 @@ def _check_dictionaries(task, data):
             raise UserError(
                 f"{path} is not a dictionary of the models (theirs hold "
                 f"{_listed(map(len, known))} entries); binarize the text with theirs "
-                "(python -m el_fairseq.analysis.binarize --help)"
+                "(python -m el_fairseq.corpora.binarize --help)"
             )
 
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from fairseq.data import LanguagePairDataset
 from sacrebleu.metrics import BLEU
 
-from ..cli import UserError
-from .text import text_of
+from ..common.cli import UserError
+from ..corpora.text import text_of
 
 # A subword model that cuts more of the clean sentences otherwise than the data has them is
 # not the one that the data was made with.

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..cli import UserError
+from ..common.cli import UserError
+from ..corpora.text import text_of
 from . import noise
 from .models import batches
-from .text import text_of
 from .tokens import TokenTable
 from .translation import translator, with_target
 

@@ -6,8 +6,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from ..cli import UserError
-from ..files import making, writing
+from ..common.cli import UserError
+from ..common.files import making, writing
 
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 COPY_BYTES = 1 << 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from subword_nmt import apply_bpe, learn_bpe
 
-from ..cli import run
-from ..files import writing
+from ..common.cli import run
+from ..common.files import writing
 
 SPLITS = ("train", "valid", "test")
 

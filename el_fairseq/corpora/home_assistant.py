@@ -15,8 +15,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..cli import UserError, run
-from ..files import writing
+from ..common.cli import UserError, run
+from ..common.files import writing
 
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import sacremoses
 
-from ..cli import UserError
-from ..downloads import checksum, fetch, kind_of
-from ..files import writing
+from ..common.cli import UserError
+from ..common.files import writing
 from . import archives
+from .downloads import checksum, fetch, kind_of
 from .moses import tokenized, tokenizer_script
 
 SPLITS = ("train", "valid", "test")

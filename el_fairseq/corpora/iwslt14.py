@@ -3,7 +3,7 @@
 import re
 import sys
 
-from ..cli import run
+from ..common.cli import run
 from . import iwslt
 from .moses import lowercase
 

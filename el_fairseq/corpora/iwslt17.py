@@ -2,7 +2,7 @@
 
 import sys
 
-from ..cli import run
+from ..common.cli import run
 from . import iwslt
 
 TITLE = "IWSLT'17 French-English (TED talks)"

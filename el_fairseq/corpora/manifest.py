@@ -8,9 +8,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from ..cli import run
-from ..downloads import checksum
-from ..files import writing
+from ..common.cli import run
+from ..common.files import writing
+from .downloads import checksum
 
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 FOLDERS = ("text", "bpe", "bin")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sacremoses
 
-from ..cli import UserError
+from ..common.cli import UserError
 
 BLOCK_LINES = 20_000
 CHUNK_LINES = 500

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from ..cli import UserError, run
-from ..files import writing
+from ..common.cli import UserError, run
+from ..common.files import writing
 
 SPLITS = ("train", "valid", "test")
 

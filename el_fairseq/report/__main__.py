@@ -1,7 +1,7 @@
 """Make report.html and report.md of a folder of runs, or of an analysis alone.
 
-The folder holds results.json (scripts/demo.sh, python -m el_fairseq.results) with its runs
-beside it, or analysis/analysis.json (python -m el_fairseq.analyze --out FOLDER/analysis), or
+The folder holds results.json (scripts/demo.sh, python -m el_fairseq.runs.record) with its runs
+beside it, or analysis/analysis.json (python -m el_fairseq.analysis --out FOLDER/analysis), or
 both. report.html holds all it needs and opens from disk; report.md has its pictures in
 report-pictures/.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ..cli import UserError, run
-from ..files import making, writing
+from ..common.cli import UserError, run
+from ..common.files import making, writing
 from . import sections
 from .style import DARK, LIGHT, data_address
 
@@ -27,7 +27,7 @@ def report(folder, title):
     if not results.is_file() and not analysis.is_file():
         raise UserError(
             f"{folder} holds neither results.json nor analysis/analysis.json: run "
-            "scripts/demo.sh, or python -m el_fairseq.analyze ... --out "
+            "scripts/demo.sh, or python -m el_fairseq.analysis ... --out "
             f"{shlex.quote(str(folder / 'analysis'))}"
         )
     parts, points = [], []

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from .. import training_log
-from ..cli import run
-from ..files import writing
+from ..common.cli import run
+from ..common.files import writing
+from ..runs import training_log
 
 PANELS = (
     ("nll_loss", "negative log-likelihood (bits per token)"),

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..analysis.binarize import binarize
-from ..analysis.text import Subwords
-from ..cli import UserError, run
-from ..scoring import lines_of
+from ..common.cli import UserError, run
+from ..corpora.binarize import binarize
+from ..corpora.text import Subwords
+from ..runs.scoring import lines_of
 
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
@@ -94,7 +94,7 @@ def analyze(folder, records, options):
         if not other.exists():
             binarize(data / "bin", Subwords(subwords), source, target, other, shuffle_seed=seed)
         words += ["--ood", f"{name}={other}:test"]
-    command = [sys.executable, "-m", "el_fairseq.analyze", *words, "--subwords", str(subwords)]
+    command = [sys.executable, "-m", "el_fairseq.analysis", *words, "--subwords", str(subwords)]
     if subprocess.run([*command, *options]).returncode:
         raise UserError("the analysis failed, the reason stands above; run this again")
 
@@ -109,7 +109,7 @@ def shown(path):
 def main():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.report.of_runs")
     parser.add_argument("folder", type=Path, help="holds results.json, and the runs")
-    parser.usage = "%(prog)s FOLDER [-- options of python -m el_fairseq.analyze]"
+    parser.usage = "%(prog)s FOLDER [-- options of python -m el_fairseq.analysis]"
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     folder = shown(parser.parse_args(sys.argv[1:end]).folder)
     results, analysis = folder / "results.json", folder / "analysis" / "analysis.json"

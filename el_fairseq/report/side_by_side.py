@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ..cli import run
-from ..scoring import lines_of
+from ..common.cli import run
+from ..runs.scoring import lines_of
 
 FEWEST_WORDS = 6
 

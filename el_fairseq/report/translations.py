@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sacrebleu import CHRF
 
-from ..cli import UserError
-from ..scoring import detokenized, lines_of
+from ..common.cli import UserError
+from ..runs.scoring import detokenized, lines_of
 from .side_by_side import FEWEST_WORDS
 
 SHOWN = 20

@@ -184,7 +184,7 @@ def test_an_incomplete_translation_is_not_scored(evaluated, corpus, tmp_path):
     generated = (run_folder / "evaluation/test-averaged2/generate-test.txt").read_text()
     kept = [line for line in generated.splitlines(True) if not line.startswith("H-7\t")]
     (tmp_path / "generate-test.txt").write_text("".join(kept))
-    command = [sys.executable, "-m", "el_fairseq.scoring", tmp_path, "--data", corpus]
+    command = [sys.executable, "-m", "el_fairseq.runs.scoring", tmp_path, "--data", corpus]
     result = run(command)
     assert result.returncode == 1
     assert "sentences (counted from 0) 7 are missing" in result.stderr

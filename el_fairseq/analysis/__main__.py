@@ -1,0 +1,316 @@
+"""Measure what models say of every target token of a subset, and how they take other input.
+
+Runs fairseq models teacher-forced over binarized data and writes, into a folder, analysis.json
+(margins, energies, calibration, accuracy by frequency, gradient shares, out-of-domain detection,
+robustness to noise) and the columns of all tokens, tokens-NAME.npz.
+"""
+
+import argparse
+import json
+import logging
+import math
+import random
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from fairseq.data import LanguagePairDataset
+
+from ..common.cli import UserError, run
+from ..common.files import writing
+from ..corpora.text import Subwords
+from ..ops.bonus import Bonus
+from . import distributions, frequency, noise, ood
+from .calibration import by_target_probability, calibration
+from .gradient import well_classified_share
+from .models import load_models, load_subset
+from .runner import Runner
+
+
+def main():
+    arguments = parse_arguments()
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+    device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
+
+    # All that can be wrong with the input shows before any long work starts.
+    task, models = load_models(arguments.models, arguments.data, arguments.user_dir, device)
+    dataset = load_subset(task, arguments.data, arguments.subset)
+    others = {
+        name: load_subset(task, folder, subset) for name, (folder, subset) in arguments.ood.items()
+    }
+    translates = isinstance(dataset, LanguagePairDataset)
+    if translates and dataset.tgt is None:
+        raise UserError(f"subset {arguments.subset} of {arguments.data} has no target side")
+    if arguments.subwords and not translates:
+        raise UserError("--subwords is for noise in sources: these models have no source")
+    chosen = choose(len(dataset), arguments.noise_sentences, arguments.seed)
+    subwords = None
+    if arguments.subwords and chosen:
+        subwords = Subwords(arguments.subwords)
+        noise.check_subwords(task, dataset, chosen, subwords)
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    runner = Runner(task, models, arguments.max_tokens, arguments.beam, device)
+    columns = {model.name: runner.token_columns(model, dataset, "tokens") for model in models}
+    counts = frequency.token_counts(task.target_dictionary)
+    for name, table in columns.items():
+        distributions.add_relative(table)
+        table["frequency"] = counts[table["token"]]
+        with writing(out / f"tokens-{name}.npz", "wb") as file:
+            np.savez_compressed(file, **table)
+    result = {
+        "command": shlex.join(["python", "-m", "el_fairseq.analysis", *sys.argv[1:]]),
+        "data": arguments.data,
+        "subset": arguments.subset,
+        "sentences": len(dataset) - runner.left_out["tokens"],
+        "sentences_left_out": runner.left_out["tokens"],
+        "tokens": len(next(iter(columns.values()))["token"]),
+        "models": measure_tokens(models, columns, counts, arguments.log_end),
+        "frequency_classes": frequency.describe_bounds(counts, frequency.frequency_bounds(counts)),
+        "ood": measure_ood(runner, models, dataset, others, columns, arguments),
+    }
+    if chosen and translates:
+        result["noise"] = measure_noise(runner, models, dataset, chosen, subwords, arguments)
+    with writing(out / "analysis.json") as file:
+        json.dump(plain(result), file, indent=1, allow_nan=False)
+        file.write("\n")
+    print_summary(result)
+    print(f"\nWritten: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
+
+
+def measure_tokens(models, columns, counts, log_end):
+    """Everything that follows from the token columns, for each model."""
+    edges = distributions.common_edges(columns.values())
+    bounds = frequency.frequency_bounds(counts)
+    return {
+        model.name: {
+            "checkpoints": model.paths,
+            "logits": model.logits_are,
+            "accuracy": columns[model.name]["correct"].mean(),
+            "quantities": distributions.summary(columns[model.name], edges),
+            "by_frequency": frequency.by_frequency(columns[model.name], bounds),
+            "calibration": calibration(columns[model.name]),
+            "by_target_probability": by_target_probability(columns[model.name], log_end),
+            "gradient": well_classified_share(columns[model.name]["prob"], log_end),
+        }
+        for model in models
+    }
+
+
+def measure_ood(runner, models, dataset, others, columns, arguments):
+    """Detection of each out-of-domain set by each score of each model."""
+    in_domain = {("reference", name): ood.sentence_scores(table) for name, table in columns.items()}
+    result = {}
+    for set_name, other in others.items():
+        # Like is compared with like: own translations on both sides where one has no references.
+        translate = isinstance(other, LanguagePairDataset) and other.tgt is None
+        target = "translation" if translate else "reference"
+        detected = {}
+        for model in models:
+            if (target, model.name) not in in_domain:
+                own = runner.token_columns(model, dataset, "own translations", translate)
+                in_domain[target, model.name] = ood.sentence_scores(own)
+            label = f"out of domain: {set_name}"
+            table = runner.token_columns(model, other, label, translate)
+            scores = ood.sentence_scores(table)
+            detected[model.name] = {
+                score: ood.detection(
+                    in_domain[target, model.name][score],
+                    scores[score],
+                    arguments.bootstrap,
+                    arguments.seed,
+                )
+                for score in ood.SCORES
+            }
+        folder, subset = arguments.ood[set_name]
+        result[set_name] = {
+            "data": folder,
+            "subset": subset,
+            "target": target,
+            "sentences": len(other) - runner.left_out[label],
+            "sentences_left_out": runner.left_out[label],
+            "models": detected,
+        }
+    return result
+
+
+def measure_noise(runner, models, dataset, chosen, subwords, arguments):
+    """Accuracy and BLEU under noise in the source, on the chosen sentences."""
+    result = {"sentences": len(chosen), "seed": arguments.seed, "beam": arguments.beam}
+    if subwords:
+        result["characters"] = {
+            model.name: runner.noise_curve(
+                model, dataset, chosen, subwords, arguments.noise_rates, arguments.seed
+            )
+            for model in models
+        }
+    networks = [network for model in models for network in model.networks]
+    if all(hasattr(getattr(network, "encoder", None), "embed_tokens") for network in networks):
+        result["gradient_sign"] = {
+            model.name: runner.attack_curve(model, dataset, chosen, arguments.attack_strengths)
+            for model in models
+        }
+    return result
+
+
+def choose(sentences, wanted, seed):
+    """Numbers of ``wanted`` sentences drawn at random, in order; all where there are no more."""
+    return sorted(random.Random(seed).sample(range(sentences), min(wanted, sentences)))
+
+
+def plain(value):
+    """Value as JSON can hold it; floats to seven digits, and ``None`` where one is not finite."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return value
+
+
+def print_summary(result):
+    rows = [
+        ("accuracy", lambda m: f"{m['accuracy']:.2%}"),
+        ("negative log-likelihood (nats)", lambda m: f"{-mean(m, 'log_prob'):.4f}"),
+        ("calibration error", lambda m: f"{m['calibration']['expected_calibration_error']:.2%}"),
+        ("mean margin (logits)", lambda m: f"{mean(m, 'margin'):.3f}"),
+        ("mean energy (logits)", lambda m: f"{mean(m, 'energy'):.3f}"),
+        ("gradient from p > 0.5, CE", lambda m: f"{m['gradient']['ce']:.1%}"),
+        ("gradient from p > 0.5, EL", lambda m: f"{m['gradient']['el']:.1%}"),
+    ]
+    models = result["models"]
+    print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences")
+    if result["sentences_left_out"]:
+        print(f"left out: {result['sentences_left_out']} sentences, too long for a model")
+    print(f"{'':32}" + "".join(f"{name:>12}" for name in models))
+    for label, cell in rows:
+        print(f"{label:32}" + "".join(f"{cell(model):>12}" for model in models.values()))
+
+
+def mean(model, quantity):
+    return model["quantities"][quantity]["mean"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="python -m el_fairseq.analysis", description=__doc__)
+    parser.add_argument("data", help="folder that fairseq-preprocess made")
+    parser.add_argument("--subset", default="test", help="which part of it (%(default)s)")
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME=PATH[:PATH...]",
+        help="a checkpoint under a name, or several as an ensemble; once for each model",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
+    parser.add_argument(
+        "--ood",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER:SUBSET",
+        help="data to tell from the subset, binarized with the same dictionaries "
+        "(python -m el_fairseq.corpora.binarize); where it has no target side, sentences on "
+        "both sides are judged by the model's own translations",
+    )
+    parser.add_argument(
+        "--subwords",
+        metavar="FILE",
+        help="SentencePiece model (FILE ends in .model) or BPE codes of the data: measures "
+        "accuracy and BLEU with noise in the characters of the source",
+    )
+    parser.add_argument(
+        "--noise-sentences",
+        type=int,
+        default=200,
+        metavar="N",
+        help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
+    )
+    parser.add_argument(
+        "--noise-rates",
+        type=rates,
+        default=[0.0, 0.1, 0.2, 0.3],
+        metavar="R,R,...",
+        help="shares of characters to drop, double or swap (0,0.1,0.2,0.3)",
+    )
+    parser.add_argument(
+        "--attack-strengths",
+        type=strengths,
+        default=[0.0, 0.1, 0.2, 0.4, 0.8],
+        metavar="S,S,...",
+        help="steps along the gradient's sign, in standard deviations of the embedding matrix "
+        "(0,0.1,0.2,0.4,0.8)",
+    )
+    parser.add_argument("--log-end", type=float, default=0.5, help="of the EL gradient (0.5)")
+    parser.add_argument("--beam", type=int, default=5, help="for translations (%(default)s)")
+    parser.add_argument("--bootstrap", type=int, default=200, metavar="N", help="replicates (200)")
+    parser.add_argument("--max-tokens", type=int, default=4096, help="a batch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of noise and bootstrap (1)")
+    parser.add_argument("--user-dir", help="as for fairseq, where the models need one")
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
+    arguments = parser.parse_args()
+    for name in ("beam", "bootstrap", "max_tokens"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(arguments, name)}, expected 1 up")
+    if arguments.noise_sentences < 0:
+        parser.error(f"--noise-sentences is {arguments.noise_sentences}, expected 0 or more")
+    try:
+        Bonus(arguments.log_end).check()
+    except ValueError as error:
+        parser.error(str(error))
+    arguments.models = {
+        name: paths.split(":") for name, paths in named("--model", arguments.model).items()
+    }
+    arguments.ood = {
+        name: split_subset(where) for name, where in named("--ood", arguments.ood).items()
+    }
+    return arguments
+
+
+def named(option, pairs):
+    """Dict of ``NAME=VALUE`` arguments; names differ and can stand in a file's name."""
+    result = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (equals and value and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
+            raise UserError(f"{option} {pair}: expected NAME=..., with letters, digits and ._+-")
+        if name in result:
+            raise UserError(f"{option} {pair}: there is a {name} already; give each its own name")
+        result[name] = value
+    return result
+
+
+def split_subset(where):
+    folder, colon, subset = where.rpartition(":")
+    if not colon:
+        raise UserError(f"--ood ...={where}: expected NAME=FOLDER:SUBSET, such as {where}:test")
+    return folder, subset
+
+
+def rates(text):
+    values = strengths(text)
+    if max(values) > 1:
+        raise argparse.ArgumentTypeError(f"{text} holds more than 1; expected shares")
+    return values
+
+
+def strengths(text):
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no list of numbers like 0,0.1,0.2") from None
+    if not all(value >= 0 and math.isfinite(value) for value in values):
+        raise argparse.ArgumentTypeError(f"{text} holds a number below 0")
+    return values
+
+
+if __name__ == "__main__":
+    run(main)

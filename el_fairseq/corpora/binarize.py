@@ -1,0 +1,132 @@
+"""Binarize text with the dictionaries and subwords of models at hand.
+
+For text that the models were not trained on: another domain, another language, another order of
+words (``python -m el_fairseq.analysis --ood NAME=FOLDER:SUBSET``).
+"""
+
+import argparse
+import logging
+import random
+import tempfile
+from pathlib import Path
+
+from fairseq import options
+from fairseq_cli import preprocess
+
+from ..common.cli import UserError, run
+from ..common.files import making
+from .text import Subwords
+
+
+def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=None):
+    """Binarize files of text into the folder ``out``, which must not exist.
+
+    Args:
+        like: a folder that fairseq-preprocess made, whose languages and dictionaries to use.
+        subwords: a :class:`Subwords` model.
+        source: text file, one sentence a line, tokenized as the training text was.
+        target: its translations, or None.
+        subset: name for the data in ``out``.
+        shuffle_seed: put the words of each source sentence in random order.
+    """
+    # What fairseq says of the data is in the folder's preprocess.log.
+    logging.getLogger("fairseq_cli.preprocess").setLevel(logging.WARNING)
+    pair, dictionaries = _languages_and_dictionaries(like)
+    if Path(out).exists():
+        raise UserError(f"{out} exists already; remove it, or choose another --out")
+    with tempfile.TemporaryDirectory() as temporary:
+        prefix = Path(temporary) / "text"
+        lines = _lines(source)
+        if shuffle_seed is not None:
+            lines = shuffled(lines, shuffle_seed)
+        _write_pieces(lines, subwords, f"{prefix}.{pair[0]}")
+        if target is not None:
+            translations = _lines(target)
+            if len(translations) != len(lines):
+                raise UserError(
+                    f"{source} has {len(lines)} lines and {target} {len(translations)}; "
+                    "expected as many translations as sentences"
+                )
+            _write_pieces(translations, subwords, f"{prefix}.{pair[1]}")
+        with making(out) as folder:
+            arguments = [
+                *("--source-lang", pair[0], "--target-lang", pair[1]),
+                *("--srcdict", dictionaries[0], "--tgtdict", dictionaries[1]),
+                *("--testpref", str(prefix), "--destdir", str(folder)),
+                *(["--only-source"] if target is None else []),
+            ]
+            preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
+            for path in [*folder.glob("test.*")]:
+                path.rename(folder / path.name.replace("test", subset, 1))
+
+
+def shuffled(lines, seed):
+    """The lines with the words of each in random order, the same for the same seed."""
+    order = random.Random(seed)
+    return [" ".join(order.sample(words, len(words))) for words in map(str.split, lines)]
+
+
+def _languages_and_dictionaries(folder):
+    for path in sorted(Path(folder).glob("*.*-*.*.idx")):
+        pair = path.name.split(".")[-3].split("-")
+        dictionaries = [Path(folder) / f"dict.{language}.txt" for language in pair]
+        if all(dictionary.is_file() for dictionary in dictionaries):
+            return pair, [str(dictionary) for dictionary in dictionaries]
+    raise UserError(
+        f"{folder} holds no binarized pair of languages; expected a folder that "
+        "fairseq-preprocess made, with its dictionaries"
+    )
+
+
+def _lines(path):
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise UserError(f"{path} is empty; expected one sentence a line")
+    return lines
+
+
+def _write_pieces(lines, subwords, path):
+    pieces = "".join(f"{subwords.pieces(line)}\n" for line in lines)
+    Path(path).write_text(pieces, encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m el_fairseq.corpora.binarize", description=__doc__
+    )
+    parser.add_argument(
+        "--like", required=True, metavar="FOLDER", help="binarized data that the models know"
+    )
+    parser.add_argument(
+        "--subwords",
+        required=True,
+        metavar="FILE",
+        help="SentencePiece model (FILE ends in .model) or BPE codes of the training data",
+    )
+    parser.add_argument("--source", required=True, metavar="FILE", help="text, a sentence a line")
+    parser.add_argument("--target", metavar="FILE", help="its translations, where there are any")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to make")
+    parser.add_argument("--subset", default="test", help="name of the data in it (%(default)s)")
+    parser.add_argument(
+        "--shuffle-words",
+        type=int,
+        metavar="SEED",
+        help="put the words of each source sentence in random order",
+    )
+    arguments = parser.parse_args()
+    binarize(
+        arguments.like,
+        Subwords(arguments.subwords),
+        arguments.source,
+        arguments.target,
+        arguments.out,
+        arguments.subset,
+        arguments.shuffle_words,
+    )
+    print(f"binarized into {arguments.out}: --ood NAME={arguments.out}:{arguments.subset}")
+
+
+if __name__ == "__main__":
+    run(main)

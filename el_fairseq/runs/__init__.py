@@ -1,0 +1,1 @@
+"""One training and its evaluation: checkpoints to hypotheses to scores."""

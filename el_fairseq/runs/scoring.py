@@ -1,0 +1,112 @@
+"""Hypotheses to scores: all of a test set or nothing, by sacreBLEU, signatures kept."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import sacrebleu
+
+from ..common.cli import UserError, run
+from ..common.files import writing
+
+
+def hypotheses(generated, count):
+    """The translations in what fairseq-generate wrote, in the order of the test set.
+
+    Args:
+        generated: path of ``generate-SUBSET.txt``.
+        count: how many sentences the test set holds.
+
+    Raises:
+        UserError: not one translation for each sentence; the message names the missing ones.
+    """
+    found = {}
+    with Path(generated).open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            if line.startswith("H-"):
+                number, _, text = line.rstrip("\n").split("\t", 2)
+                found[int(number[2:])] = text
+    missing = sorted(set(range(count)) - set(found))
+    if missing or len(found) != count:
+        some = ", ".join(str(number) for number in missing[:10]) + (", ..." * (len(missing) > 10))
+        raise UserError(
+            f"{generated} holds {len(found)} translations for {count} references"
+            + (f"; sentences (counted from 0) {some} are missing" if missing else "")
+            + "; a part is not scored: translate again with --required-batch-size-multiple 1"
+        )
+    return [found[number] for number in range(count)]
+
+
+def tokenized_bleu(generated):
+    """BLEU that fairseq-generate printed at the end: on tokenized text, for the literature's sake.
+
+    ``None`` where there is none.
+    """
+    found = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", Path(generated).read_text("utf-8"), re.M)
+    return float(found[-1]) if found else None
+
+
+def lines_of(path):
+    """Lines of a text file, without their ends."""
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def detokenized(lines, manifest, language):
+    """Undo the corpus's tokenization (``tokenizer`` in its manifest: ``None`` or ``"moses"``)."""
+    if manifest["tokenizer"] is None:
+        return lines
+    from sacremoses import MosesDetokenizer
+
+    detokenizer = MosesDetokenizer(lang=language)
+    return [detokenizer.detokenize(line.split(" ")) for line in lines]
+
+
+def scores(hypothesis_lines, reference_lines):
+    """BLEU, chrF and TER (percent) of detokenized lines, each with its sacreBLEU signature."""
+    result = {}
+    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.TER()):
+        score = metric.corpus_score(hypothesis_lines, [reference_lines])
+        name = {"BLEU": "bleu", "chrF2": "chrf", "TER": "ter"}[score.name]
+        result[name] = round(score.score, 2)
+        result[f"{name}_signature"] = str(metric.get_signature())
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.scoring", description=__doc__)
+    parser.add_argument("folder", type=Path, help="holds generate-SUBSET.txt; gets the scores")
+    parser.add_argument("--data", type=Path, required=True, help="corpus, with manifest and text/")
+    parser.add_argument("--subset", default="test")
+    arguments = parser.parse_args()
+    manifest = json.loads((arguments.data / "manifest.json").read_text(encoding="utf-8"))
+    language = manifest["target"]
+    references = detokenized(
+        lines_of(arguments.data / "text" / f"{arguments.subset}.{language}"), manifest, language
+    )
+    generated = arguments.folder / f"generate-{arguments.subset}.txt"
+    translations = detokenized(hypotheses(generated, len(references)), manifest, language)
+    for name, text in (("hypotheses", translations), ("references", references)):
+        with writing(arguments.folder / f"{name}.{language}") as file:
+            file.writelines(line + "\n" for line in text)
+    result = {
+        "subset": arguments.subset,
+        "sentences": len(references),
+        **scores(translations, references),
+        "tokenized_bleu": tokenized_bleu(generated),
+    }
+    with writing(arguments.folder / "scores.json") as file:
+        json.dump(result, file, indent=2)
+        file.write("\n")
+    with writing(arguments.folder / "scores.txt") as file:
+        file.write(
+            f"BLEU {result['bleu']:.2f}  {result['bleu_signature']}\n"
+            f"chrF {result['chrf']:.2f}  {result['chrf_signature']}\n"
+            f"TER  {result['ter']:.2f}  {result['ter_signature']}\n"
+            f"{result['sentences']} sentences; fairseq's BLEU on tokenized text: "
+            f"{result['tokenized_bleu']}\n"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,193 @@
+import argparse
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from tiny import copy_with
+
+from el_fairseq.analysis.models import batches, load_models, load_subset
+from el_fairseq.analysis.runner import Runner
+from el_fairseq.common.cli import UserError
+
+
+def columns_of(tiny, paths, data=None, max_tokens=4096, subset="test"):
+    data = data or tiny.bin
+    task, models = load_models({"M": [str(path) for path in paths]}, data)
+    dataset = load_subset(task, data, subset)
+    runner = Runner(task, models, max_tokens, beam=1, device="cpu")
+    return runner.token_columns(models[0], dataset, "tokens"), models[0], dataset, task
+
+
+def naive_log_probs(paths, dataset, task):
+    """For each sentence by itself the log-probabilities (T, V) of the mean of the networks."""
+    networks, _, _ = checkpoint_utils.load_model_ensemble_and_task([*map(str, paths)], task=task)
+    found = []
+    for i in range(len(dataset)):
+        sample = dataset.collater([dataset[i]])
+        with torch.no_grad():
+            probs = [
+                torch.softmax(network.eval()(**sample["net_input"])[0][0].double(), -1)
+                for network in networks
+            ]
+        found.append((sum(probs) / len(probs)).log())
+    return found
+
+
+@pytest.mark.parametrize("names", [["ce"], ["el"], ["ce", "el"]])
+def test_single_models_and_ensembles_say_what_sentences_by_themselves_say(tiny, names):
+    paths = [getattr(tiny, name) for name in names]
+    columns, model, dataset, task = columns_of(tiny, paths, max_tokens=100)
+    expected = naive_log_probs(paths, dataset, task)
+    assert len(columns["token"]) == sum(len(log_probs) for log_probs in expected)
+    for i, log_probs in enumerate(expected):
+        here = columns["sentence"] == i
+        target = dataset.tgt[i]
+        assert columns["token"][here].tolist() == target.tolist()
+        right = log_probs.gather(1, target.long().unsqueeze(1)).squeeze(1)
+        np.testing.assert_allclose(columns["log_prob"][here], right, atol=2e-5)
+        hits = (log_probs.argmax(-1) == target).tolist()
+        assert columns["correct"][here].tolist() == hits
+    if len(names) > 1:
+        np.testing.assert_allclose(columns["free_energy"], 0, atol=1e-5)
+        assert "ensemble" in model.logits_are
+
+
+def test_no_sentence_is_dropped_and_batches_do_not_matter(tiny):
+    one, _, dataset, _ = columns_of(tiny, [tiny.ce])
+    several, _, _, _ = columns_of(tiny, [tiny.ce], max_tokens=60)
+    assert set(one["sentence"]) == set(range(len(dataset)))
+    for name in one:
+        np.testing.assert_allclose(several[name], one[name], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_checkpoint_is_computed_in_float32(tiny, tmp_path, dtype):
+    def halve(state):
+        state["model"] = {name: tensor.to(dtype) for name, tensor in state["model"].items()}
+
+    def halve_and_back(state):
+        halve(state)
+        state["model"] = {name: tensor.float() for name, tensor in state["model"].items()}
+
+    half = copy_with(tiny.ce, tmp_path / "half.pt", halve)
+    full = copy_with(tiny.ce, tmp_path / "full.pt", halve_and_back)
+    columns, model, _, _ = columns_of(tiny, [half])
+    expected, _, _, _ = columns_of(tiny, [full])
+    assert next(model.networks[0].parameters()).dtype == torch.float32
+    for name in ("log_prob", "margin", "energy"):
+        assert columns[name].dtype == np.float32
+        np.testing.assert_array_equal(columns[name], expected[name])
+
+
+def test_a_models_own_way_to_probabilities_is_believed(tiny):
+    task, (model,) = load_models({"M": [str(tiny.ce)]}, tiny.bin)
+    dataset = load_subset(task, tiny.bin, "test")
+    network = model.networks[0]
+
+    def mixed_with_uniform(net_output, log_probs, sample=None):
+        probs = 0.5 * torch.softmax(net_output[0], -1) + 0.5 / net_output[0].size(-1)
+        return probs.log() if log_probs else probs
+
+    network.get_normalized_probs = mixed_with_uniform
+    columns = Runner(task, [model], 4096, 1, "cpu").token_columns(model, dataset, "tokens")
+    plain, _, _, _ = columns_of(tiny, [tiny.ce])
+    classes = len(task.target_dictionary)
+    np.testing.assert_allclose(columns["prob"], 0.5 * plain["prob"] + 0.5 / classes, atol=1e-5)
+    np.testing.assert_allclose(columns["free_energy"], 0, atol=1e-5)
+    assert "its own way" in model.logits_are
+
+
+def test_a_language_model_is_read_like_a_translation_model(tiny):
+    columns, model, dataset, task = columns_of(tiny, [tiny.language_model], data=tiny.lm)
+    expected = naive_log_probs([tiny.language_model], dataset, task)
+    for i, log_probs in enumerate(expected):
+        target = dataset.collater([dataset[i]])["target"][0]
+        right = log_probs.gather(1, target.unsqueeze(1)).squeeze(1)
+        np.testing.assert_allclose(columns["log_prob"][columns["sentence"] == i], right, atol=2e-5)
+    assert model.logits_are == "the network's own"
+
+
+def test_sentences_too_long_for_a_model_are_counted(tiny, tmp_path):
+    def shorten(state):
+        state["cfg"]["model"].max_target_positions = 12
+        state["cfg"]["task"]["max_target_positions"] = 12
+
+    short = copy_with(tiny.ce, tmp_path / "short.pt", shorten)
+    task, models = load_models({"M": [str(short)]}, tiny.bin)
+    dataset = load_subset(task, tiny.bin, "test")
+    _, left_out, samples = batches(task, models, dataset, 4096)
+    long = [i for i in range(len(dataset)) if len(dataset.tgt[i]) > 12]
+    seen = [i for sample in samples for i in sample["id"].tolist()]
+    assert long
+    assert left_out == long
+    assert sorted(seen + left_out) == list(range(len(dataset)))
+
+
+def test_batches_too_small_for_a_sentence_are_refused(tiny):
+    with pytest.raises(UserError, match="--max-tokens is 5, less than"):
+        columns_of(tiny, [tiny.ce], max_tokens=5)
+
+
+def refused(tiny, path=None, data=None, subset="test"):
+    data = data or tiny.bin
+    with pytest.raises(UserError) as refusal:
+        task, _ = load_models({"M": [str(path or tiny.ce)]}, data)
+        load_subset(task, data, subset)
+    message = str(refusal.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_checkpoint_of_another_dictionary_size_is_refused_with_both_sizes(tiny, tmp_path):
+    def grow(state):
+        for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"):
+            state["model"][name] = torch.cat([state["model"][name]] * 2)
+
+    size = sum(1 for _ in (tiny.bin / "dict.en.txt").open()) + 4
+    message = refused(tiny, copy_with(tiny.el, tmp_path / "big.pt", grow))
+    assert "model M" in message
+    assert f"it has embeddings for {2 * size} and {2 * size} entries" in message
+    assert f"hold {size} and {size};" in message
+
+
+def test_a_checkpoint_that_is_missing_damaged_or_carries_code_is_refused(tiny, tmp_path):
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(tiny.ce.read_bytes()[:5000])
+    assert str(damaged) in refused(tiny, damaged)
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    assert str(empty) in refused(tiny, empty)
+    assert "missing.pt" in refused(tiny, tmp_path / "missing.pt")
+    carrier = copy_with(tiny.ce, tmp_path / "code.pt", lambda state: state.update(code=Carrier()))
+    assert str(carrier) in refused(tiny, carrier)
+    assert not ran
+    bare = tmp_path / "bare.pt"
+    torch.save({"model": {}, "args": argparse.Namespace()}, bare)
+    assert str(bare) in refused(tiny, bare)
+    torch.save({"model": {}}, bare)
+    assert "does not load" in refused(tiny, bare)
+
+
+ran = []
+
+
+class Carrier:
+    """Notes in ``ran`` that loading it ran its code."""
+
+    def __reduce__(self):
+        return ran.append, (1,)
+
+
+def test_data_that_is_missing_empty_damaged_or_of_other_dictionaries_is_refused(tiny, tmp_path):
+    assert "holds: test, train, valid" in refused(tiny, subset="tset")
+    assert "no dictionary" in refused(tiny, data=tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny.bin, copy)
+    (copy / "test.de-en.de.idx").write_bytes(b"")
+    assert "cannot be read" in refused(tiny, data=copy)
+    (copy / "dict.de.txt").write_text("haus 3\nbaum 2\n")
+    task, _ = load_models({"M": [str(tiny.ce)]}, tiny.bin)
+    with pytest.raises(UserError, match="not a dictionary of the models"):
+        load_subset(task, copy, "valid")

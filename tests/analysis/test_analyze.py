@@ -1,0 +1,145 @@
+"""The two commands, python -m el_fairseq.analysis and ...analysis.binarize, from the outside."""
+
+import json
+import logging
+import sys
+
+import numpy as np
+import pytest
+from conftest import run, succeed
+
+from el_fairseq.analysis import __main__ as analyze_module
+from el_fairseq.common import cli
+from el_fairseq.corpora import binarize as binarize_module
+from el_fairseq.corpora.binarize import shuffled
+
+
+def analyze(*arguments):
+    return run([sys.executable, "-m", "el_fairseq.analysis", *arguments])
+
+
+def binarize(tiny, out, *options, source="test.de"):
+    return run(
+        [
+            *(sys.executable, "-m", "el_fairseq.corpora.binarize", "--like", tiny.bin),
+            *("--subwords", tiny.subwords, "--source", tiny.text / source, "--out", out),
+            *options,
+        ]
+    )
+
+
+def refuses(monkeypatch, module, arguments, says):
+    """Assert that a command ends with status 1 and one line that says what is wrong."""
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+    with pytest.raises(SystemExit) as end:
+        cli.run(module.main)
+    assert str(end.value).startswith("error: ")
+    assert says in str(end.value)
+    assert "\n" not in str(end.value)
+
+
+@pytest.fixture(scope="module")
+def analysed(tiny, tmp_path_factory):
+    """A whole analysis with everything switched on: its folder, what it printed, its JSON."""
+    folder = tmp_path_factory.mktemp("analysed")
+    target = ["--target", tiny.text / "test.en"]
+    succeed(binarize(tiny, folder / "shuffled", *target, "--shuffle-words", "1"))
+    succeed(binarize(tiny, folder / "english", source="valid.en"))
+    result = succeed(
+        analyze(
+            tiny.bin,
+            *("--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
+            *("--ood", f"shuffled={folder / 'shuffled'}:test"),
+            *("--ood", f"English={folder / 'english'}:test"),
+            *("--subwords", tiny.subwords, "--noise-sentences", "10", "--noise-rates", "0,0.2"),
+            *("--attack-strengths", "0,0.5", "--bootstrap", "20", "--beam", "2"),
+            *("--log-end", "0.75", "--out", folder / "analysis"),
+        )
+    )
+    return folder, result, json.loads((folder / "analysis" / "analysis.json").read_text())
+
+
+def test_it_writes_the_columns_of_all_tokens(analysed):
+    folder, _, found = analysed
+    for name in ("CE", "both"):
+        columns = np.load(folder / "analysis" / f"tokens-{name}.npz")
+        assert {len(columns[column]) for column in columns.files} == {found["tokens"]}
+        model = found["models"][name]
+        assert model["accuracy"] == pytest.approx(columns["correct"].mean())
+        assert model["quantities"]["margin"]["mean"] == pytest.approx(
+            columns["margin"].mean(dtype=np.float64), rel=1e-5
+        )
+        assert (columns["correct"] == (columns["margin"] >= 0)).all()
+        assert (columns["frequency"][columns["token"] == 2] == -1).all()
+    both = [np.load(folder / "analysis" / f"tokens-{name}.npz") for name in ("CE", "both")]
+    assert (both[0]["token"] == both[1]["token"]).all()
+
+
+def test_every_question_is_answered(analysed, tiny):
+    _, result, found = analysed
+    assert found["sentences"] == 43
+    assert found["sentences_left_out"] == 0
+    assert found["models"]["both"]["checkpoints"] == [str(tiny.ce), str(tiny.el)]
+    assert found["models"]["CE"]["gradient"]["log_end"] == 0.75
+    assert found["ood"]["shuffled"]["target"] == "reference"
+    assert found["ood"]["English"]["target"] == "translation"
+    assert found["ood"]["English"]["sentences"] == 30
+    areas = found["ood"]["shuffled"]["models"]["CE"]["mean_log_prob"]["auroc"]
+    assert 0 <= areas["low"] <= areas["value"] <= areas["high"] <= 1
+    assert found["noise"]["characters"]["both"]["rates"] == [0, 0.2]
+    assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]) == 2
+    assert set(found["models"]["CE"]["by_frequency"]) == {"many", "medium", "few", "special"}
+    assert "accuracy" in result.stdout
+    assert "analysis.json" in result.stdout
+
+
+def test_the_command_that_made_it_is_kept(analysed):
+    folder, _, found = analysed
+    assert found["command"].startswith("python -m el_fairseq.analysis ")
+    assert f"--out {folder / 'analysis'}" in found["command"]
+
+
+def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
+    succeed(analyze(tiny.lm, "--model", f"LM={tiny.language_model}", "--out", tmp_path))
+    found = json.loads((tmp_path / "analysis.json").read_text())
+    assert "noise" not in found
+    assert found["tokens"] > 100
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--model", "CE={ce}", "--model", "CE={el}"], "there is a CE already"),
+        (["--model", "{ce}"], "expected NAME="),
+        (["--model", "CE=nowhere.pt"], "nowhere.pt"),
+        (["--model", "CE={ce}", "--subset", "dev"], "no subset dev"),
+        (["--model", "CE={ce}", "--ood", "x=nowhere:test"], "nowhere holds no dictionary"),
+        (["--model", "CE={ce}", "--ood", "x=nowhere"], "expected NAME=FOLDER:SUBSET"),
+        (["--model", "CE={ce}", "--subwords", "nowhere"], "no subword model at nowhere"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
+    tiny, tmp_path, monkeypatch, options, says
+):
+    words = [word.format(ce=tiny.ce, el=tiny.el) for word in options]
+    refuses(monkeypatch, analyze_module, [tiny.bin, *words, "--out", tmp_path / "out"], says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path, monkeypatch):
+    given = ["--like", tiny.bin, "--subwords", tiny.subwords, "--source", tiny.text / "test.de"]
+    too_few = [*given, "--target", tiny.text / "valid.en", "--out", tmp_path / "out"]
+    refuses(monkeypatch, binarize_module, too_few, "has 43 lines")
+    assert not (tmp_path / "out").exists()
+    refuses(monkeypatch, binarize_module, [*given, "--out", tmp_path], "exists already")
+    unknown = ["--like", tiny.text, *given[2:], "--out", tmp_path / "out"]
+    refuses(monkeypatch, binarize_module, unknown, "no binarized pair of languages")
+
+
+def test_shuffled_lines_keep_their_words():
+    lines = ["a b c d e f", "g", "h i"]
+    found = shuffled(lines, seed=1)
+    assert [sorted(line.split()) for line in found] == [sorted(line.split()) for line in lines]
+    assert found != lines
+    assert found == shuffled(lines, seed=1)

@@ -1,0 +1,160 @@
+"""The benchmark: what it measures, and what it says about it. No test looks at a time."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import run, script, succeed
+
+from el_fairseq.benchmarks import loss as benchmark
+from el_fairseq.benchmarks.loss import PeakMemory
+
+CPU = torch.device("cpu")
+
+
+def test_all_contenders_compute_what_their_names_say():
+    torch.manual_seed(1)
+    logits = torch.randn(20, 30, requires_grad=True)
+    target = torch.randint(2, 30, (20,))
+    values = {
+        name: contender(logits.clone(), target).item()
+        for name, contender in benchmark.loss_contenders().items()
+    }
+    literal = values["EL, literal formula"]
+    assert values["EL, `encouraging_loss`"] == pytest.approx(literal / 20)
+    assert values["EL, as the criterion in training"] == pytest.approx(literal)
+    assert values["`F.cross_entropy`"] > literal / 20
+    assert len(values) == 5
+
+
+def test_the_projections_agree_but_for_the_bonus():
+    hidden, weight = torch.randn(20, 4), torch.randn(30, 4)
+    target = torch.randint(2, 30, (20,))
+    values = [f(hidden, weight, target).item() for f in benchmark.projection_contenders().values()]
+    baseline, ours, torchs = values
+    not_smoothed = F.cross_entropy(F.linear(hidden, weight), target).item()
+    assert torchs == pytest.approx(not_smoothed, rel=1e-4)
+    assert ours < baseline
+
+
+def test_peak_memory_counts_what_was_there_and_is_gone():
+    peak = PeakMemory(CPU)
+    tensor = torch.ones(32 << 20)  # 128 MiB
+    del tensor
+    assert 120 << 20 < peak.bytes() < 200 << 20
+    assert PeakMemory(CPU).bytes() < 64 << 20
+
+
+def test_the_loss_keeps_nothing_of_the_logits_size_but_the_gradient():
+    logits = torch.randn(2000, 16000, requires_grad=True)  # 122 MiB
+    target = torch.randint(2, 16000, (2000,))
+    _, peaks = benchmark.measure(
+        benchmark.loss_contenders(), lambda: (logits, target), 1, CPU, repeats=0
+    )
+    size = logits.numel() * 4
+    assert peaks["EL, as the criterion in training"] < 0.3 * size
+    assert peaks["EL, `encouraging_loss`"] < 1.3 * size
+    assert peaks["EL, `encouraging_loss`"] < 0.67 * peaks["`F.cross_entropy`"]
+
+
+def test_the_fused_projection_keeps_less_than_the_logits():
+    hidden = torch.randn(8000, 32, requires_grad=True)
+    weight = torch.randn(16000, 32, requires_grad=True)  # logits: 488 MiB
+    target = torch.randint(2, 16000, (8000,))
+    contenders = {
+        name: contender
+        for name, contender in benchmark.projection_contenders().items()
+        if "F.linear_cross_entropy" not in name
+    }
+    _, peaks = benchmark.measure(contenders, lambda: (hidden, weight, target), 2, CPU, repeats=0)
+    assert peaks["EL, `linear_encouraging_loss`"] < 8000 * 16000 * 4 * 0.5
+    assert peaks["EL, `linear_encouraging_loss`"] < 0.2 * peaks["`F.linear` + `F.cross_entropy`"]
+
+
+def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_numbers():
+    logits = torch.randn(4, 5, requires_grad=True)
+    seen = []
+
+    def overwriting(x):
+        seen.append(x.detach().clone())
+        x.data.zero_()
+        return F.relu(x * 0 + 1).sum() + (x * 1).sum()
+
+    benchmark.measure({"a": overwriting, "b": overwriting}, lambda: (logits,), 1, CPU, repeats=2)
+    assert len(seen) == 6
+    assert all(torch.equal(x, seen[0]) for x in seen)
+
+
+def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
+    figures = tmp_path / "figures.json"
+    result = succeed(
+        run(
+            [
+                *("python", "-m", "el_fairseq.benchmarks.loss", "--shapes", "40x50"),
+                *("--projections", "40x8x50", "--repeats", "2", "--json", figures),
+            ]
+        )
+    )
+    records = json.loads(figures.read_text())["records"]
+    assert [record["time_ratio"] for record in records if "F.cross" in record["what"]] == [1, 1]
+    for record in records:
+        assert f"| {record['shape']} | {record['what']} | " in result.stdout
+    assert "2 repetitions" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--shapes", "40"], "size '40', expected 2 whole numbers"),
+        (["--projections", "40x1x9"], "size '40x1x9', expected 3 whole numbers above 2"),
+        (["--repeats", "0"], "--repeats and --threads must be 1 or more"),
+        (["--training", "nowhere"], "no ce-*.log in nowhere: run scripts/benchmark-training.sh"),
+    ],
+)
+def test_a_wrong_call_gets_one_line(arguments, reason):
+    result = run(["python", "-m", "el_fairseq.benchmarks.loss", *arguments])
+    assert result.returncode == 1
+    assert reason in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def log_of(speeds):
+    return "".join(
+        "2026-01-01 00:00:00 | INFO | train_inner | "
+        + json.dumps({"epoch": 1, "wps": str(speed), "num_updates": str(number)})
+        + "\n"
+        for number, speed in enumerate(speeds)
+    )
+
+
+def test_the_table_of_trainings_compares_medians_without_the_first_record(tmp_path):
+    for name, speeds in {
+        "ce-1": [1, 1000, 1000],
+        "ce-2": [1, 1200, 1200],
+        "el-1": [9, 2200, 2200],
+        "el-2": [9, 2200, 2200],
+    }.items():
+        (tmp_path / f"{name}.log").write_text("something else\n" + log_of(speeds))
+    table = benchmark.training_table(tmp_path)
+    assert "| ce | 1100 (1000 to 1200) | 1.000 |" in table
+    assert "| el | 2200 (2200 to 2200) | 0.500 |" in table
+
+
+def test_the_training_benchmark_alternates_and_leaves_a_table(corpus, tmp_path):
+    result = succeed(
+        script(
+            "scripts/benchmark-training.sh",
+            *("--rounds", "1", "--updates", "30", "--data", corpus, "--out", tmp_path / "out"),
+            *("--", "--max-tokens", "200", "--encoder-layers", "1", "--decoder-layers", "1"),
+        )
+    )
+    assert {path.name for path in (tmp_path / "out").glob("*.log")} == {"ce-1.log", "el-1.log"}
+    assert "| el | " in result.stdout
+
+
+def test_the_training_benchmark_refuses_a_folder_without_a_corpus(tmp_path):
+    result = script("scripts/benchmark-training.sh", "--data", tmp_path, "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert f"{tmp_path} has no bin/" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,96 @@
+import io
+import tarfile
+import zipfile
+
+import pytest
+from iwslt_archives import write_archive
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora.archives import extract
+
+FILES = {"a.txt": b"first\n", "b.txt": b"second\n" * 5000, "other.txt": b"not asked for\n"}
+
+
+@pytest.mark.parametrize("name", ["talks.tgz", "talks.zip"])
+def test_the_members_asked_for_are_copied_and_no_others(tmp_path, name):
+    archive = write_archive(tmp_path / name, FILES, folder="./some/folder")
+    extract(archive, ["a.txt", "b.txt"], tmp_path / "out")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert found == {name: FILES[name] for name in ("a.txt", "b.txt")}
+
+
+def refused(archive, match, names=("a.txt",)):
+    out = archive.parent / "out"
+    with pytest.raises(UserError, match=match) as caught:
+        extract(archive, names, out)
+    assert str(archive) in str(caught.value)
+    assert [path for path in archive.parent.iterdir() if path != archive] == []
+
+
+@pytest.mark.parametrize("name", ["../a.txt", "/etc/a.txt", "x/../../a.txt", "..\\a.txt"])
+@pytest.mark.parametrize("kind", ["tgz", "zip"])
+def test_a_path_that_leads_outside_is_refused(tmp_path, kind, name):
+    archive = tmp_path / f"talks.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr(name, b"x")
+    else:
+        with tarfile.open(archive, "w:gz") as file:
+            file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    refused(archive, "outside")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_in_a_tar_file_are_refused(tmp_path, kind):
+    archive = tmp_path / "talks.tgz"
+    with tarfile.open(archive, "w:gz") as file:
+        member = tarfile.TarInfo("a.txt")
+        member.type, member.linkname = kind, "/etc/passwd"
+        file.addfile(member)
+    refused(archive, "a link or a device")
+
+
+def test_links_in_a_zip_file_are_refused(tmp_path):
+    archive = tmp_path / "talks.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        member = zipfile.ZipInfo("a.txt")
+        member.external_attr = 0o120777 << 16
+        file.writestr(member, "/etc/passwd")
+    refused(archive, "a link or a device")
+
+
+@pytest.mark.parametrize("name", ["talks.tgz", "talks.zip"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_an_archive_that_is_cut_off_is_refused_whole(tmp_path, name, share):
+    archive = write_archive(tmp_path / name, {f"{n}.txt": bytes(range(256)) * n for n in range(99)})
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * share)])
+    refused(archive, "cut off|damaged", names=("1.txt",))
+
+
+def test_damage_inside_an_archive_is_noticed(tmp_path):
+    archive = write_archive(tmp_path / "talks.zip", {"a.txt": b"abc" * 1000})
+    content = bytearray(archive.read_bytes())
+    content[45:50] = b"xxxxx"
+    archive.write_bytes(content)
+    refused(archive, "damaged")
+
+
+def test_missing_members_are_named(tmp_path):
+    archive = write_archive(tmp_path / "talks.tgz", FILES)
+    refused(archive, r"lacks c\.txt, d\.txt", names=("a.txt", "c.txt", "d.txt"))
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    archive = tmp_path / "talks.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("2013/a.txt", b"old")
+        file.writestr("2014/a.txt", b"new")
+    refused(archive, "twice")
+
+
+def test_an_archive_that_is_not_there_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="there is no archive"):
+        extract(tmp_path / "absent.tgz", ["a.txt"], tmp_path / "out")

@@ -1,0 +1,100 @@
+import json
+import zipfile
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import home_assistant
+from el_fairseq.corpora.home_assistant import (
+    check,
+    extract,
+    pairs_of_wheel,
+    reason_to_drop,
+    split_of,
+)
+
+
+@pytest.fixture
+def small_wheel(tmp_path):
+    files = {
+        "b/translations/en.json": {"state": {"on": "Turned  on\nnow", "off": "Off"}, "same": "A b"},
+        "b/translations/de.json": {"state": {"on": "Jetzt\tan", "off": "Aus"}, "same": "A b"},
+        "a/translations/en.json": {"title": "Turned on now", "n": 3},
+        "a/translations/de.json": {"title": "Nun an", "extra": "Ohne Gegenstück", "n": 3},
+        "c/translations/de.json": {"title": "Kein Englisch"},
+    }
+    path = tmp_path / "small.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr("homeassistant/components/" + name, json.dumps(content))
+    return path
+
+
+def test_strings_are_paired_by_file_and_key_with_white_space_folded(small_wheel):
+    assert list(pairs_of_wheel(small_wheel, "de")) == [
+        ("Nun an", "Turned on now"),
+        ("Ohne Gegenstück", None),
+        ("Jetzt an", "Turned on now"),
+        ("Aus", "Off"),
+        ("A b", "A b"),
+        ("Kein Englisch", None),
+    ]
+
+
+def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_once(
+    small_wheel, tmp_path
+):
+    manifest = extract(small_wheel, "de-en", tmp_path / "out")
+    assert sum(manifest["pairs"].values()) == 1
+    assert manifest["dropped"] == {
+        "no English string with that file and key": 2,
+        "English sentence seen before": 1,
+        "single words": 1,
+        "both sides are equal": 1,
+    }
+    split = split_of("Turned on now")
+    assert (tmp_path / "out" / "text" / f"{split}.de").read_text() == "Nun an\n"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("foreign", "english", "reason"),
+    [
+        ("", "Text here", "a side is empty"),
+        ("Wort " * 61, "word", "a side is longer than 60 words"),
+        ("Wort " * 60, "word", None),
+        ("Gerätename", "Device name", None),
+        ("Gerät", "Device", "single words"),
+    ],
+)
+def test_the_rules_by_which_pairs_are_dropped(foreign, english, reason):
+    assert reason_to_drop(foreign, english) == reason
+
+
+def test_the_split_depends_on_the_english_text_alone_and_never_changes():
+    sentences = ["Turn on the light", "Enter the host name", "The device is off", "No 17", "No 40"]
+    assert [split_of(s) for s in sentences] == [split_of(s) for s in sentences]
+    shares = [split_of(f"sentence {i}") for i in range(2000)]
+    assert 70 < shares.count("valid") < 130
+    assert 70 < shares.count("test") < 130
+
+
+def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel):
+    with pytest.raises(UserError, match=r"small\.whl has SHA-256 .*, expected 8167820c"):
+        check(small_wheel)
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(UserError, match=r"could not download .*No matching.* Check the network"):
+        home_assistant.fetch(tmp_path / "archives" / home_assistant.WHEEL)
+    assert list((tmp_path / "archives").iterdir()) == []
+
+
+def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(wheel, tmp_path):
+    assert extract(wheel, "de-en", tmp_path)["pairs"] == {
+        "train": 20095,
+        "valid": 1055,
+        "test": 1115,
+    }

@@ -1,0 +1,314 @@
+import json
+import re
+import sys
+
+import pytest
+import sacremoses
+from iwslt_archives import de_en, fr_en, moses_checkout, serving, write_archive
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import bpe, iwslt, iwslt14, iwslt17, manifest, subwords
+from el_fairseq.corpora.downloads import checksum
+
+CORPORA = {"iwslt14": (iwslt14, de_en), "iwslt17": (iwslt17, fr_en)}
+
+
+def prepared(tmp_path, corpus, files, name="talks.tgz"):
+    """Text files by name, and the manifest, of an archive with ``files``."""
+    archive = write_archive(tmp_path / name, files)
+    out = tmp_path / "corpus"
+    record = {"name": name, "checksum": "md5:0", "published": False}
+    found = iwslt.prepare(corpus, archive, record, out)
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8")) == found
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (out / "text").iterdir()}
+    return texts, found
+
+
+def naive_tokens(text, language):
+    words = sacremoses.MosesTokenizer(language).tokenize(text)
+    if words and words[-1].endswith(".") and not words[-1].endswith("..") and words[-1] != ".":
+        words[-1:] = [words[-1][:-1], "."]
+    return words
+
+
+def naive_de_en(files):
+    """The handbook's rules for De-En once more, as plainly as they can be written."""
+    sides = {}
+    for language in ("de", "en"):
+        text = files[f"train.tags.de-en.{language}"].decode()
+        text = re.sub(r".*(<url>|<talkid>|<keywords>).*\n", "", text)
+        for tag in ("<title>", "</title>", "<description>", "</description>"):
+            text = text.replace(tag, "")
+        sides[language] = [naive_tokens(line, language) for line in text.split("\n")[:-1]]
+    kept = []
+    for german, english in zip(sides["de"], sides["en"]):
+        shorter, longer = sorted((len(german), len(english)))
+        if shorter > 0 and longer <= 175 and 2 * longer <= 3 * shorter:
+            kept.append((german, english))
+    split = {"train": [], "valid": [], "test": []}
+    for number, pair in enumerate(kept, start=1):
+        split["valid" if number % 23 == 0 else "train"].append(pair)
+    for name in ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012"):
+        both = []
+        for language in ("de", "en"):
+            text = files[f"IWSLT14.{name}.de-en.{language}.xml"].decode().replace("’", "'")
+            found = re.findall(r'<seg id="\d+">(.*?)</seg>', text)
+            both.append([naive_tokens(segment, language) for segment in found])
+        split["test"] += zip(*both)
+    return {
+        f"{name}.{language}": "".join(
+            # Python's lower() differs from Perl's in the final sigma alone.
+            " ".join(pair[side]).lower().replace("ς", "σ") + "\n"
+            for pair in pairs
+        )
+        for name, pairs in split.items()
+        for side, language in enumerate(("de", "en"))
+    }
+
+
+def naive_fr_en(files):
+    """The handbook's rules for Fr-En once more."""
+    texts = {}
+    for language in ("fr", "en"):
+        lines = files[f"train.tags.fr-en.{language}"].decode().split("\n")[:-1]
+        found = {"train": [line for line in lines if line[:1] != "<"]}
+        for name, year in (("valid", "dev2010"), ("test", "tst2015")):
+            text = files[f"IWSLT17.TED.{year}.fr-en.{language}.xml"].decode()
+            found[name] = re.findall(r'<seg id="\d+">(.*?)</seg>', text)
+        for name, segments in found.items():
+            texts[f"{name}.{language}"] = "".join(
+                " ".join(naive_tokens(segment, language)) + "\n" for segment in segments
+            )
+    return texts
+
+
+def test_de_en_is_what_a_naive_second_implementation_makes(tmp_path):
+    files = de_en()
+    texts, found = prepared(tmp_path, iwslt14, files)
+    assert texts == naive_de_en(files)
+    assert found["pairs"] == {
+        name: texts[f"{name}.en"].count("\n") for name in ("train", "valid", "test")
+    }
+    step = found["steps"]["train.tags.de-en.*"]
+    assert step["pairs"] == sum(found["dropped"].values()) + sum(
+        found["pairs"][name] for name in ("train", "valid")
+    )
+
+
+def test_fr_en_is_what_a_naive_second_implementation_makes(tmp_path):
+    files = fr_en()
+    texts, _ = prepared(tmp_path, iwslt17, files, "talks.zip")
+    assert texts == naive_fr_en(files)
+
+
+def test_de_en_counts_what_it_drops_and_why(tmp_path):
+    _, found = prepared(tmp_path, iwslt14, de_en())
+    assert found["dropped"]["a side is empty"] == 2
+    assert found["dropped"]["a side has over 175 tokens"] == 1
+    assert found["dropped"]["one side has over 1.5 times the tokens of the other"] >= 1
+    assert found["steps"]["IWSLT14.TEDX.dev2012.de-en.*.xml"]["with an empty side"] == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("a b", "c d", None),
+        ("a b c", "c d", None),
+        ("a b c d", "c d", "1.5 times"),
+        ("c d", "a b c d", "1.5 times"),
+        ("w " * 174 + "w", "w " * 174 + "w", None),
+        ("w " * 175 + "w", "w " * 174 + "w", "over 175"),
+        ("", "c", "empty"),
+        ("", "", "empty"),
+    ],
+)
+def test_pairs_are_dropped_by_the_limits_of_the_published_data(source, target, reason):
+    found = iwslt14.reason_to_drop(source, target)
+    assert (found is None) if reason is None else (reason in found)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_windows_line_ends_and_byte_order_marks_change_nothing(tmp_path, name):
+    corpus, make = CORPORA[name]
+    unix = make()
+    windows = {
+        name: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") for name, content in unix.items()
+    }
+    texts = []
+    for number, files in enumerate((unix, windows)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        texts.append(prepared(folder, corpus, files)[0])
+    assert texts[0] == texts[1]
+
+
+def test_entities_stay_as_they_stand(tmp_path):
+    texts, _ = prepared(tmp_path, iwslt14, de_en())
+    assert "q &amp; amp ; a &amp; gt ; everything" in texts["test.en"]
+
+
+def changed(files, name, change):
+    return {**files, name: change(files[name])}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "train.tags.de-en.de",
+            lambda content: content.replace(b"Entfernt", b"Entf\xfcrnt", 1),
+            r"train\.tags\.de-en\.de, line \d+: byte 0xfc is not UTF-8",
+        ),
+        (
+            "train.tags.de-en.en",
+            lambda content: content + b"One more line.\n",
+            r"train\.tags\.de-en\.de has \d+ sentences and train\.tags\.de-en\.en \d+",
+        ),
+        (
+            "IWSLT14.TED.tst2012.de-en.de.xml",
+            lambda content: content.replace(b"<seg id", b"<gone id", 1),
+            r"tst2012\.de-en\.de\.xml has 19 sentences and .*tst2012\.de-en\.en\.xml 20",
+        ),
+        (
+            "train.tags.de-en.de",
+            lambda content: b"",
+            r"train\.tags\.de-en\.de has 0 sentences",
+        ),
+    ],
+)
+def test_text_that_cannot_be_right_is_refused_with_file_and_place(tmp_path, name, change, message):
+    with pytest.raises(UserError, match=message):
+        prepared(tmp_path, iwslt14, changed(de_en(), name, change))
+    assert not (tmp_path / "corpus" / "manifest.json").exists()
+
+
+def test_an_archive_without_text_is_refused(tmp_path):
+    files = {name: b"" for name in iwslt17.members()}
+    with pytest.raises(UserError, match="no pairs for train"):
+        prepared(tmp_path, iwslt17, files)
+
+
+def test_a_segment_without_an_end_is_told_and_kept(tmp_path, capsys):
+    files = changed(
+        de_en(),
+        "IWSLT14.TED.tst2011.de-en.en.xml",
+        lambda content: content.replace(b"Both </seg>", b"Both\n</seg>"),
+    )
+    texts, _ = prepared(tmp_path, iwslt14, files)
+    assert "\nboth\n" in texts["test.en"]
+    assert re.search(
+        r"tst2011\.de-en\.en\.xml, line \d+: the segment has no", capsys.readouterr().err
+    )
+
+
+def test_the_published_archives_are_pinned():
+    assert iwslt14.CHECKSUM == "md5:10936dfdf616504ddbd844e91b94ef4a"
+    assert iwslt17.CHECKSUM == "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
+
+
+def command_line(monkeypatch, corpus, tmp_path, *arguments):
+    arguments = ["--out", tmp_path / "corpus", "--cache", tmp_path / "archives", *arguments]
+    monkeypatch.setattr(sys, "argv", ["iwslt", *map(str, arguments)])
+    iwslt.main(corpus)
+
+
+def test_an_archive_given_by_hand_is_used_and_said_to_be_unchecked(tmp_path, monkeypatch, capsys):
+    archive = write_archive(tmp_path / "mine.zip", de_en())
+    command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive, "--workers", "1")
+    assert re.search(r"mine\.zip is md5:\w+, expected md5:10936.*checked", capsys.readouterr().err)
+    found = json.loads((tmp_path / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    assert found["archive"]["published"] is False
+
+
+def test_the_perl_scripts_give_the_same_files(tmp_path, monkeypatch):
+    archive = write_archive(tmp_path / "talks.tgz", de_en())
+    moses = moses_checkout(tmp_path / "mosesdecoder")
+    texts = []
+    for extra in ([], ["--moses-dir", moses]):
+        command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive, *extra)
+        files = sorted((tmp_path / "corpus" / "text").iterdir())
+        texts.append([path.read_bytes() for path in files])
+    assert len(texts[0]) == 6 and texts[0] == texts[1]
+    found = json.loads((tmp_path / "corpus" / "manifest.json").read_text(encoding="utf-8"))
+    assert found["tokenized by"].startswith("tokenizer.perl, sha256:")
+
+
+def test_an_archive_given_with_another_checksum_is_refused(tmp_path, monkeypatch):
+    archive = write_archive(tmp_path / "mine.zip", de_en())
+    with pytest.raises(UserError, match=r"mine\.zip is sha256:\w+, expected sha256:00;"):
+        command_line(
+            monkeypatch, iwslt14, tmp_path, "--archive", archive, "--checksum", "sha256:00"
+        )
+
+
+def test_the_archive_is_downloaded_once_and_again_only_if_it_is_damaged(tmp_path, monkeypatch):
+    content = write_archive(tmp_path / "served.tgz", fr_en()).read_bytes()
+    wanted = checksum(tmp_path / "served.tgz", "md5")
+    cached = tmp_path / "archives" / "fr-en.tgz"
+    with serving(content, "whole") as (url, given):
+        for _ in range(2):
+            command_line(monkeypatch, iwslt17, tmp_path, "--url", url, "--checksum", wanted)
+        assert len(given) == 1
+        cached.write_bytes(content[:-1])
+        command_line(monkeypatch, iwslt17, tmp_path, "--url", url, "--checksum", wanted)
+        assert len(given) == 2
+    assert cached.read_bytes() == content
+
+
+def corpus_folder(tmp_path, lines):
+    """A corpus folder of equal splits, as far as text/."""
+    (tmp_path / "text").mkdir()
+    for split in ("train", "valid", "test"):
+        for language in ("de", "en"):
+            (tmp_path / "text" / f"{split}.{language}").write_text(lines, encoding="utf-8")
+    record = {"source": "de", "target": "en", "pairs": {"train": 3, "valid": 3, "test": 3}}
+    record["archive"] = {"published": True}
+    (tmp_path / "manifest.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_bpe_is_joint_and_can_be_undone(tmp_path, monkeypatch):
+    lines = "low lower lowest äöü\n\nnew newer newest &apos;s\n"
+    corpus_folder(tmp_path, lines)
+    monkeypatch.setattr(sys, "argv", ["bpe", str(tmp_path), "--merges", "4"])
+    bpe.main()
+    encoded = (tmp_path / "bpe" / "test.de").read_text(encoding="utf-8")
+    assert encoded == (tmp_path / "bpe" / "train.en").read_text(encoding="utf-8")
+    assert "@@ " in encoded and encoded.replace("@@ ", "") == lines
+    codes = (tmp_path / "bpe" / "codes").read_text(encoding="utf-8").splitlines()
+    assert codes[0].startswith("#version") and len(codes) == 5
+
+
+def test_more_pieces_than_the_text_has_are_refused_in_one_line(tmp_path):
+    corpus_folder(tmp_path, "low lower lowest\n" * 3)
+    with pytest.raises(UserError, match=r"--pieces is 500, .* value <= \d+"):
+        subwords.learn([tmp_path / "text" / "train.en"], tmp_path / "some.model", 500)
+
+
+def test_the_manifest_warns_of_every_count_that_is_not_the_published_one(tmp_path):
+    corpus_folder(tmp_path, "a\n" * 3)
+    (tmp_path / "bin").mkdir()
+    for language, types in (("de", 8848), ("en", 6640)):
+        dictionary = tmp_path / "bin" / f"dict.{language}.txt"
+        dictionary.write_text("".join(f"w{number} 1\n" for number in range(types - 4)))
+    (tmp_path / "bin" / "preprocess.log").write_text("the time of day")
+    assert manifest.finish(tmp_path, iwslt14) == [
+        "train: 3, expected 160,239",
+        "valid: 3, expected 7,283",
+        "test: 3, expected 6,750",
+        "types en: 6,640, expected 6,632",
+    ]
+    found = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(found["sha256"])[:2] == ["bin/dict.de.txt", "bin/dict.en.txt"]
+    assert "bin/preprocess.log" not in found["sha256"]
+    assert found["versions"]["sacremoses"] == sacremoses.__version__
+
+
+def test_counts_are_not_compared_where_the_archive_is_another(tmp_path):
+    corpus_folder(tmp_path, "a\n" * 3)
+    record = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    record["archive"]["published"] = False
+    (tmp_path / "manifest.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    for language in ("de", "en"):
+        (tmp_path / "bin" / f"dict.{language}.txt").write_text("a 3\n")
+    assert manifest.finish(tmp_path, iwslt14) == []

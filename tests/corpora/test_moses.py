@@ -1,0 +1,134 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sacremoses
+from hypothesis import given
+from hypothesis import strategies as st
+from iwslt_archives import moses_checkout, sentences
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import moses
+
+
+@pytest.fixture(scope="session")
+def moses_dir(tmp_path_factory):
+    return moses_checkout(tmp_path_factory.mktemp("mosesdecoder"))
+
+
+@pytest.mark.parametrize(("side", "language"), [(0, "de"), (1, "fr"), (2, "en")])
+def test_sacremoses_and_the_perl_script_give_the_same_text(moses_dir, side, language):
+    raw = [row[side] for row in sentences()]
+    by_python = list(moses.tokenized(raw, language))
+    by_perl = list(moses.tokenized(raw, language, moses_dir))
+    assert len(by_python) == len(raw) > 300
+    differences = [pair for pair in zip(by_python, by_perl) if pair[0] != pair[1]]
+    assert differences == []
+
+
+def test_the_last_word_rule_is_what_makes_them_agree(moses_dir):
+    raw = [row[2] for row in sentences()]
+    tokenizer = sacremoses.MosesTokenizer("en")
+    plain = [tokenizer.tokenize(line, return_str=True) for line in raw]
+    by_perl = list(moses.tokenized(raw, "en", moses_dir))
+    differences = [pair for pair in zip(plain, by_perl) if pair[0] != pair[1]]
+    assert differences == [
+        ("He lives in the U.S.", "He lives in the U.S ."),
+        ("That was plan B.", "That was plan B ."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("in the U.S.", "in the U.S ."),
+        ("plan B.", "plan B ."),
+        ("the end.", "the end ."),
+        ("so ...", "so ..."),
+        ("so..", "so .."),
+        (".", "."),
+        ("at 5 p.m. sharp", "at 5 p.m. sharp"),
+        ("", ""),
+    ],
+)
+def test_one_period_on_the_last_word_becomes_a_token_of_its_own(sentence, expected):
+    assert moses.tokenize(sentence, sacremoses.MosesTokenizer("en")) == expected
+
+
+def test_many_sentences_in_several_processes_come_out_in_order(monkeypatch):
+    monkeypatch.setattr(moses, "BLOCK_LINES", 2500)
+    raw = [f"{number} words, isn't it?" for number in range(6000)]
+    expected = [f"{number} words , isn &apos;t it ?" for number in range(6000)]
+    assert list(moses.tokenized(raw, "en", workers=2)) == expected
+
+
+def test_memory_does_not_grow_with_the_corpus(monkeypatch):
+    monkeypatch.setattr(moses, "BLOCK_LINES", 2000)
+    read = 0
+
+    def endless():
+        nonlocal read
+        while True:
+            read += 1
+            yield "One more."
+
+    stream = moses.tokenized(endless(), "en", workers=2)
+    assert next(stream) == "One more ."
+    assert read == 2000
+    stream.close()
+
+
+def test_the_workers_of_a_killed_process_end_too():
+    code = (
+        "import itertools, multiprocessing\n"
+        "from el_fairseq.corpora import moses\n"
+        "stream = moses.tokenized(itertools.repeat('One.'), 'en', workers=2)\n"
+        "next(stream)\n"
+        "print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "next(itertools.islice(stream, 10**9, None))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    workers = [int(word) for word in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    while any(Path(f"/proc/{pid}").exists() and _is_running(pid) for pid in workers):
+        time.sleep(0.1)
+
+
+def _is_running(pid):
+    try:
+        os.kill(pid, 0)
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="Σ", exclude_categories=["Cs"])))
+def test_lowercasing_is_that_of_python_but_for_the_final_sigma(text):
+    assert moses.lowercase(text) == text.lower()
+
+
+def test_a_final_capital_sigma_becomes_an_ordinary_small_one_as_in_perl():
+    perl = subprocess.run(
+        ["perl", "-CS", "-pe", "$_ = lc"], input="ΟΔΟΣ İzmir ÄÖẞ", stdout=-1, encoding="utf-8"
+    )
+    assert moses.lowercase("ΟΔΟΣ İzmir ÄÖẞ") == perl.stdout
+
+
+def test_a_folder_without_the_perl_script_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match=r"tokenizer\.perl.*git clone"):
+        moses.tokenizer_script(tmp_path)
+
+
+def test_a_perl_script_that_fails_is_one_clear_line(tmp_path):
+    script = tmp_path / "scripts" / "tokenizer" / "tokenizer.perl"
+    script.parent.mkdir(parents=True)
+    script.write_text("print scalar <STDIN>; exit 3;")
+    with pytest.raises(UserError, match="status 3 after 1 of 2 lines"):
+        list(moses.tokenized(["a", "b"], "en", tmp_path))
