@@ -7,6 +7,12 @@ class UserError(Exception):
     """Bad input. The message names the thing, its value, what was expected and what to do."""
 
 
+def split_at_dashes(arguments):
+    """The arguments before the first ``--``, and those after it, which are another program's."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end], arguments[end + 1 :]
+
+
 def run(main):
     """Run ``main``; a :class:`UserError` or a failing file operation ends in one line, status 1."""
     try:

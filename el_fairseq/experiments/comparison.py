@@ -6,16 +6,15 @@ import io
 import json
 import logging
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 
 import sacrebleu
 from sacrebleu.significance import PairedTest
 from scipy.stats import ttest_1samp
-from tabulate import tabulate
 
 from ..common.cli import UserError, run
 from ..common.files import writing
+from ..common.tables import Table
 
 # Tokenized BLEU, mean and standard deviation over five seeds (arXiv 2110.06537).
 PAPER = {
@@ -24,23 +23,6 @@ PAPER = {
 }
 RESAMPLINGS = 1000
 MEASURES = ("tokenized_bleu", "bleu", "chrf", "ter")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a title, column names, and rows of text."""
-
-    title: str
-    columns: list
-    rows: list
-
-    def text(self, style):
-        """As text in one of tabulate's styles, the first column to the left, others right."""
-        align = ["left"] + ["right"] * (len(self.columns) - 1)
-        shown = tabulate(
-            self.rows, self.columns, tablefmt=style, colalign=align, disable_numparse=True
-        )
-        return f"{self.title}\n\n{shown}\n"
 
 
 def mean_and_deviation(values):

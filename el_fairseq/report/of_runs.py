@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from ..common.cli import UserError, run
+from ..common.text import lines_of
 from ..corpora.binarize import binarize
 from ..corpora.text import Subwords
-from ..runs.scoring import lines_of
 
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ..common.cli import run
-from ..runs.scoring import lines_of
+from ..common.text import lines_of
 
 FEWEST_WORDS = 6
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from sacrebleu import CHRF
 
 from ..common.cli import UserError
-from ..runs.scoring import detokenized, lines_of
+from ..common.text import lines_of
+from ..runs.scoring import detokenized
 from .side_by_side import FEWEST_WORDS
 
 SHOWN = 20

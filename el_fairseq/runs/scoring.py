@@ -9,6 +9,7 @@ import sacrebleu
 
 from ..common.cli import UserError, run
 from ..common.files import writing
+from ..common.text import lines_of
 
 
 def hypotheses(generated, count):
@@ -45,11 +46,6 @@ def tokenized_bleu(generated):
     """
     found = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", Path(generated).read_text("utf-8"), re.M)
     return float(found[-1]) if found else None
-
-
-def lines_of(path):
-    """Lines of a text file, without their ends."""
-    return Path(path).read_text(encoding="utf-8").splitlines()
 
 
 def detokenized(lines, manifest, language):

@@ -1,7 +1,7 @@
 import json
 
+from el_fairseq.common.text import lines_of
 from el_fairseq.report import of_runs
-from el_fairseq.runs.scoring import lines_of
 
 
 def record(criterion, seed, log_end=None):
