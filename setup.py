@@ -19,7 +19,7 @@ setup(
     python_requires=">=3.8",
     packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
     package_data={"el_fairseq.report": ["everyday/*.txt", "templates/*.j2"]},
-    install_requires=["numpy", "torch"],
+    install_requires=["numba", "numpy", "torch"],
     extras_require={
         "fairseq": [
             "ve-fairseq==0.12.3; python_version >= '3.11'",
