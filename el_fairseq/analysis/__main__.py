@@ -1,8 +1,9 @@
 """Measure what models say of every target token of a subset, and how they take other input.
 
 Runs fairseq models teacher-forced over binarized data and writes, into a folder, analysis.json
-(margins, energies, calibration, accuracy by frequency, gradient shares, out-of-domain detection,
-robustness to noise) and the columns of all tokens, tokens-NAME.npz.
+(margins, energies, calibration before and after a temperature, accuracy by frequency, gradient
+shares, out-of-domain detection, robustness to noise) and the columns of all tokens,
+tokens-NAME.npz.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from .calibration import by_target_probability, calibration
 from .gradient import well_classified_share
 from .models import load_models, load_subset
 from .runner import Runner
+from .temperature import with_temperature
 
 
 def main():
@@ -43,6 +45,7 @@ def main():
     others = {
         name: load_subset(task, folder, subset) for name, (folder, subset) in arguments.ood.items()
     }
+    valid = valid_subset(task, arguments)
     translates = isinstance(dataset, LanguagePairDataset)
     if translates and dataset.tgt is None:
         raise UserError(f"subset {arguments.subset} of {arguments.data} has no target side")
@@ -72,9 +75,14 @@ def main():
         "sentences_left_out": runner.left_out["tokens"],
         "tokens": len(next(iter(columns.values()))["token"]),
         "models": measure_tokens(models, columns, counts, arguments.log_end),
+        "valid_subset": arguments.valid_subset if valid else None,
         "frequency_classes": frequency.describe_bounds(counts, frequency.frequency_bounds(counts)),
         "ood": measure_ood(runner, models, dataset, others, columns, arguments),
     }
+    if valid:
+        for model in models:
+            found = with_temperature(runner, model, valid, dataset, columns[model.name])
+            result["models"][model.name]["temperature"] = found
     if chosen and translates:
         result["noise"] = measure_noise(runner, models, dataset, chosen, subwords, arguments)
     with writing(out / "analysis.json") as file:
@@ -82,6 +90,14 @@ def main():
         file.write("\n")
     print_summary(result)
     print(f"\nWritten: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
+
+
+def valid_subset(task, arguments):
+    """The dataset to fit temperatures on; ``None`` where the data have no such part."""
+    if any(Path(arguments.data).glob(f"{arguments.valid_subset}.*")):
+        return load_subset(task, arguments.data, arguments.valid_subset)
+    print(f"no temperature is fitted: {arguments.data} holds no {arguments.valid_subset} subset")
+    return None
 
 
 def measure_tokens(models, columns, counts, log_end):
@@ -188,12 +204,22 @@ def print_summary(result):
         ("gradient from p > 0.5, EL", lambda m: f"{m['gradient']['el']:.1%}"),
     ]
     models = result["models"]
+    if result["valid_subset"]:
+        rows[3:3] = [
+            ("temperature", lambda m: f"{m['temperature']['temperature']:.3f}"),
+            ("negative log-likelihood after", lambda m: f"{after(m, 'nll_nats'):.4f}"),
+            ("calibration error after", lambda m: f"{after(m, 'expected_calibration_error'):.2%}"),
+        ]
     print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences")
     if result["sentences_left_out"]:
         print(f"left out: {result['sentences_left_out']} sentences, too long for a model")
     print(f"{'':32}" + "".join(f"{name:>12}" for name in models))
     for label, cell in rows:
         print(f"{label:32}" + "".join(f"{cell(model):>12}" for model in models.values()))
+
+
+def after(model, quantity):
+    return model["temperature"]["after"][quantity]
 
 
 def mean(model, quantity):
@@ -204,6 +230,12 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.analysis", description=__doc__)
     parser.add_argument("data", help="folder that fairseq-preprocess made")
     parser.add_argument("--subset", default="test", help="which part of it (%(default)s)")
+    parser.add_argument(
+        "--valid-subset",
+        default="valid",
+        metavar="SUBSET",
+        help="the part that the temperature of calibration is fitted on (%(default)s)",
+    )
     parser.add_argument(
         "--model",
         action="append",

@@ -25,7 +25,7 @@ def calibration(columns):
     gap = np.abs(accuracy - mean_confidence)
     return {
         "expected_calibration_error": float(np.nansum(gap * count) / count.sum()),
-        "negative_log_likelihood": float(-columns["log_prob"].mean(dtype=np.float64)),
+        "nll_nats": float(-columns["log_prob"].mean(dtype=np.float64)),
         "reliability": {
             "bin_edges": np.linspace(0, 1, BINS + 1),
             "tokens": count,

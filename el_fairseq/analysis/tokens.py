@@ -30,9 +30,17 @@ def token_columns(logits, target, ignore_index):
     classes = logits.size(-1)
     logits, target = logits.reshape(-1, classes), target.reshape(-1)
     rows = (target != ignore_index).nonzero().squeeze(1)
-    block = len(rows) if logits.is_cuda else CPU_BLOCK_ELEMENTS // classes
-    blocks = [_columns_of_block(logits[kept], target[kept]) for kept in rows.split(max(1, block))]
+    blocks = [
+        _columns_of_block(logits[kept], target[kept]) for kept in rows.split(rows_at_a_time(logits))
+    ]
     return {name: torch.cat([columns[name] for columns in blocks]) for name in blocks[0]}
+
+
+def rows_at_a_time(logits):
+    """How many rows of logits (N, V) to work on at a time: all on a GPU, few on a CPU."""
+    if logits.is_cuda:
+        return len(logits)
+    return max(1, CPU_BLOCK_ELEMENTS // logits.size(-1))
 
 
 def _columns_of_block(logits, target):

@@ -427,7 +427,7 @@ def _calibration(models):
                     (
                         name,
                         f"{model['calibration']['expected_calibration_error']:.2%}",
-                        f"{model['calibration']['negative_log_likelihood']:.4f}",
+                        f"{model['calibration']['nll_nats']:.4f}",
                         f"{model['accuracy']:.2%}",
                     )
                     for name, model in models.items()

@@ -45,7 +45,7 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy(batch, col
         accuracy = sum(hit for _, hit in inside) / len(inside)
         assert found["reliability"]["accuracy"][number] == pytest.approx(accuracy)
     nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
-    assert found["negative_log_likelihood"] == pytest.approx(nll.item())
+    assert found["nll_nats"] == pytest.approx(nll.item())
 
 
 @pytest.mark.parametrize("log_end", [None, 0.5, 0.75, 1])

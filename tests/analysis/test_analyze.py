@@ -90,7 +90,12 @@ def test_every_question_is_answered(analysed, tiny):
     assert found["noise"]["characters"]["both"]["rates"] == [0, 0.2]
     assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]) == 2
     assert set(found["models"]["CE"]["by_frequency"]) == {"many", "medium", "few", "special"}
-    assert "accuracy" in result.stdout
+    for model in found["models"].values():
+        fitted = model["temperature"]
+        assert fitted["before"]["nll_nats"] == model["calibration"]["nll_nats"]
+        assert 0.05 <= fitted["temperature"] <= 20
+        assert fitted["after"] != fitted["before"]
+    assert "calibration error after" in result.stdout
     assert "analysis.json" in result.stdout
 
 

@@ -1,0 +1,157 @@
+"""Calibration before and after one temperature, fitted on the validation set.
+
+Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2: all logits are
+divided by one number, the temperature, chosen so that the negative log-likelihood of held-out
+data is least. What a model gets right stays what it was; a temperature above 1 means that it was
+too sure of itself.
+"""
+
+import math
+
+import torch
+
+from .calibration import calibration
+from .models import load_models, load_subset
+from .runner import Runner
+from .tokens import rows_at_a_time
+
+LEAST, GREATEST = 0.05, 20.0
+RELATIVE_STEP = 1e-4
+MOST_PASSES = 30
+
+
+def likelihood_and_slopes(logits, target, ignore_index, inverse):
+    """Negative log-likelihood of divided logits, and its derivatives in the divisor's inverse.
+
+    Args:
+        logits: (..., V), floating point; half precision is computed in float32.
+        target: (...), class indices, or ``ignore_index`` for positions to leave out.
+        inverse: one over the temperature, which the logits are multiplied by.
+
+    Returns:
+        A float64 tensor of four sums over the targets that are not ignored: their number, their
+        negative log-likelihood in nats, and its first and second derivative in ``inverse``.
+    """
+    logits, target = logits.flatten(0, -2), target.flatten()
+    rows = (target != ignore_index).nonzero().squeeze(1)
+    sums = torch.zeros(4, dtype=torch.float64)
+    for some in rows.split(rows_at_a_time(logits)):
+        sums += _of_block(logits[some], target[some], inverse).cpu()
+    return sums
+
+
+def _of_block(logits, target, inverse):
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    logits = logits - logits.amax(1, keepdim=True)
+    of_target = logits.gather(1, target.unsqueeze(1)).squeeze(1)
+    log_total = (inverse * logits).logsumexp(1, keepdim=True)
+    prob = (inverse * logits - log_total).exp()
+    # 0 * -inf is NaN: a class that is ruled out takes no part.
+    logits = logits.masked_fill(prob == 0, 0)
+    mean = (prob * logits).sum(1, keepdim=True)
+    variance = (prob * (logits - mean).square()).sum(1)
+    columns = (
+        torch.ones_like(of_target),
+        log_total.squeeze(1) - inverse * of_target,
+        mean.squeeze(1) - of_target,
+        variance,
+    )
+    return torch.stack([column.double().sum() for column in columns])
+
+
+def fit_temperature(slopes):
+    """The temperature of least negative log-likelihood, from 0.05 to 20.
+
+    Args:
+        slopes: a function of one over the temperature to the first and second derivative of the
+            negative log-likelihood, which is convex in it.
+    """
+    # Newton's method, kept between the ends that the sign of the first derivative leaves.
+    low, high, inverse = 1 / GREATEST, 1 / LEAST, 1.0
+    for _ in range(MOST_PASSES):
+        first, second = slopes(inverse)
+        if first > 0:
+            high = inverse
+        else:
+            low = inverse
+        before = inverse
+        inverse = before - first / second if second > 0 else low
+        if not low < inverse < high:
+            inverse = math.sqrt(low * high)
+        if abs(inverse - before) <= RELATIVE_STEP * before:
+            break
+    return 1 / inverse
+
+
+class Tempered:
+    """A model whose logits are divided by a temperature."""
+
+    def __init__(self, model, temperature):
+        self.name, self.networks, self.target = model.name, model.networks, model.target
+        self._logits, self._temperature = model.logits, temperature
+
+    def logits(self, sample):
+        return self._logits(sample) / self._temperature
+
+
+def fit_on(runner, model, valid):
+    """Temperature of a model (:class:`~.models.Model`) on a dataset."""
+
+    def slopes(inverse):
+        sums = torch.zeros(4, dtype=torch.float64)
+        with torch.no_grad():
+            for sample in runner.batches(model, valid, "temperature"):
+                logits, target = model.logits(sample), model.target(sample)
+                sums += likelihood_and_slopes(logits, target, runner.padding, inverse)
+        return sums[2:].tolist()
+
+    return fit_temperature(slopes)
+
+
+def with_temperature(runner, model, valid, dataset, columns=None):
+    """Calibration of a model on a dataset, as it is and after a temperature fitted on another.
+
+    Args:
+        runner: a :class:`~.runner.Runner`.
+        model: a :class:`~.models.Model`.
+        valid: the dataset to fit the temperature on.
+        dataset: the dataset to measure calibration on.
+        columns: token columns of ``dataset``, where they are known already.
+
+    Returns:
+        ``temperature``, and under ``before`` and ``after`` the ``nll_nats`` (per token) and
+        ``expected_calibration_error`` (a share, as :func:`~.calibration.calibration` has it).
+    """
+    temperature = fit_on(runner, model, valid)
+    if columns is None:
+        columns = runner.token_columns(model, dataset, "tokens")
+    tempered = runner.token_columns(Tempered(model, temperature), dataset, "after temperature")
+    return {
+        "temperature": temperature,
+        "before": _calibration_of(columns),
+        "after": _calibration_of(tempered),
+    }
+
+
+def _calibration_of(columns):
+    found = calibration(columns)
+    return {name: found[name] for name in ("nll_nats", "expected_calibration_error")}
+
+
+def of_checkpoints(paths_by_name, data, subset="test", valid="valid", device="cpu", **loading):
+    """:func:`with_temperature` of checkpoints, a dict by the models' names.
+
+    Args:
+        paths_by_name: dict of a model's name to a list of checkpoint files (an ensemble where
+            there are several).
+        data: folder that fairseq-preprocess made.
+        subset: what to measure calibration on.
+        valid: what to fit the temperature on.
+        device: ``"cpu"`` or ``"cuda"``.
+        loading: for :func:`~.models.load_models`.
+    """
+    task, models = load_models(paths_by_name, data, device=device, **loading)
+    datasets = [load_subset(task, data, name) for name in (valid, subset)]
+    runner = Runner(task, models, max_tokens=4096, beam=1, device=device)
+    return {model.name: with_temperature(runner, model, *datasets) for model in models}
