@@ -21,7 +21,6 @@ from ..common.files import writing
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
 SHA256 = "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c"
-MAX_WORDS = 60
 SPLITS = ("train", "valid", "test")
 PAIRS = ("de-en", "fr-en")
 
@@ -90,7 +89,7 @@ def pairs_of_wheel(wheel, language):
                 yield " ".join(text.split()), None if other is None else " ".join(other.split())
 
 
-def reason_to_drop(foreign, english):
+def reason_to_drop(foreign, english, max_words):
     """Name the rule by which a pair is left out, or return ``None``."""
     if english is None:
         return "no English string with that file and key"
@@ -99,21 +98,30 @@ def reason_to_drop(foreign, english):
     if foreign == english:
         return "both sides are equal"
     words = len(foreign.split()), len(english.split())
-    if max(words) > MAX_WORDS:
-        return f"a side is longer than {MAX_WORDS} words"
+    if max(words) > max_words:
+        return f"a side is longer than {max_words} words"
     if max(words) == 1:
         return "single words"
     return None
 
 
-def split_of(english):
-    """``train``, ``valid`` or ``test``: 18 to 1 to 1, by a hash of the English text alone."""
+def split_of(english, test_twentieths):
+    """``train``, ``valid`` or ``test``, by a hash of the English text alone.
+
+    A twentieth is ``valid``, ``test_twentieths`` are ``test``, the others ``train``: a larger
+    test set takes from the training set and leaves the validation set as it is.
+    """
     draw = int.from_bytes(hashlib.sha256(english.encode()).digest()[:8], "big") % 20
-    return {0: "valid", 1: "test"}.get(draw, "train")
+    if draw == 0:
+        return "valid"
+    return "test" if draw <= test_twentieths else "train"
 
 
-def extract(wheel, pair, out):
+def extract(wheel, pair, out, max_words, test_twentieths):
     """Write ``text/{train,valid,test}.{xx,en}`` and ``manifest.json`` below the folder ``out``.
+
+    Pairs with more than ``max_words`` words on a side are left out; ``test_twentieths`` of the
+    others are the test set.
 
     Returns the manifest: where the text is from, pairs kept in each split, pairs dropped and why.
     """
@@ -122,14 +130,14 @@ def extract(wheel, pair, out):
     dropped = collections.Counter()
     kept = {split: [] for split in SPLITS}
     for foreign, english in pairs_of_wheel(wheel, language):
-        reason = reason_to_drop(foreign, english)
+        reason = reason_to_drop(foreign, english, max_words)
         if reason is None and english in seen:
             reason = "English sentence seen before"
         if reason is not None:
             dropped[reason] += 1
             continue
         seen.add(english)
-        kept[split_of(english)].append((foreign, english))
+        kept[split_of(english, test_twentieths)].append((foreign, english))
 
     text = Path(out, "text")
     text.mkdir(parents=True, exist_ok=True)
@@ -144,6 +152,8 @@ def extract(wheel, pair, out):
         "target": "en",
         "tokenizer": None,
         "subwords": "sentencepiece",
+        "max_words": max_words,
+        "test_twentieths": test_twentieths,
         "pairs": {split: len(pairs) for split, pairs in kept.items()},
         "dropped": dict(dropped.most_common()),
     }
@@ -160,9 +170,21 @@ def main():
     parser.add_argument("pair", choices=PAIRS)
     parser.add_argument("--archive", type=Path, required=True, help="the wheel; fetched if absent")
     parser.add_argument("--out", type=Path, required=True, help="folder for text/ and manifest")
+    parser.add_argument("--max-words", type=int, required=True, help="longest side of a pair kept")
+    parser.add_argument("--test-twentieths", type=int, required=True, help="size of the test set")
     arguments = parser.parse_args()
+    if arguments.max_words < 1:
+        parser.error(f"--max-words is {arguments.max_words}, expected 1 or more")
+    if not 1 <= arguments.test_twentieths <= 18:
+        parser.error(f"--test-twentieths is {arguments.test_twentieths}, expected 1 to 18")
     fetch(arguments.archive)
-    manifest = extract(arguments.archive, arguments.pair, arguments.out)
+    manifest = extract(
+        arguments.archive,
+        arguments.pair,
+        arguments.out,
+        arguments.max_words,
+        arguments.test_twentieths,
+    )
     kept = manifest["pairs"]
     print("Kept    " + ", ".join(f"{count:,} {split}" for split, count in kept.items()) + " pairs")
     for reason, count in manifest["dropped"].items():
