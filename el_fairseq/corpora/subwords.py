@@ -61,6 +61,10 @@ def main():
         for side in languages:
             name = f"{split}.{side}"
             encode(model, corpus / "text" / name, corpus / "bpe" / name)
+    manifest["pieces"] = arguments.pieces
+    with writing(corpus / "manifest.json") as file:
+        json.dump(manifest, file, indent=2, ensure_ascii=False)
+        file.write("\n")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_strings_are_paired_by_file_and_key_with_white_space_folded(small_wheel)
 def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_once(
     small_wheel, tmp_path
 ):
-    manifest = extract(small_wheel, "de-en", tmp_path / "out")
+    manifest = extract(small_wheel, "de-en", tmp_path / "out", max_words=60, test_twentieths=1)
     assert sum(manifest["pairs"].values()) == 1
     assert manifest["dropped"] == {
         "no English string with that file and key": 2,
@@ -52,7 +52,7 @@ def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_onc
         "single words": 1,
         "both sides are equal": 1,
     }
-    split = split_of("Turned on now")
+    split = split_of("Turned on now", 1)
     assert (tmp_path / "out" / "text" / f"{split}.de").read_text() == "Nun an\n"
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
 
@@ -68,15 +68,23 @@ def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_onc
     ],
 )
 def test_the_rules_by_which_pairs_are_dropped(foreign, english, reason):
-    assert reason_to_drop(foreign, english) == reason
+    assert reason_to_drop(foreign, english, 60) == reason
 
 
 def test_the_split_depends_on_the_english_text_alone_and_never_changes():
     sentences = ["Turn on the light", "Enter the host name", "The device is off", "No 17", "No 40"]
-    assert [split_of(s) for s in sentences] == [split_of(s) for s in sentences]
-    shares = [split_of(f"sentence {i}") for i in range(2000)]
+    assert [split_of(s, 1) for s in sentences] == [split_of(s, 1) for s in sentences]
+    shares = [split_of(f"sentence {i}", 1) for i in range(2000)]
     assert 70 < shares.count("valid") < 130
     assert 70 < shares.count("test") < 130
+
+
+def test_a_larger_test_set_takes_from_the_training_set_alone():
+    sentences = [f"sentence {i}" for i in range(2000)]
+    small, large = ([split_of(s, twentieths) for s in sentences] for twentieths in (1, 3))
+    moved = {(a, b) for a, b in zip(small, large) if a != b}
+    assert moved == {("train", "test")}
+    assert 240 < large.count("test") < 360
 
 
 def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel):
@@ -92,9 +100,17 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monk
     assert list((tmp_path / "archives").iterdir()) == []
 
 
-def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(wheel, tmp_path):
-    assert extract(wheel, "de-en", tmp_path)["pairs"] == {
-        "train": 20095,
-        "valid": 1055,
-        "test": 1115,
-    }
+@pytest.mark.parametrize(
+    ("pair", "max_words", "test_twentieths", "expected"),
+    [
+        ("de-en", 10, 2, {"train": 16430, "valid": 886, "test": 1905}),
+        ("fr-en", 10, 2, {"train": 7066, "valid": 375, "test": 848}),
+        ("de-en", 60, 1, {"train": 20095, "valid": 1055, "test": 1115}),
+    ],
+)
+def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(
+    wheel, tmp_path, pair, max_words, test_twentieths, expected
+):
+    manifest = extract(wheel, pair, tmp_path, max_words, test_twentieths)
+    assert manifest["pairs"] == expected
+    assert (manifest["max_words"], manifest["test_twentieths"]) == (max_words, test_twentieths)
