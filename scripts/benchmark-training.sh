@@ -14,7 +14,7 @@ model on the demo's data, without validation and checkpoints. About ten minutes 
   --updates N   updates of each training (default: 100)
   --data DIR    the corpus, with bin/ in it (default: data/home-assistant-de-en, made if missing)
   --out DIR     where the logs go (default: runs/benchmark-training)
-  -- ...        more options for fairseq-train, after those of the recipe
+  -- ...        more options for fairseq-train, after those of the experiment
 
 Nothing else should run on the machine meanwhile.
 END
@@ -46,15 +46,15 @@ rm -f "$out"/*.log
 device=(--cpu)
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' &&
   device=(--fp16 --distributed-world-size 1)
-mapfile -t recipe < <("$python" -c '
+mapfile -t train < <("$python" -c '
 import sys
-from el_fairseq.runs.training import recipe_options
-print(*recipe_options(sys.argv[1]), sep="\n")' "$root/scripts/recipes/demo.args")
+from el_fairseq.runs.experiment import read_experiment
+print(*read_experiment(sys.argv[1]).train_options, sep="\n")' home-assistant-de-en)
 
 # train CRITERION LOG [OPTIONS]
 train() {
   quietly "$2" fairseq-train "$data/bin" --user-dir "$root/el_fairseq" "${device[@]}" \
-    "${recipe[@]}" --criterion "${@:3}" --max-update "$updates" --log-interval 10 \
+    "${train[@]}" --criterion "${@:3}" --max-update "$updates" --log-interval 10 \
     --log-format json --no-save --disable-validation --seed 1 "${options[@]}"
 }
 options=("$@")

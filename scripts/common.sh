@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by the other scripts, not run by itself.
 set -euo pipefail
+unset CDPATH  # cd would print where it went
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${EL_VENV:-$root/.venv}
@@ -43,10 +44,10 @@ quietly() {
     die "$1 failed: $(grep -v '^ *$' "$log" | tail -n 1) (all it said is in $log)"
 }
 
-# The names of the recipes there are, in one line.
-recipes() {
+# The names of the experiments there are, in one line.
+experiments() {
   local file
-  for file in "$root"/scripts/recipes/*.args; do basename "$file" .args; done | paste -sd ' '
+  for file in "$root"/scripts/experiments/*.toml; do basename "$file" .toml; done | paste -sd ' '
 }
 
 # json_field FILE NAME: a field of a JSON object.

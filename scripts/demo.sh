@@ -77,7 +77,7 @@ in_parallel() {
   done
 }
 train() {
-  exec bash "$root/scripts/train.sh" demo "$1" 1 --data "$data" --runs "$demo" -- "${options[@]}"
+  exec bash "$root/scripts/train.sh" "home-assistant-$pair" "$1" 1 --data "$data" --runs "$demo" -- "${options[@]}"
 }
 evaluate() {
   local run=ce-seed1

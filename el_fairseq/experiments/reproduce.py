@@ -26,6 +26,7 @@ from ..common.cli import UserError, run
 from ..common.files import writing
 from ..loss import checked_spec
 from ..runs import training, training_log
+from ..runs.experiment import CRITERIA, criterion_options, names, read_experiment, run_name
 from ..runs.record import record_of
 from . import slurm
 
@@ -43,7 +44,7 @@ class Run:
 
     @property
     def name(self):
-        return training.run_name(self.criterion, self.log_end, self.seed)
+        return run_name(self.criterion, self.log_end, self.seed)
 
 
 def runs_of(criteria, log_ends, seeds):
@@ -76,7 +77,7 @@ def distributed_options(options, gpus):
         raise UserError(
             f"--update-freq is {','.join(map(str, frequencies))}, which {gpus} GPUs cannot share "
             "without another batch: leave --gpus-per-run at 1 (runs side by side), or halve "
-            "--max-tokens and double --update-freq in the recipe until it can be divided"
+            "--max-tokens and double --update-freq in the experiment until it can be divided"
         )
     divided = ",".join(str(frequency // gpus) for frequency in frequencies)
     return ["--distributed-world-size", str(gpus), "--update-freq", divided]
@@ -87,7 +88,7 @@ class Plan:
 
     def __init__(self, options, train_options):
         self.experiment = options.experiment
-        self.recipe = ROOT / "scripts" / "recipes" / f"{self.experiment}.args"
+        self.recipe = read_experiment(self.experiment).train_options
         self.data = options.data or ROOT / "data" / self.experiment
         self.folder = (options.runs or ROOT / "runs" / self.experiment).resolve()
         self.last = options.last
@@ -105,7 +106,7 @@ class Plan:
         self.jobs = options.jobs or groups
         self.train_options = [
             *train_options,
-            *distributed_options([*training.recipe_options(self.recipe), *train_options], size),
+            *distributed_options([*self.recipe, *train_options], size),
         ]
 
     def prepare_command(self):
@@ -258,8 +259,8 @@ def seconds_on_cpu(plan):
     """Seconds that all trainings would take on this CPU, from a few batches of the first one."""
     a_run = plan.runs[0]
     options = [
-        *training.recipe_options(plan.recipe),
-        *training.criterion_options(a_run.criterion, a_run.log_end),
+        *plan.recipe,
+        *criterion_options(a_run.criterion, a_run.log_end),
         *plan.train_options,
     ]
     progress = training.Progress(a_run.name, options)
@@ -336,7 +337,7 @@ def numbers(kind):
 
 
 def criterion(text):
-    if text not in training.CRITERIA:
+    if text not in CRITERIA:
         raise ValueError
     return text
 
@@ -344,7 +345,7 @@ def criterion(text):
 def parser():
     """Command line, without what follows ``--``."""
     made = argparse.ArgumentParser(prog="bash scripts/reproduce.sh", allow_abbrev=False)
-    made.add_argument("experiment", choices=("iwslt14-de-en", "iwslt17-fr-en"))
+    made.add_argument("experiment", choices=names())
     made.add_argument("--seeds", type=numbers(int), default=[1, 2, 3, 4, 5])
     made.add_argument("--criteria", type=numbers(criterion), default=["ce", "el"])
     made.add_argument("--log-ends", type=numbers(float), default=[0.5])

@@ -172,7 +172,7 @@ def _evaluate_command(folder, record):
 
 
 def _train_command(folder, record):
-    words = ["bash", "scripts/train.sh", record["recipe"], record["criterion"]]
+    words = ["bash", "scripts/train.sh", record["experiment"], record["criterion"]]
     words += [str(record["seed"]), "--data", record["data"], "--out", f"{folder}/{record['run']}"]
     return shlex.join(words)
 

@@ -51,12 +51,12 @@ class Translations:
 
 
 def baseline_of(record, records):
-    """The cross-entropy run that a run is compared with: of the same recipe and seed, or None."""
+    """The cross-entropy run that a run is compared with: of its experiment and seed, or None."""
     if record["criterion"] == "ce":
         return None
     for other in records:
         if other["criterion"] == "ce" and all(
-            other[key] == record[key] for key in ("recipe", "seed", "data", "subset")
+            other[key] == record[key] for key in ("experiment", "seed", "data", "subset")
         ):
             return other
     return None

@@ -1,4 +1,4 @@
-"""One training run: a recipe, a criterion and a seed, through ``fairseq-train``.
+"""One training run: an experiment, a criterion and a seed, through ``fairseq-train``.
 
 A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/``,
 ``tensorboard/``, and ``training.json`` once it is finished.
@@ -17,31 +17,24 @@ from pathlib import Path
 
 import torch
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, run, split_at_dashes
 from ..common.files import writing
-from ..loss import checked_spec
 from . import training_log
 from .checkpoints import repair
+from .experiment import (
+    CRITERIA,
+    LOG_END,
+    ROOT,
+    SEED,
+    argument,
+    criterion_options,
+    log_end,
+    read_experiment,
+    run_name,
+    seed,
+)
 
-CRITERIA = ("ce", "el")
 SECONDS_BETWEEN_PROGRESS = 15
-
-
-def recipe_options(path):
-    """Options of a recipe: a file of fairseq-train options in shell syntax, with # comments."""
-    return shlex.split(Path(path).read_text(encoding="utf-8"), comments=True)
-
-
-def criterion_options(criterion, log_end):
-    """fairseq-train options of a criterion; label smoothing is the recipe's, the same for both."""
-    if criterion == "ce":
-        return ["--criterion", "label_smoothed_cross_entropy", "--report-accuracy"]
-    return ["--criterion", "encouraging_loss", "--log-end", str(log_end), "--report-accuracy"]
-
-
-def run_name(criterion, log_end, seed):
-    """Name of a run's folder: ``ce-seed1``, ``el0.5-seed1``."""
-    return f"ce-seed{seed}" if criterion == "ce" else f"el{log_end}-seed{seed}"
 
 
 def device_options():
@@ -187,36 +180,35 @@ class Progress:
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.training")
-    parser.add_argument("recipe", type=Path, help="file of fairseq-train options")
+    parser.add_argument("experiment", help="its name or file")
     parser.add_argument("criterion", choices=CRITERIA)
-    parser.add_argument("seed", type=int)
-    parser.add_argument("--data", type=Path, required=True, help="corpus folder, with bin/")
+    parser.add_argument("seed", type=argument(seed, SEED))
+    parser.add_argument("--data", type=Path, help="corpus folder, with bin/")
     parser.add_argument("--runs", type=Path, help="folder that gets the run, under its own name")
     parser.add_argument("--out", type=Path, help="the run's folder itself")
-    parser.add_argument("--log-end", type=float, default=0.5)
-    parser.usage = "%(prog)s RECIPE CRITERION SEED [options] [-- fairseq-train options]"
-    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    arguments = parser.parse_args(sys.argv[1:end])
+    parser.add_argument("--log-end", type=argument(log_end, LOG_END), default=0.5)
+    parser.usage = "%(prog)s EXPERIMENT CRITERION SEED [options] [-- fairseq-train options]"
+    ours, theirs = split_at_dashes(sys.argv[1:])
+    arguments = parser.parse_args(ours)
+    experiment = read_experiment(arguments.experiment)
     name = run_name(arguments.criterion, arguments.log_end, arguments.seed)
-    try:
-        checked_spec(arguments.log_end)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    out = arguments.out or arguments.runs / name
-    bin_folder = arguments.data / "bin"
+    runs = arguments.runs or ROOT / "runs" / experiment.name
+    out = arguments.out or runs / name
+    data = arguments.data or experiment.corpus
+    bin_folder = data / "bin"
     if not bin_folder.is_dir():
         raise UserError(f"there is no {bin_folder}: prepare the data first, or name it by --data")
     asked = {
-        "recipe": arguments.recipe.stem,
+        "experiment": experiment.name,
         "criterion": arguments.criterion,
         "log_end": arguments.log_end if arguments.criterion == "el" else None,
         "seed": arguments.seed,
-        "data": str(arguments.data.resolve()),
+        "data": str(data.resolve()),
         "options": [
-            *recipe_options(arguments.recipe),
+            *experiment.train_options,
             *criterion_options(arguments.criterion, arguments.log_end),
             *("--seed", str(arguments.seed)),
-            *sys.argv[end + 1 :],
+            *theirs,
         ],
     }
     with claim(out, asked) as lock:

@@ -27,7 +27,7 @@ def write_run(folder, tiny, criterion, hypotheses, bleu):
     (scores / "scores.json").write_text(
         json.dumps({"subset": "test", "bleu": bleu, "chrf": 2 * bleu, **signatures})
     )
-    asked = {"recipe": "demo", "criterion": criterion, "seed": 1, "data": str(tiny.folder)}
+    asked = {"experiment": "demo", "criterion": criterion, "seed": 1, "data": str(tiny.folder)}
     asked["log_end"] = 0.5 if criterion == "el" else None
     (folder / name / "run.json").write_text(json.dumps(asked))
     (folder / name / "training.json").write_text('{"updates": 20, "minutes": 1.5}')

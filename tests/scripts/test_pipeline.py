@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, TINY, run, script, succeed
 
-TRAIN = ["scripts/train.sh", "demo", "el", "1"]
+TRAIN = ["scripts/train.sh", "home-assistant-fr-en", "el", "1"]
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +68,7 @@ def test_an_archive_with_the_wrong_hash_ends_in_one_line_and_makes_no_corpus(tmp
     ("command", "reason"),
     [
         (["data-prep/home-assistant.sh", "xx-en"], "the pairs are de-en and fr-en"),
-        (["scripts/train.sh", "nonsense", "ce", "1"], "the recipes are: demo"),
-        (["scripts/train.sh", "demo", "nonsense", "1"], "there are ce and el"),
-        (["scripts/train.sh", "demo", "ce", "one"], "expected a whole number"),
+        (["scripts/train.sh", "iwslt14-de-en", "ce"], "a criterion and a seed are needed"),
         (["scripts/demo.sh", "--pair", "xx-en"], "the pairs are de-en and fr-en"),
         (["scripts/evaluate.sh"], "name a run's folder"),
     ],
@@ -80,6 +78,21 @@ def test_a_wrong_call_gets_the_reason_and_the_usage_with_status_2(command, reaso
     assert result.returncode == 2
     assert reason in result.stderr
     assert "Usage: bash " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "status"),
+    [
+        (["nonsense", "ce", "1"], "there is no experiment nonsense: name one of home-ass", 1),
+        (["home-assistant-fr-en", "nonsense", "1"], "invalid choice: 'nonsense'", 2),
+        (["home-assistant-fr-en", "ce", "-1"], "'-1', expected a whole number from 0", 2),
+        (["home-assistant-fr-en", "el", "1", "--log-end", "1.5"], "'1.5', expected a number", 2),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_in_one_line(arguments, reason, status):
+    result = script("scripts/train.sh", *arguments)
+    assert result.returncode == status
+    assert reason in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -117,14 +130,6 @@ def test_other_options_in_the_same_folder_are_refused(trained, corpus):
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "was trained with log_end 0.5, now it is 0.75" in result.stderr
-
-
-def test_a_bad_log_end_is_refused_before_anything_is_made(corpus, tmp_path):
-    out = tmp_path / "run"
-    result = script(*TRAIN, "--data", corpus, "--out", out, "--log-end", "1.5")
-    assert result.returncode == 1
-    assert "log_end is 1.5, expected a number in (0, 1]" in result.stderr
-    assert not out.exists()
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint_and_a_second_start_is_told(corpus, tmp_path):
