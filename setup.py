@@ -5,15 +5,19 @@ No fairseq distribution is required by name: fairseq (Python 3.8 and earlier) an
 ``fairseq`` brings the one that has wheels for the running Python.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "el_fairseq/__init__.py").read_text())[1]
+
 setup(
     name="el-fairseq",
-    version="0.1.0",
+    version=VERSION,
     description="The encouraging loss (arXiv 2110.06537) for fairseq and PyTorch",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.8",

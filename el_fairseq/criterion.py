@@ -11,9 +11,17 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
-from fairseq.models import BaseFairseqModel, FairseqDecoder
-from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
 
+from .batching import warn_of_dropped_sentences
+from .fairseq_models import (
+    check_fusible,
+    check_served,
+    comes_from_projection,
+    is_original,
+    keeps_no_logits,
+    predicts_by_softmax,
+    unwrapped,
+)
 from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_error
 from .ops.autograd import loss_of_rows
 
@@ -77,6 +85,15 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
             "logits are never held as a whole: for Transformers whose batch is bounded by memory"
         },
     )
+    no_inplace: bool = field(
+        default=False,
+        metadata={
+            "help": "give the gradient of the loss memory of its own. By default it takes the "
+            "logits' place where nobody else can hold them: in trainings of fairseq's own "
+            "Transformers, without hooks, by this criterion itself. Everywhere else the logits "
+            "are left alone without this option, too"
+        },
+    )
     report_accuracy: bool = field(
         default=False,
         metadata={
@@ -118,6 +135,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         bonus_warmup_updates=0,
         base_loss="ce",
         fused_projection=False,
+        no_inplace=False,
         ignore_prefix_size=0,
         report_accuracy=False,
     ):
@@ -141,7 +159,8 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             )
         self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
         self.num_updates = None
-        self._logits_are_ours = False
+        self.no_inplace = no_inplace
+        self._in_place = False
         if self.delay or self.warmup:
             self._learn_update_count_from(task)
 
@@ -172,15 +191,21 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         return weight * max(self.num_updates - self.delay, 0) / max(self.warmup, 1)
 
     def forward(self, model, sample, reduce=True):
+        check_served(model)
         if self.fused_projection:
-            check_fusible(unwrapped(model))
+            check_fusible(model)
             sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
         # Nobody else sees what the model returns to this method, unless a subclass does.
-        self._logits_are_ours = type(self) is EncouragingLossCriterion
+        self._in_place = (
+            type(self) is EncouragingLossCriterion
+            and not self.no_inplace
+            and is_original(self.compute_loss, __package__)
+            and keeps_no_logits(model)
+        )
         try:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
         finally:
-            self._logits_are_ours = False
+            self._in_place = False
         if self.delay or self.warmup:
             logging_output["bonus_weight"] = self.current_bonus_weight() * sample_size
         return loss, sample_size, logging_output
@@ -240,7 +265,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             scores, target = self.get_lprobs_and_target(model, net_output, sample)
             return scores, target, False
         logits, target = net_output[0], model.get_targets(sample, net_output)
-        replaceable = self._logits_are_ours and comes_from_projection(logits)
+        replaceable = self._in_place and comes_from_projection(logits)
         if self.ignore_prefix_size > 0:
             logits = logits[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
@@ -256,55 +281,5 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             metrics.log_scalar("bonus_weight", weight, weight=0, round=3)
 
 
-def unwrapped(model):
-    """The fairseq model itself, out of what distributed training wraps around it."""
-    while not isinstance(model, BaseFairseqModel) and hasattr(model, "module"):
-        model = model.module
-    return model
-
-
-def predicts_by_softmax(model):
-    """Whether the model's probabilities are the plain softmax of ``net_output[0]``."""
-    decoder = getattr(model, "decoder", None)
-    return (
-        # The Transformer has a copy of its base's method, for the sake of TorchScript.
-        _runs(model, "get_normalized_probs", BaseFairseqModel, TransformerModelBase)
-        and _runs(model, "get_normalized_probs_scriptable", BaseFairseqModel)
-        and _runs(decoder, "get_normalized_probs", FairseqDecoder)
-        and _runs(decoder, "get_normalized_probs_scriptable", FairseqDecoder)
-        and getattr(decoder, "adaptive_softmax", None) is None
-    )
-
-
-def _runs(module, method, *classes):
-    """Whether calling ``module.method`` runs the method as one of the classes defines it."""
-    function = getattr(getattr(module, method, None), "__func__", None)
-    return any(function is getattr(each, method) for each in classes)
-
-
-_VIEWS = {"ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "AsStridedBackward"}
-_PROJECTIONS = {"MmBackward", "AddmmBackward", "BmmBackward", "LinearBackward"}
-
-
-def comes_from_projection(logits):
-    """Whether autograd made the tensor by a matrix product, whose backward does not read it."""
-    node = logits.grad_fn
-    while node is not None and node.name().rstrip("0123456789") in _VIEWS:
-        node = node.next_functions[0][0]
-    return node is not None and node.name().rstrip("0123456789") in _PROJECTIONS
-
-
-def check_fusible(model):
-    """End the program unless the model ends in a plain projection of a Transformer's features."""
-    decoder = getattr(model, "decoder", None)
-    if not (
-        predicts_by_softmax(model)
-        and _runs(decoder, "forward", TransformerDecoderBase)
-        and _runs(decoder, "output_layer", TransformerDecoderBase)
-        and type(getattr(decoder, "output_projection", None)) is torch.nn.Linear
-    ):
-        raise SystemExit(
-            f"criterion encouraging_loss: --fused-projection cannot serve {type(model).__name__}, "
-            "which does not end in the plain output projection of a fairseq Transformer; "
-            "leave --fused-projection out"
-        )
+# Whoever imports the extension by --user-dir imports this module.
+warn_of_dropped_sentences()

@@ -1,94 +1,28 @@
 """The criterion against fairseq's own, in this process and in real runs of fairseq-train."""
 
-import copy
 import json
 import types
-from argparse import Namespace
 
 import pytest
 import torch
 from conftest import ROOT, run, succeed
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.data import Dictionary
 from fairseq.logging import metrics
-from fairseq.models.transformer import TransformerModel, base_architecture
-from fairseq.models.transformer_lm import TransformerLanguageModel, base_lm_architecture
+from fairseq.models.transformer import TransformerModel
 from formula import literal_losses
-from torch import nn
+from small_models import (
+    PAD,
+    SIZE,
+    TRANSFORMER,
+    Task,
+    criterion,
+    cross_entropy,
+    language_model,
+    sample,
+    train_once,
+    translation_model,
+)
 
-from el_fairseq import EncouragingLossCriterion
-from el_fairseq.criterion import comes_from_projection, predicts_by_softmax
-
-DICTIONARY = Dictionary()
-for number in range(17):
-    DICTIONARY.add_symbol(f"word{number}")
-SIZE, PAD = len(DICTIONARY), DICTIONARY.pad()
-TRANSFORMER = {
-    f"{side}_{name}": value
-    for side in ("encoder", "decoder")
-    for name, value in [
-        ("layers", 1),
-        ("embed_dim", 8),
-        ("ffn_embed_dim", 8),
-        ("attention_heads", 2),
-    ]
-}
-
-
-class Task:
-    """As much of a fairseq task as criterions and models look at."""
-
-    target_dictionary = source_dictionary = DICTIONARY
-
-    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        model.train()
-        return criterion(model, sample)
-
-
-def translation_model(**options):
-    torch.manual_seed(1)
-    args = Namespace(
-        dropout=0.0, max_source_positions=64, max_target_positions=64, **TRANSFORMER, **options
-    )
-    base_architecture(args)
-    return TransformerModel.build_model(args, Task()).double()
-
-
-def language_model(**options):
-    torch.manual_seed(1)
-    args = Namespace(dropout=0.0, max_target_positions=64, **TRANSFORMER, **options)
-    base_lm_architecture(args)
-    args.tokens_per_sample = 64
-    return TransformerLanguageModel.build_model(args, Task()).double()
-
-
-def sample(language_modeling=False):
-    generator = torch.Generator().manual_seed(2)
-    tokens = torch.randint(4, SIZE, (3, 6), generator=generator)
-    target = torch.randint(4, SIZE, (3, 6), generator=generator)
-    target[1, 4:] = PAD
-    net_input = {"src_tokens": tokens, "src_lengths": torch.tensor([6, 6, 6])}
-    if not language_modeling:
-        net_input["prev_output_tokens"] = target.roll(1, 1)
-    return {"net_input": net_input, "target": target, "ntokens": int(target.ne(PAD).sum())}
-
-
-def criterion(task=None, label_smoothing=0.1, **options):
-    return EncouragingLossCriterion(task or Task(), False, label_smoothing, **options)
-
-
-def cross_entropy(label_smoothing=0.1, **options):
-    return LabelSmoothedCrossEntropyCriterion(Task(), False, label_smoothing, **options)
-
-
-def train_once(criterion, model, sample, reduce=True):
-    """Logging output (numbers), loss and gradients of one training step."""
-    model = copy.deepcopy(model).train()
-    loss, sample_size, log = criterion(model, sample, reduce=reduce)
-    loss.sum().backward()
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    log = {k: v if torch.is_tensor(v) else torch.tensor(v) for k, v in log.items()}
-    return {"loss": loss.detach(), "size": sample_size, "log": log, "gradients": gradients}
+from el_fairseq.criterion import EncouragingLossCriterion, predicts_by_softmax
 
 
 class CopyingModel(TransformerModel):
@@ -171,67 +105,6 @@ def test_the_fused_projection_changes_nothing_but_the_memory(name):
     plain = train_once(criterion(report_accuracy=True), model, data)
     fused = train_once(criterion(report_accuracy=True, fused_projection=True), model, data)
     torch.testing.assert_close(fused, plain)
-
-
-def test_the_fused_projection_refuses_what_it_cannot_serve_by_name(adaptive_model):
-    for model, name in ((adaptive_model, "TransformerModel"), (copying_model(), "CopyingModel")):
-        with pytest.raises(SystemExit, match=f"cannot serve {name}.*leave"):
-            criterion(fused_projection=True)(model, sample())
-
-
-def test_a_decoder_with_its_own_forward_or_output_layer_is_not_fused(model):
-    class OwnOutput(type(model.decoder)):
-        def output_layer(self, features):
-            return super().output_layer(features) * 2
-
-    model.decoder.__class__ = OwnOutput
-    with pytest.raises(SystemExit, match="cannot serve TransformerModel"):
-        criterion(fused_projection=True)(model, sample())
-
-
-def test_in_training_the_gradient_takes_the_place_of_a_transformers_logits(model):
-    seen = []
-    model.decoder.output_projection.register_forward_hook(
-        lambda module, inputs, output: seen.append(output)
-    )
-    assert predicts_by_softmax(model)
-    criterion()(model, sample())[0].backward()
-    assert seen[0].sum(-1).abs().max() < 1e-9  # rows of a gradient sum to zero
-    seen.clear()
-    with torch.no_grad():
-        criterion()(model.eval(), sample())
-    assert seen[0].sum(-1).abs().max() > 1e-3  # in validation they stay what they are
-
-
-def test_compute_loss_by_itself_leaves_the_logits_alone(model):
-    data = sample()
-    net_output = model(**data["net_input"])
-    before = net_output[0].detach().clone()
-    loss, _ = criterion().compute_loss(model, net_output, data)
-    loss.backward()
-    assert torch.equal(net_output[0], before)
-
-
-def test_a_subclass_that_reads_the_logits_after_the_loss_reads_logits(model):
-    class Reading(EncouragingLossCriterion):
-        def compute_loss(self, model, net_output, sample, reduce=True):
-            result = super().compute_loss(model, net_output, sample, reduce)
-            self.read = net_output[0].detach().clone()
-            return result
-
-    reading = Reading(Task(), False, 0.1)
-    reading(model, sample())
-    assert torch.equal(reading.read, model(**sample()["net_input"])[0])
-
-
-def test_logits_that_another_operation_saved_or_scaled_are_not_overwritten(model):
-    hidden = torch.randn(2, 3, 8, requires_grad=True)
-    projection = nn.Linear(8, 5)
-    assert comes_from_projection(projection(hidden))
-    assert comes_from_projection(nn.Linear(8, 5, bias=False)(hidden).view(6, 5))
-    for other in (torch.tanh, torch.exp, lambda x: x * 2, lambda x: x.clone()):
-        assert not comes_from_projection(other(projection(hidden)))
-    assert not comes_from_projection(hidden)
 
 
 @pytest.mark.parametrize("prefix", [1, 2])

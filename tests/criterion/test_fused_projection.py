@@ -1,0 +1,128 @@
+"""What --fused-projection cannot serve ends the program with one line before training."""
+
+import types
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq.distributed import FullyShardedDataParallel, ModuleProxyWrapper
+from fairseq.models import FairseqEncoderDecoderModel
+from fairseq.models.bart import BARTModel, bart_base_architecture
+from fairseq.models.transformer_align import TransformerAlignModel
+from fairseq.nan_detector import NanDetector
+from small_models import TRANSFORMER, Task, criterion, sample, train_once, translation_model
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+FUSED = {"fused_projection": True}
+
+
+def refusal(model):
+    with pytest.raises(SystemExit) as end:
+        criterion(**FUSED)(model, sample())
+    assert "\n" not in str(end.value)
+    return str(end.value)
+
+
+def build(kind, architecture, **options):
+    options = {"dropout": 0.0, "max_source_positions": 64, "max_target_positions": 64, **options}
+    args = Namespace(**TRANSFORMER, **options)
+    architecture(args)
+    return kind.build_model(args, Task()).double()
+
+
+def test_models_whose_forward_returns_no_features_are_refused_by_name():
+    aligning = build(
+        TransformerAlignModel,
+        lambda args: None,
+        alignment_heads=1,
+        alignment_layer=0,
+        full_context_alignment=False,
+    )
+    assert "cannot serve TransformerAlignModel" in refusal(aligning)
+    plain = translation_model()
+    of_a_pair = FairseqEncoderDecoderModel(plain.encoder, plain.decoder)  # multilingual_transformer
+    assert "cannot serve FairseqEncoderDecoderModel" in refusal(of_a_pair)
+
+
+def test_adaptive_softmax_and_probabilities_of_a_models_own_are_refused():
+    assert "cannot serve" in refusal(translation_model(adaptive_softmax_cutoff="8,12"))
+    model = translation_model()
+    model.get_normalized_probs = types.MethodType(lambda self, *args, **kw: None, model)
+    assert "does not end in the plain output projection" in refusal(model)
+
+
+def test_a_decoder_with_its_own_output_layer_is_refused():
+    model = translation_model()
+
+    class OwnOutput(type(model.decoder)):
+        def output_layer(self, features):
+            return super().output_layer(features) * 2
+
+    model.decoder.__class__ = OwnOutput
+    assert "cannot serve TransformerModel" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        weight_norm,
+        spectral_norm,
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        lambda projection: prune.l1_unstructured(projection, "weight", 0.5),
+        lambda projection: projection.register_forward_hook(lambda *_: None),
+    ],
+    ids=["weight_norm", "spectral_norm", "weight_norm 2", "spectral_norm 2", "prune", "hook"],
+)
+def test_a_projection_whose_weight_is_computed_or_watched_is_refused(change):
+    model = translation_model()
+    change(model.decoder.output_projection)
+    message = refusal(model)
+    assert "hooks" in message or "plain output projection" in message
+    criterion()(model, sample())[0].backward()  # unfused it trains
+
+
+def test_fairseqs_own_search_for_a_nan_goes_on():
+    model = translation_model()
+    with NanDetector(model, backward=False):
+        criterion(**FUSED)(model, sample())[0].backward()
+
+
+def test_an_untied_projection_is_refused_under_find_unused_parameters():
+    class Distributed(nn.parallel.DistributedDataParallel):
+        def __init__(self, module, find_unused_parameters):
+            nn.Module.__init__(self)
+            self.module, self.find_unused_parameters = module, find_unused_parameters
+
+        def forward(self, *args, **kwargs):
+            return self.module(*args, **kwargs)
+
+    Distributed.__name__ = "DistributedDataParallel"
+    wrapped = Distributed(translation_model(), True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("el_fairseq.fairseq_models._WRAPPERS", (Distributed, ModuleProxyWrapper))
+        assert "leave one of the two options out" in refusal(ModuleProxyWrapper(wrapped))
+        for tied, find in ((True, True), (False, False)):
+            model = translation_model(share_decoder_input_output_embed=tied)
+            wrapped = ModuleProxyWrapper(Distributed(model, find))
+            assert criterion(**FUSED)(wrapped, sample())[0].isfinite()
+
+
+def test_weights_that_a_wrapper_may_hold_in_shards_are_refused():
+    class FSDP(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    FSDP.__name__ = FullyShardedDataParallel.__name__
+    message = refusal(FSDP(translation_model()))
+    assert "FullyShardedDataParallel" in message
+    assert "--ddp-backend legacy_ddp" in message
+
+
+def test_bart_is_served():
+    torch.manual_seed(1)
+    model = build(BARTModel, bart_base_architecture)
+    plain, fused = (train_once(criterion(**options), model, sample()) for options in ({}, FUSED))
+    torch.testing.assert_close(fused, plain)

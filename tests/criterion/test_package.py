@@ -1,0 +1,56 @@
+"""What importing the package does, in a Python of its own each time."""
+
+import multiprocessing
+import sys
+from argparse import Namespace
+
+import pytest
+from conftest import ROOT, run, succeed
+from fairseq import utils
+
+import el_fairseq
+
+
+def python(code, **options):
+    result = succeed(run([sys.executable, "-c", code], **options))
+    return result.stdout.split(), result.stderr
+
+
+def test_importing_the_package_brings_the_loss_alone_and_says_nothing():
+    words, said = python(
+        "import logging, sys\n"
+        "from el_fairseq import *\n"
+        "assert 'fairseq' not in sys.modules and 'hydra' not in sys.modules\n"
+        "assert not logging.getLogger().handlers\n"
+        "import el_fairseq; print(el_fairseq.__version__, *sorted(el_fairseq.__all__))\n"
+    )
+    assert words == [
+        *(el_fairseq.__version__, "EncouragingLoss", "encouraging_loss"),
+        "linear_encouraging_loss",
+    ]
+    assert not said
+
+
+def test_in_a_program_that_imports_fairseq_later_the_criterion_is_there_when_it_is_asked_for():
+    registered = "'encouraging_loss' in fairseq.criterions.CRITERION_REGISTRY"
+    words, _ = python(
+        "import el_fairseq, fairseq.criterions\n"
+        f"print({registered})\n"
+        "el_fairseq.EncouragingLossCriterion\n"
+        f"print({registered})\n"
+    )
+    assert words == ["False", "True"]
+
+
+@pytest.mark.parametrize("start", ["spawn", "fork"])
+def test_user_dir_registers_the_criterion_in_worker_processes(start):
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        user_dir = Namespace(user_dir=str(ROOT / "el_fairseq"))
+        pool.apply(utils.import_user_module, [user_dir])
+        criterions = "__import__('fairseq').criterions.CRITERION_REGISTRY"
+        assert pool.apply(eval, [f"'encouraging_loss' in {criterions}"])
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        el_fairseq.nothing  # noqa: B018
