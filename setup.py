@@ -28,7 +28,12 @@ setup(
         "fairseq": [
             "ve-fairseq==0.12.3; python_version >= '3.11'",
             "fairseq==0.12.2; python_version < '3.9'",
+            # What stock fairseq translates with; it asks for a torchaudio, whose newest for
+            # Python 3.8 would bring torch 2.4, with which its generation fails.
+            "torch==1.12.1; python_version < '3.9'",
+            "torchaudio==0.12.1; python_version < '3.9'",
         ],
+        "transformers": ["accelerate", "transformers>=4.46"],
         "scripts": [
             "jinja2",
             "matplotlib>=3.8",
@@ -47,6 +52,7 @@ setup(
         "test": [
             "hypothesis",
             "mosestokenizer",
+            "mypy",
             "pytest",
             "pytest-xdist",
             "ruff",
