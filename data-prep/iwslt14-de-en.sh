@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/iwslt.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
 usage() {
   cat <<'END'
@@ -22,7 +22,5 @@ bpe/ (subwords), bin/ (fairseq). The archive stays in the folder archives beside
 END
 }
 help_or_continue "$@"
-
-subwords() { "$python" -m el_fairseq.corpora.bpe "$1" --merges "$2"; }
-preprocess() { fairseq-preprocess "$@"; }
-prepare iwslt14 iwslt14-de-en merges 10000 "$@"
+set_up
+exec "$python" -m el_fairseq.corpora.iwslt14 --data "$root/data" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/iwslt.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
 usage() {
   cat <<'END'
@@ -22,7 +22,5 @@ bpe/ (subwords), bin/ (fairseq). The archive stays in the folder archives beside
 END
 }
 help_or_continue "$@"
-
-subwords() { "$python" -m el_fairseq.corpora.subwords "$1" --pieces "$2"; }
-preprocess() { fairseq-preprocess --joined-dictionary "$@"; }
-prepare iwslt17 iwslt17-fr-en pieces 16384 "$@"
+set_up
+exec "$python" -m el_fairseq.corpora.iwslt17 --data "$root/data" "$@"

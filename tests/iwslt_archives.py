@@ -146,9 +146,10 @@ def serving(content, *answers):
 
     ``answers``, one a request, the last for all that follow: ``whole``, ``cut`` (the connection
     ends in the middle), ``short`` (half the content, whose length is given as if it were all),
-    ``other`` (other content of the same length), or an HTTP status.
+    ``other`` (other content of the same length), ``trickle`` (a byte at a time, for ever), ``odd
+    length`` (whole, with a length that is no number), or an HTTP status.
     """
-    given = []
+    given, ended = [], threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -158,21 +159,29 @@ def serving(content, *answers):
                 self.send_error(answer)
                 return
             half = len(content) // 2
+            length = {"short": half, "odd length": "abc"}.get(answer, len(content))
             self.send_response(200)
-            self.send_header("Content-Length", str(half if answer == "short" else len(content)))
+            self.send_header("Content-Length", str(length))
             self.end_headers()
-            body = {"whole": content, "other": bytes(len(content))}.get(answer, content[:half])
-            self.wfile.write(body)
+            while answer == "trickle" and not ended.wait(0.01):
+                self.wfile.write(b"x")
+            body = {"whole": content, "odd length": content, "other": bytes(len(content))}
+            self.wfile.write(body.get(answer, content[:half]))
 
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_):
+            pass  # the other side went away
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/talks.tgz", given
     finally:
+        ended.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -23,7 +23,7 @@ from fairseq.data import LanguagePairDataset
 
 from ..common.cli import UserError, run
 from ..common.files import writing
-from ..corpora.text import Subwords
+from ..corpora.subwords import Subwords
 from ..ops.bonus import Bonus
 from . import distributions, frequency, noise, ood
 from .calibration import by_target_probability, calibration

@@ -10,7 +10,7 @@ from fairseq.data import LanguagePairDataset
 from sacrebleu.metrics import BLEU
 
 from ..common.cli import UserError
-from ..corpora.text import text_of
+from ..corpora.subwords import text_of
 
 # A subword model that cuts more of the clean sentences otherwise than the data has them is
 # not the one that the data was made with.

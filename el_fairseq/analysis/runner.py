@@ -5,7 +5,7 @@ import torch
 from tqdm import tqdm
 
 from ..common.cli import UserError
-from ..corpora.text import text_of
+from ..corpora.subwords import text_of
 from . import noise
 from .models import batches
 from .tokens import TokenTable

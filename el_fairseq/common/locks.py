@@ -1,6 +1,8 @@
 """One process at a time in a folder."""
 
 import fcntl
+import os
+from contextlib import contextmanager
 
 from .cli import UserError
 
@@ -21,3 +23,16 @@ def locked(path, message):
         lock.close()
         raise UserError(message) from None
     return lock
+
+
+@contextmanager
+def only_here(path, message):
+    """Lock the file ``path`` as :func:`locked` does; the file is gone when the block ends."""
+    with locked(path, message) as lock:
+        # Another process may have removed the file since it was opened here.
+        if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            raise UserError(message)
+        try:
+            yield
+        finally:
+            path.unlink()

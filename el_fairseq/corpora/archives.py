@@ -1,5 +1,6 @@
 """Archives: members read by name, written nowhere but inside one folder."""
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -9,7 +10,10 @@ from pathlib import Path, PurePosixPath
 from ..common.cli import UserError
 from ..common.files import making, writing
 
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_BROKEN = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, RuntimeError, NotImplementedError),
+)
 COPY_BYTES = 1 << 20
 
 
@@ -30,11 +34,14 @@ def extract(archive, names, folder):
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                members = {info.filename: _zip_kind(info) for info in opened.infolist()}
+                members = [(info.filename, _zip_kind(info)) for info in opened.infolist()]
                 _copy(_chosen(members, names, archive), opened.open, folder)
         else:
             with tarfile.open(archive) as opened:
-                members = {info.name: _tar_kind(info) for info in opened}
+                members = [(info.name, _tar_kind(info)) for info in opened]
+                # The checksum of the whole stands behind all that tarfile reads.
+                while opened.fileobj.read(COPY_BYTES):
+                    pass
                 _copy(_chosen(members, names, archive), opened.extractfile, folder)
     except _BROKEN as error:
         raise UserError(
@@ -63,7 +70,7 @@ def _zip_kind(info):
 def _chosen(members, names, archive):
     """Full member name of each of ``names``, once every member of the archive has been judged."""
     found = {}
-    for member, kind in members.items():
+    for member, kind in members:
         path = PurePosixPath(member.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
             raise UserError(f"{archive} holds {member!r}, which leads outside its folder: refused")

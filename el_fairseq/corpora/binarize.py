@@ -11,11 +11,27 @@ import tempfile
 from pathlib import Path
 
 from fairseq import options
-from fairseq_cli import preprocess
+from fairseq_cli import preprocess as fairseq_preprocess
 
 from ..common.cli import UserError, run
 from ..common.files import making
-from .text import Subwords
+from ..common.text import lines_of
+from .subwords import Subwords
+
+
+def preprocess(*arguments):
+    """Run fairseq-preprocess in this process; what it says is in the folder's preprocess.log.
+
+    In one process: its own parallel mode waits for ever for a worker that was killed.
+    """
+    logger = logging.getLogger("fairseq_cli.preprocess")
+    before, logger.propagate = list(logger.handlers), False
+    try:
+        fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
+    finally:
+        for handler in set(logger.handlers) - set(before):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=None):
@@ -29,19 +45,17 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
         subset: name for the data in ``out``.
         shuffle_seed: put the words of each source sentence in random order.
     """
-    # What fairseq says of the data is in the folder's preprocess.log.
-    logging.getLogger("fairseq_cli.preprocess").setLevel(logging.WARNING)
     pair, dictionaries = _languages_and_dictionaries(like)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
     with tempfile.TemporaryDirectory() as temporary:
         prefix = Path(temporary) / "text"
-        lines = _lines(source)
+        lines = _sentences(source)
         if shuffle_seed is not None:
             lines = shuffled(lines, shuffle_seed)
         _write_pieces(lines, subwords, f"{prefix}.{pair[0]}")
         if target is not None:
-            translations = _lines(target)
+            translations = _sentences(target)
             if len(translations) != len(lines):
                 raise UserError(
                     f"{source} has {len(lines)} lines and {target} {len(translations)}; "
@@ -55,7 +69,7 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
                 *("--testpref", str(prefix), "--destdir", str(folder)),
                 *(["--only-source"] if target is None else []),
             ]
-            preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
+            preprocess(*arguments)
             for path in [*folder.glob("test.*")]:
                 path.rename(folder / path.name.replace("test", subset, 1))
 
@@ -78,10 +92,8 @@ def _languages_and_dictionaries(folder):
     )
 
 
-def _lines(path):
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    if lines[-1] == "":
-        lines.pop()
+def _sentences(path):
+    lines = lines_of(path)
     if not lines:
         raise UserError(f"{path} is empty; expected one sentence a line")
     return lines

@@ -5,7 +5,6 @@ of one program in some 60 languages (Apache-2.0), aligned by file and key.
 """
 
 import argparse
-import collections
 import hashlib
 import json
 import re
@@ -16,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 from ..common.cli import UserError, run
-from ..common.files import writing
+from .pairs import Text
+from .prepare import add_out, given_options, out_folder, prepare, say, whole_number
 
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
@@ -117,8 +117,8 @@ def split_of(english, test_twentieths):
     return "test" if draw <= test_twentieths else "train"
 
 
-def extract(wheel, pair, out, max_words, test_twentieths):
-    """Write ``text/{train,valid,test}.{xx,en}`` and ``manifest.json`` below the folder ``out``.
+def extract(wheel, pair, folder, max_words, test_twentieths):
+    """Write ``text/{train,valid,test}.{xx,en}`` below ``folder``.
 
     Pairs with more than ``max_words`` words on a side are left out; ``test_twentieths`` of the
     others are the test set.
@@ -127,68 +127,54 @@ def extract(wheel, pair, out, max_words, test_twentieths):
     """
     language = pair.split("-")[0]
     seen = set()
-    dropped = collections.Counter()
-    kept = {split: [] for split in SPLITS}
-    for foreign, english in pairs_of_wheel(wheel, language):
-        reason = reason_to_drop(foreign, english, max_words)
-        if reason is None and english in seen:
-            reason = "English sentence seen before"
-        if reason is not None:
-            dropped[reason] += 1
-            continue
-        seen.add(english)
-        kept[split_of(english, test_twentieths)].append((foreign, english))
-
-    text = Path(out, "text")
-    text.mkdir(parents=True, exist_ok=True)
-    for split, pairs in kept.items():
-        for side, name in enumerate((language, "en")):
-            with writing(text / f"{split}.{name}") as file:
-                file.writelines(pair[side] + "\n" for pair in pairs)
-    manifest = {
+    with Text(folder / "text", (language, "en"), SPLITS) as text:
+        for foreign, english in pairs_of_wheel(wheel, language):
+            reason = reason_to_drop(foreign, english, max_words)
+            if reason is None and english in seen:
+                reason = "English sentence seen before"
+            if reason is not None:
+                text.dropped[reason] += 1
+                continue
+            seen.add(english)
+            text.write(split_of(english, test_twentieths), (foreign, english))
+    return {
         "corpus": f"Home Assistant {VERSION}, program strings (Apache-2.0)",
         "archive": {"name": WHEEL, "sha256": SHA256},
-        "source": language,
-        "target": "en",
         "tokenizer": None,
-        "subwords": "sentencepiece",
-        "max_words": max_words,
-        "test_twentieths": test_twentieths,
-        "pairs": {split: len(pairs) for split, pairs in kept.items()},
-        "dropped": dict(dropped.most_common()),
+        "lowercased": False,
+        **text.manifest(),
     }
-    with writing(Path(out, "manifest.json")) as file:
-        json.dump(manifest, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    return manifest
 
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.corpora.home_assistant", description=__doc__.splitlines()[0]
+        prog="bash data-prep/home-assistant.sh", description=__doc__.splitlines()[0]
     )
     parser.add_argument("pair", choices=PAIRS)
-    parser.add_argument("--archive", type=Path, required=True, help="the wheel; fetched if absent")
-    parser.add_argument("--out", type=Path, required=True, help="folder for text/ and manifest")
-    parser.add_argument("--max-words", type=int, required=True, help="longest side of a pair kept")
-    parser.add_argument("--test-twentieths", type=int, required=True, help="size of the test set")
+    add_out(parser, "home-assistant-PAIR")
+    parser.add_argument("--archive", type=Path, help="the wheel; fetched where it is not there")
+    parser.add_argument("--max-words", type=whole_number, help="longest side of a pair kept (10)")
+    parser.add_argument("--test-twentieths", type=int, choices=range(1, 19), metavar="N")
+    parser.add_argument("--pieces", type=whole_number, help="size of the joint vocabulary (2000)")
     arguments = parser.parse_args()
-    if arguments.max_words < 1:
-        parser.error(f"--max-words is {arguments.max_words}, expected 1 or more")
-    if not 1 <= arguments.test_twentieths <= 18:
-        parser.error(f"--test-twentieths is {arguments.test_twentieths}, expected 1 to 18")
-    fetch(arguments.archive)
-    manifest = extract(
-        arguments.archive,
-        arguments.pair,
-        arguments.out,
-        arguments.max_words,
-        arguments.test_twentieths,
+    archive = arguments.archive or arguments.data / "archives" / WHEEL
+    given = given_options(arguments, "pair", "max_words", "test_twentieths", "pieces")
+    settings = {"max_words": 10, "test_twentieths": 2, "pieces": 2000, **given}
+
+    def write_text(folder):
+        fetch(archive)
+        say(f"Extracting the {arguments.pair} strings of Home Assistant.")
+        numbers = settings["max_words"], settings["test_twentieths"]
+        return {**extract(archive, arguments.pair, folder, *numbers), "options": settings}
+
+    prepare(
+        arguments.out or out_folder(arguments.data / f"home-assistant-{arguments.pair}"),
+        given,
+        write_text,
+        kind="sentencepiece",
+        size=settings["pieces"],
+        joined=True,
     )
-    kept = manifest["pairs"]
-    print("Kept    " + ", ".join(f"{count:,} {split}" for split, count in kept.items()) + " pairs")
-    for reason, count in manifest["dropped"].items():
-        print(f"Dropped {count:,}: {reason}")
 
 
 if __name__ == "__main__":

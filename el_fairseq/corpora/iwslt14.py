@@ -6,12 +6,16 @@ import sys
 from ..common.cli import run
 from . import iwslt
 from .moses import lowercase
+from .pairs import read_lines, reason_to_drop
 
+NAME = "iwslt14-de-en"
 TITLE = "IWSLT'14 German-English (TED talks)"
 LANGUAGES = ("de", "en")
 URLS = ("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",)
 CHECKSUM = "md5:10936dfdf616504ddbd844e91b94ef4a"
 SUBWORDS = "subword-nmt"
+SIZE = 10_000
+JOINED_DICTIONARY = False
 LOWERCASED = True
 EXPECTED = {"train": 160239, "valid": 7283, "test": 6750, "types de": 8848, "types en": 6632}
 
@@ -20,6 +24,7 @@ TESTS = tuple(
     f"IWSLT14.{name}.de-en.{{}}.xml"
     for name in ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 )
+FILES = (TRAIN, *TESTS)
 LINES_OF_TAGS = ("<url>", "<talkid>", "<keywords>")
 MAX_TOKENS = 175
 MAX_RATIO = 1.5
@@ -27,14 +32,9 @@ VALIDATION_EVERY = 23
 _TAGS = re.compile("</?(?:title|description)>")
 
 
-def members():
-    """Names of the files to take from the archive."""
-    return [name.format(language) for name in (TRAIN, *TESTS) for language in LANGUAGES]
-
-
 def training_sentences(path):
     """Yield the sentences of a training file: its text, titles and descriptions."""
-    for line in iwslt.lines_of(path):
+    for line in read_lines(path):
         if not any(tag in line for tag in LINES_OF_TAGS):
             yield _TAGS.sub("", line)
 
@@ -45,23 +45,11 @@ def test_sentences(path):
         yield segment.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-def reason_to_drop(source, target):
-    """Name the rule by which a tokenized training pair is left out, or return ``None``."""
-    if not source or not target:
-        return "a side is empty"
-    lengths = len(source.split(" ")), len(target.split(" "))
-    if max(lengths) > MAX_TOKENS:
-        return f"a side has over {MAX_TOKENS} tokens"
-    if max(lengths) / min(lengths) > MAX_RATIO:
-        return f"one side has over {MAX_RATIO} times the tokens of the other"
-    return None
-
-
-def make_text(text):
-    """Write the three splits through ``text``, an :class:`iwslt.Text`."""
+def make_text(text, files):
+    """Write the three splits through ``text``, a :class:`pairs.Text`; ``files(name)`` are paths."""
     kept = 0
-    for pair in text.read(TRAIN, training_sentences):
-        reason = reason_to_drop(*pair)
+    for pair in text.read(TRAIN.format("*"), files(TRAIN), training_sentences):
+        reason = reason_to_drop(*pair, MAX_TOKENS, MAX_RATIO)
         if reason is not None:
             text.dropped[reason] += 1
             continue
@@ -69,7 +57,7 @@ def make_text(text):
         split = "train" if kept % VALIDATION_EVERY else "valid"
         text.write(split, map(lowercase, pair))
     for name in TESTS:
-        for pair in text.read(name, test_sentences):
+        for pair in text.read(name.format("*"), files(name), test_sentences):
             text.write("test", map(lowercase, pair))
 
 

@@ -4,7 +4,9 @@ import sys
 
 from ..common.cli import run
 from . import iwslt
+from .pairs import read_lines
 
+NAME = "iwslt17-fr-en"
 TITLE = "IWSLT'17 French-English (TED talks)"
 LANGUAGES = ("fr", "en")
 URLS = (
@@ -13,29 +15,27 @@ URLS = (
 )
 CHECKSUM = "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
 SUBWORDS = "sentencepiece"
+SIZE = 16_384
+JOINED_DICTIONARY = True
 LOWERCASED = False
 EXPECTED = {}  # no counts have been published
 
 TRAIN = "train.tags.fr-en.{}"
 VALID = "IWSLT17.TED.dev2010.fr-en.{}.xml"
 TEST = "IWSLT17.TED.tst2015.fr-en.{}.xml"
-
-
-def members():
-    """Names of the files to take from the archive."""
-    return [name.format(language) for name in (TRAIN, VALID, TEST) for language in LANGUAGES]
+FILES = (TRAIN, VALID, TEST)
 
 
 def training_sentences(path):
     """Yield the sentences of a training file: each line that begins with no tag."""
-    return (line for line in iwslt.lines_of(path) if not line.startswith("<"))
+    return (line for line in read_lines(path) if not line.startswith("<"))
 
 
-def make_text(text):
-    """Write the three splits through ``text``, an :class:`iwslt.Text`."""
+def make_text(text, files):
+    """Write the three splits through ``text``, a :class:`pairs.Text`; ``files(name)`` are paths."""
     readers = {"train": training_sentences, "valid": iwslt.segments_of, "test": iwslt.segments_of}
     for split, name in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
-        for pair in text.read(name, readers[split]):
+        for pair in text.read(name.format("*"), files(name), readers[split]):
             text.write(split, pair)
 
 

@@ -1,19 +1,134 @@
-"""The end of a corpus' manifest: checksums, versions, and the counts that were published."""
+"""What a corpus is: the one reader of ``manifest.json``, and the end of writing it.
 
-import argparse
-import importlib
-import json
+A corpus is a folder: ``text/`` (tokenized, ``SUBSET.LANGUAGE``), ``bpe/`` (in subwords, with
+their model), ``bin/`` (what fairseq reads), and ``manifest.json``. Its files are named by
+fairseq's subsets, ``train``, ``valid``, ``test``, ``test1``, ...; test sets have names of their
+own besides.
+"""
+
 import platform
-import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..common.cli import run
-from ..common.files import writing
-from .downloads import checksum
+from ..common.cli import UserError
+from ..common.state import read_json
+from ..common.text import lines_of
+from .checksums import checksum
+from .subwords import MODELS
 
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
-FOLDERS = ("text", "bpe", "bin")
+FOLDERS = ("text", "bpe", "references", "bin")
+ADVICE = "prepare the corpus (bash data-prep/..., see --help of each), or name it by --data"
+_KEYS = {"source": str, "target": str, "tokenizer": (str, type(None))}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus folder, as its manifest describes it.
+
+    ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
+    ``pairs`` the number of sentence pairs by subset. ``subword_model`` is ``None`` for whole words,
+    and where nobody named the model of data that was binarized elsewhere.
+    """
+
+    folder: Path
+    title: str
+    source: str
+    target: str
+    tokenizer: object
+    lowercased: bool
+    subwords: object
+    subword_model: object
+    tests: dict
+    pairs: dict
+
+    @property
+    def bin(self):
+        """Folder of the binary data."""
+        return self.folder / "bin"
+
+    @property
+    def remove_bpe(self):
+        """Value of fairseq's ``--remove-bpe``, ``None`` for whole words."""
+        return {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}.get(self.subwords)
+
+    def subset_of(self, name):
+        """fairseq subset of ``valid`` or of a test set; :class:`UserError` for another name."""
+        if name == "valid":
+            return name
+        if name not in self.tests:
+            raise UserError(
+                f"{self.folder} has no test set {name!r}; it has {', '.join(self.tests)} and valid"
+            )
+        return self.tests[name]
+
+    def text(self, subset, language):
+        """Path of the tokenized text of a subset."""
+        return self.folder / "text" / f"{subset}.{language}"
+
+    def source_lines(self, name):
+        """Plain source sentences of a test set (or ``valid``)."""
+        return self.detokenize(lines_of(self.text(self.subset_of(name), self.source)), self.source)
+
+    def references(self, name):
+        """Plain translations of a test set (or ``valid``), to score against.
+
+        Those in ``references/`` where there are any, else the corpus's own text, detokenized.
+        """
+        subset = self.subset_of(name)
+        plain = self.folder / "references" / f"{subset}.{self.target}"
+        if plain.is_file():
+            return lines_of(plain)
+        return self.detokenize(lines_of(self.text(subset, self.target)))
+
+    def detokenize(self, lines, language=None):
+        """Undo the corpus's tokenization of ``lines`` (of its target language by default)."""
+        if self.tokenizer is None:
+            return list(lines)
+        from . import moses
+
+        return moses.detokenized(lines, language or self.target)
+
+    def as_in_corpus(self, lines, language):
+        """Plain ``lines`` of any language, tokenized and lowercased as the corpus's text is."""
+        from . import moses
+
+        if self.tokenizer == "moses":
+            lines = moses.tokenized(lines, language)
+        return [moses.lowercase(line) if self.lowercased else line for line in lines]
+
+
+def read(folder):
+    """The :class:`Corpus` in a folder.
+
+    Raises:
+        UserError: there is none, or its manifest is damaged.
+    """
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    manifest = read_json(path, ADVICE)
+    for key, kind in _KEYS.items():
+        if key not in manifest or not isinstance(manifest[key], kind):
+            raise UserError(f"{path} is damaged ({key!r} is not as expected): {ADVICE}")
+    subwords = manifest.get("subwords")
+    return Corpus(
+        folder=folder,
+        title=manifest.get("corpus", folder.name),
+        source=manifest["source"],
+        target=manifest["target"],
+        tokenizer=manifest["tokenizer"],
+        lowercased=bool(manifest.get("lowercased")),
+        subwords=subwords,
+        subword_model=_subword_model(folder, subwords),
+        tests=manifest.get("tests", {"test": "test"}),
+        pairs=manifest.get("pairs", {}),
+    )
+
+
+def _subword_model(folder, subwords):
+    path = folder / "bpe" / MODELS.get(subwords, "")
+    return path if path.is_file() else None
 
 
 def versions():
@@ -43,52 +158,25 @@ def types_of(dictionary):
         return 4 + sum(1 for _ in file)
 
 
-def differences(counts, expected):
-    """One line for each count that is not the expected one."""
-    return [
-        f"{name}: {counts[name]:,}, expected {count:,}"
-        for name, count in expected.items()
-        if counts[name] != count
-    ]
+def finished(manifest, folder):
+    """The manifest of a corpus that is made, with what its files say: types, versions, checksums.
 
-
-def finish(folder, corpus):
-    """Complete ``manifest.json`` in a corpus folder; return the warnings, one line each.
-
-    ``corpus`` is the corpus' module. Its counts are expected of the published archive alone.
+    Where ``manifest`` has ``expected``, the counts of the published data by subset and as ``types
+    LANGUAGE``, what differs is told in ``warnings``.
     """
-    path = Path(folder, "manifest.json")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["types"] = {
+    types = {
         side: types_of(Path(folder, "bin", f"dict.{side}.txt"))
         for side in (manifest["source"], manifest["target"])
     }
-    counts = {
-        **manifest["pairs"],
-        **{f"types {side}": number for side, number in manifest["types"].items()},
+    counts = {**manifest["pairs"], **{f"types {side}": number for side, number in types.items()}}
+    return {
+        **manifest,
+        "types": types,
+        "warnings": [
+            f"{name}: {counts[name]:,}, expected {count:,}: this is not the published data set"
+            for name, count in manifest.get("expected", {}).items()
+            if counts[name] != count
+        ],
+        "versions": versions(),
+        "sha256": checksums(folder),
     }
-    expected = corpus.EXPECTED if manifest["archive"]["published"] else {}
-    manifest["expected"] = expected
-    manifest["warnings"] = differences(counts, expected)
-    manifest["versions"] = versions()
-    manifest["sha256"] = checksums(folder)
-    with writing(path) as file:
-        json.dump(manifest, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    return manifest["warnings"]
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.corpora.manifest", description=__doc__
-    )
-    parser.add_argument("corpus", choices=("iwslt14", "iwslt17"))
-    parser.add_argument("folder", type=Path, help="with manifest.json, text/, bpe/ and bin/")
-    options = parser.parse_args()
-    corpus = importlib.import_module(f"el_fairseq.corpora.{options.corpus}")
-    for warning in finish(options.folder, corpus):
-        print(f"warning: {warning}: this is not the published data set", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    run(main)

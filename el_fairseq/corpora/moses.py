@@ -1,14 +1,16 @@
 """Moses tokenization and lowercasing: by sacremoses, or by the original Perl scripts."""
 
+import functools
 import io
 import itertools
-import multiprocessing
 import os
 import re
 import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import sacremoses
@@ -18,16 +20,23 @@ from ..common.cli import UserError
 BLOCK_LINES = 20_000
 CHUNK_LINES = 500
 _LAST_PERIOD = re.compile(r"(?<=[^\s.])\.$")
-_tokenizer = None
+# What the tokenizer writes for characters that mean something to Moses.
+ESCAPES = ("&amp;", "&apos;", "&quot;", "&lt;", "&gt;", "&#124;", "&#91;", "&#93;")
 
 
-def tokenize(sentence, tokenizer):
-    """Tokenize one sentence with a ``sacremoses.MosesTokenizer``, as Moses' Perl script does.
+@functools.lru_cache(maxsize=None)
+def _tokenizer(language):
+    return sacremoses.MosesTokenizer(language)
+
+
+def tokenize(sentence, language):
+    """Tokenize one sentence as Moses' Perl script does.
 
     sacremoses leaves the period on a last word that is an abbreviation or a single letter ("in
     the U.S."); the script makes it a token of its own, and so does this.
     """
-    return _LAST_PERIOD.sub(" .", tokenizer.tokenize(sentence, return_str=True))
+    tokens = _tokenizer(language).tokenize(sentence, return_str=True)
+    return _LAST_PERIOD.sub(" .", tokens)
 
 
 def tokenized(sentences, language, moses_dir=None, workers=1):
@@ -35,10 +44,21 @@ def tokenized(sentences, language, moses_dir=None, workers=1):
 
     With ``moses_dir``, a checkout of Moses, by its ``scripts/tokenizer/tokenizer.perl``;
     otherwise by sacremoses, in ``workers`` processes.
+
+    Raises:
+        UserError: a process was killed, or Perl failed.
     """
     if moses_dir is not None:
         return _by_perl(sentences, language, tokenizer_script(moses_dir))
-    return _by_sacremoses(iter(sentences), language, workers)
+    if workers == 1:
+        return (tokenize(sentence, language) for sentence in sentences)
+    return _in_processes(iter(sentences), language, workers)
+
+
+def detokenized(lines, language):
+    """Plain text of tokenized ``lines``, by sacremoses."""
+    detokenizer = sacremoses.MosesDetokenizer(language)
+    return [detokenizer.detokenize(line.split(" ")) for line in lines]
 
 
 def lowercase(text):
@@ -60,35 +80,28 @@ def tokenizer_script(moses_dir):
     return script
 
 
-def _by_sacremoses(sentences, language, workers):
-    first = list(itertools.islice(sentences, BLOCK_LINES))
-    if workers == 1 or len(first) < 4 * CHUNK_LINES:
-        tokenizer = sacremoses.MosesTokenizer(language)
-        for sentence in itertools.chain(first, sentences):
-            yield tokenize(sentence, tokenizer)
-        return
-    with multiprocessing.Pool(workers, _start_worker, (language, os.getpid())) as pool:
-        block = first
-        while block:
-            yield from pool.map(_tokenize_here, block, CHUNK_LINES)
-            block = list(itertools.islice(sentences, BLOCK_LINES))
+def _in_processes(sentences, language, workers):
+    work = functools.partial(tokenize, language=language)
+    with ProcessPoolExecutor(workers, initializer=_watch, initargs=(os.getpid(),)) as pool:
+        for block in iter(lambda: list(itertools.islice(sentences, BLOCK_LINES)), []):
+            try:
+                yield from pool.map(work, block, chunksize=CHUNK_LINES)
+            except BrokenProcessPool:
+                raise UserError(
+                    "a tokenizer process was killed, perhaps for want of memory: run the same "
+                    f"command again, with fewer processes (--workers is {workers})"
+                ) from None
 
 
-def _start_worker(language, parent):
-    global _tokenizer
-    _tokenizer = sacremoses.MosesTokenizer(language)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent):
+def _watch(parent):
     """End this worker once its parent has been killed: nothing else would tell it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
+    def end_with_parent():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
-def _tokenize_here(sentence):
-    return tokenize(sentence, _tokenizer)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _by_perl(sentences, language, script):

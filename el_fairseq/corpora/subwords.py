@@ -1,29 +1,104 @@
-"""Subwords by SentencePiece: one joint model for both sides of a corpus."""
+"""Subwords of both kinds: SentencePiece, and the byte pair encoding of subword-nmt.
 
-import argparse
-import json
+One joint model for both sides of a corpus. SentencePiece writes ``▁un believ able``,
+subword-nmt ``un@@ believ@@ able``.
+"""
+
+import contextlib
+import io
 from pathlib import Path
 
-import sentencepiece
-
-from ..common.cli import UserError, run
+from ..common.cli import UserError
 from ..common.files import writing
 
-SPLITS = ("train", "valid", "test")
+# File of the model below a corpus's bpe/, by kind.
+MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
 
 
-def learn(files, model, pieces):
-    """Learn a BPE model of ``pieces`` pieces from text files; write ``model`` and its ``.vocab``.
+class Subwords:
+    """A subword model: SentencePiece (a file that ends in .model) or subword-nmt's BPE codes.
 
-    Every character is covered and text is not normalised, so that decoding gives the text back.
+    ``symbol`` is what fairseq calls ``--remove-bpe``.
+    """
+
+    def __init__(self, path):
+        if not Path(path).is_file():
+            raise UserError(f"no subword model at {path}")
+        try:
+            if Path(path).suffix == ".model":
+                self.symbol = "sentencepiece"
+                self._pieces = _sentencepiece(path)
+            else:
+                self.symbol = "@@ "
+                self._pieces = _byte_pairs(path)
+        # Both libraries end in various errors on what they cannot read, subword-nmt in an exit.
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"subword model {path} cannot be read: {error}; expected a SentencePiece .model "
+                "or BPE codes of subword-nmt"
+            ) from None
+
+    def pieces(self, text):
+        """The subwords of a line of text, parted by spaces."""
+        return self._pieces(text)
+
+
+def _sentencepiece(path):
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_proto=Path(path).read_bytes())
+    return lambda text: " ".join(processor.encode(text, out_type=str))
+
+
+def _byte_pairs(path):
+    from subword_nmt.apply_bpe import BPE
+
+    with Path(path).open(encoding="utf-8", newline="\n") as codes:
+        model = BPE(codes)
+    return model.process_line
+
+
+def make(folder, manifest, kind, size, at_most=False):
+    """Make ``bpe/`` of a corpus folder from its ``text/``: the model, and each file in subwords.
+
+    Args:
+        manifest: languages (``source``, ``target``) and subsets (keys of ``pairs``).
+        kind: ``sentencepiece`` or ``subword-nmt``.
+        size: number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
+        at_most: fewer merges will do where the text gives no more.
+
+    Returns:
+        The number of subwords in the longest sentence of each file, by its name.
 
     Raises:
-        UserError: the text has too few words, or too many characters, for so many pieces.
+        UserError: the text has too few words, or too many characters, for that size.
     """
+    languages = manifest["source"], manifest["target"]
+    text, bpe = folder / "text", folder / "bpe"
+    bpe.mkdir()
+    model = bpe / MODELS[kind]
+    files = [text / f"train.{language}" for language in languages]
+    if kind == "sentencepiece":
+        learn_sentencepiece(files, model, size)
+    else:
+        learn_byte_pairs(files, model, size, at_most)
+    model = Subwords(model)
+    names = [f"{subset}.{language}" for subset in manifest["pairs"] for language in languages]
+    return {name: encode(model, text / name, bpe / name) for name in names}
+
+
+def learn_sentencepiece(files, model, pieces):
+    """Learn a BPE model of ``pieces`` pieces from text files together, and write ``model``.
+
+    Every character is covered and text is not normalised, so that decoding gives it back.
+    """
+    import sentencepiece
+
+    made = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            input=[str(file) for file in files],
-            model_prefix=str(Path(model).with_suffix("")),
+            sentence_iterator=_lines(files),
+            model_writer=made,
             model_type="bpe",
             vocab_size=pieces,
             character_coverage=1.0,
@@ -34,38 +109,46 @@ def learn(files, model, pieces):
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2]
         raise UserError(f"--pieces is {pieces}, which does not suit the text: {reason}") from None
+    with writing(model, "wb") as file:
+        file.write(made.getvalue())
 
 
-def encode(model, source, target):
-    """Write the pieces of each line of the file ``source``, space-separated, to ``target``."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+def _lines(files):
+    for name in files:
+        with Path(name).open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\n")
+
+
+def learn_byte_pairs(files, codes, merges, at_most=False):
+    """Learn ``merges`` merges from text files together, and write them to ``codes``."""
+    from subword_nmt import learn_bpe
+
+    made, progress = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(progress), contextlib.suppress(ValueError):
+        # A ValueError is how it ends where the text has no two characters to merge.
+        learn_bpe.learn_bpe((f"{line}\n" for line in _lines(files)), made, merges)
+    learnt = made.getvalue().count("\n") - 1  # the first line is the version
+    if learnt < merges and not at_most:
+        raise UserError(f"--merges is {merges}, expected at most {learnt}: the text gives no more")
+    with writing(codes) as file:
+        file.write(made.getvalue())
+
+
+def encode(subwords, source, target):
+    """Write the lines of the file ``source`` in subwords to ``target``; returns the longest one.
+
+    In one process: subword-nmt's own parallel mode goes on silently where a worker has failed.
+    """
+    longest = 0
     with Path(source).open(encoding="utf-8", newline="\n") as lines, writing(target) as file:
         for line in lines:
-            file.write(" ".join(processor.encode(line.rstrip("\n"), out_type=str)) + "\n")
+            pieces = subwords.pieces(line.rstrip("\n"))
+            longest = max(longest, pieces.count(" ") + 1)
+            file.write(pieces + "\n")
+    return longest
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.corpora.subwords", description=__doc__
-    )
-    parser.add_argument("corpus", type=Path, help="folder with manifest.json and text/; gets bpe/")
-    parser.add_argument("--pieces", type=int, required=True, help="size of the joint vocabulary")
-    arguments = parser.parse_args()
-    corpus = arguments.corpus
-    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    languages = manifest["source"], manifest["target"]
-    (corpus / "bpe").mkdir(exist_ok=True)
-    model = corpus / "bpe" / "sentencepiece.model"
-    learn([corpus / "text" / f"train.{side}" for side in languages], model, arguments.pieces)
-    for split in SPLITS:
-        for side in languages:
-            name = f"{split}.{side}"
-            encode(model, corpus / "text" / name, corpus / "bpe" / name)
-    manifest["pieces"] = arguments.pieces
-    with writing(corpus / "manifest.json") as file:
-        json.dump(manifest, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-
-
-if __name__ == "__main__":
-    run(main)
+def text_of(tokens, dictionary, symbol):
+    """Text of a sentence's binary tokens, subwords undone; unknown tokens become U+FFFD."""
+    return dictionary.string(tokens, bpe_symbol=symbol, unk_string="\ufffd").strip()

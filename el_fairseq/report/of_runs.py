@@ -13,7 +13,7 @@ from pathlib import Path
 from ..common.cli import UserError, run
 from ..common.text import lines_of
 from ..corpora.binarize import binarize
-from ..corpora.text import Subwords
+from ..corpora.subwords import Subwords
 
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.

@@ -9,7 +9,7 @@ from el_fairseq.analysis import noise
 from el_fairseq.analysis.models import load_models, load_subset
 from el_fairseq.analysis.runner import Runner
 from el_fairseq.common.cli import UserError
-from el_fairseq.corpora.text import Subwords, text_of
+from el_fairseq.corpora.subwords import Subwords, text_of
 
 
 @given(st.text(), st.integers())

@@ -5,7 +5,10 @@ import pytest
 from iwslt_archives import serving
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.corpora.downloads import checksum, fetch
+from el_fairseq.common.locks import only_here
+from el_fairseq.corpora import downloads
+from el_fairseq.corpora.checksums import checked_checksum, checksum
+from el_fairseq.corpora.downloads import fetch
 
 CONTENT = b"0123456789" * 40_000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
@@ -58,6 +61,37 @@ def test_the_next_address_is_tried_where_one_has_nothing(tmp_path):
     assert path.read_bytes() == CONTENT
 
 
-def test_a_checksum_of_unknown_kind_is_refused_before_anything_is_downloaded(tmp_path):
-    with pytest.raises(UserError, match=r"crc32.*md5"):
-        fetch(["http://127.0.0.1:9/"], tmp_path / "talks.tgz", "crc32:00")
+@pytest.mark.parametrize("text", ["crc32:00", "md5:00", "md5:" + 32 * "x", 32 * "0", ""])
+def test_what_is_no_checksum_is_refused_in_one_line(text):
+    with pytest.raises(UserError, match=r"expected KIND:HEX with KIND one of md5 \(32 digits\)"):
+        checked_checksum(text)
+
+
+def test_a_checksum_in_upper_case_is_the_same(tmp_path):
+    path = tmp_path / "talks.tgz"
+    with serving(CONTENT, "whole") as (url, given):
+        fetch([url], path, checked_checksum(MD5.upper()))
+    assert given == ["whole"] and path.read_bytes() == CONTENT
+
+
+def test_a_server_that_trickles_bytes_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "SLOWEST_SECONDS", 0.05)
+    path = tmp_path / "talks.tgz"
+    with serving(CONTENT, "trickle", "whole") as (url, given):
+        fetch([url], path, MD5, pause=0)
+    assert given == ["trickle", "whole"] and path.read_bytes() == CONTENT
+
+
+def test_a_length_that_is_no_number_does_no_harm(tmp_path):
+    path = tmp_path / "talks.tgz"
+    with serving(CONTENT, "odd length") as (url, _):
+        fetch([url], path, MD5)
+    assert path.read_bytes() == CONTENT
+
+
+def test_two_processes_do_not_download_the_same_file(tmp_path):
+    path = tmp_path / "talks.tgz"
+    with only_here(tmp_path / ".talks.tgz.lock", "here"), serving(CONTENT, "whole") as (url, given):
+        with pytest.raises(UserError, match="is being downloaded by another process"):
+            fetch([url], path, MD5)
+        assert given == []

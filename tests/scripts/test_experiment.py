@@ -14,7 +14,7 @@ import pytest
 from conftest import BIN, ROOT, script, succeed
 from iwslt_archives import de_en, fr_en, serving, write_archive
 
-from el_fairseq.corpora.downloads import checksum
+from el_fairseq.corpora.checksums import checksum
 
 # A model that two cores train in seconds, and that has learnt enough to translate differently
 # with each loss and seed.

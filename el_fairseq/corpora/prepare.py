@@ -1,0 +1,163 @@
+"""The stages that every corpus goes through, from text to what fairseq-train reads."""
+
+import argparse
+import contextlib
+import errno
+import sys
+from pathlib import Path
+
+from ..common.cli import UserError
+from ..common.files import making
+from ..common.locks import only_here
+from ..common.state import read_json, write_json
+from . import manifest, subwords
+
+# Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
+MAX_POSITIONS = 1024
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def whole_number(text):
+    """Reader of a whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1")
+    return int(text)
+
+
+def out_folder(text):
+    """Reader of ``--out`` for argparse: a path that fairseq can read later.
+
+    fairseq takes a colon, and its preparation a comma, for the end of a path.
+    """
+    path = Path(text).resolve()
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, whose path is not UTF-8: fairseq cannot read it; choose another"
+        ) from None
+    if set(":,") & set(str(path)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, whose path holds a colon or a comma ({path}): fairseq takes it for the "
+            "end of the path; choose another"
+        )
+    return path
+
+
+def add_out(parser, name):
+    """Add ``--out`` and ``--data``, the folder where the corpus ``name`` goes without it."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=out_folder, help=f"the corpus (default: data/{name})")
+
+
+def given_options(arguments, *names):
+    """Those of an argparse result's options that a user gave: their default is ``None``."""
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def prepare(out, given, write_text, kind, size, joined, at_most=False):
+    """Make the corpus folder ``out`` whole, or see that it is there; nothing else appears.
+
+    Args:
+        out: the folder, an absolute path. Where it holds a corpus already, nothing is done.
+        given: those options, by name, that a user gave and that shape the corpus.
+        write_text: ``write_text(folder)`` writes ``text/`` below ``folder`` and returns the
+            manifest so far: ``source``, ``target``, ``tokenizer``, ``pairs`` by subset,
+            ``options`` (all that shape the corpus, by name), where there are published counts
+            ``expected``, and what else there is to say.
+        kind: of subwords, ``sentencepiece`` or ``subword-nmt``.
+        size: number of SentencePiece pieces, or of merges.
+        joined: one dictionary for both languages.
+        at_most: fewer merges will do where the text gives no more.
+
+    Raises:
+        UserError: ``out`` is something else, or a corpus of other options; another process is
+            making it; the disk is full; the text is not what it should be.
+    """
+    if _is_there(out, given):
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_name(f".{out.name}.lock")
+    with only_here(lock, f"{out} is being made by another process: wait for it, or stop it"):
+        if _is_there(out, given):  # by one that finished while this one began
+            return
+        with _full_disk_told(out), making(out) as folder:
+            found = write_text(folder)
+            _tell_counts(found)
+            say(f"Learning and applying subwords ({kind}, {size:,}).")
+            longest = subwords.make(folder, found, kind, size, at_most)
+            say("Binarizing for fairseq.")
+            _binarize(folder, found, joined)
+            found = manifest.finished({**found, "subwords": kind}, folder)
+            found["warnings"] += _too_long(longest)
+            for warning in found["warnings"]:
+                say(f"warning: {warning}")
+            write_json(folder / "manifest.json", found)
+    say(f"The corpus is ready: {out}")
+
+
+def _is_there(out, given):
+    """True where ``out`` is that corpus; raises :class:`UserError` where it is something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise UserError(
+            f"{out} is there and is no corpus (it holds no manifest.json), and is left as it is: "
+            "choose another --out"
+        )
+    made = read_json(path, "delete that folder and prepare the corpus again").get("options", {})
+    for name, value in given.items():
+        if name in made and made[name] != value:
+            raise UserError(
+                f"the corpus {out} was made with {name} {made[name]}, now it is {value}: choose "
+                "another --out, or delete that folder"
+            )
+    say(f"The corpus is there: {out}")
+    return True
+
+
+def _tell_counts(found):
+    kept = ", ".join(f"{count:,} {subset}" for subset, count in found["pairs"].items())
+    say(f"Kept    {kept} pairs")
+    for reason, count in found["dropped"].items():
+        say(f"Dropped {count:,}: {reason}")
+
+
+def _too_long(longest):
+    return [
+        f"{name} has a sentence of {tokens:,} subwords, and a model of fairseq's defaults takes "
+        f"{MAX_POSITIONS - 1:,}: train with larger --max-source-positions and "
+        "--max-target-positions, or it cannot be translated"
+        for name, tokens in longest.items()
+        if tokens >= MAX_POSITIONS and not name.startswith("train.")
+    ]
+
+
+def _binarize(folder, found, joined):
+    from .binarize import preprocess  # fairseq, which takes seconds
+
+    prefixes = {subset: str(folder / "bpe" / subset) for subset in found["pairs"]}
+    preprocess(
+        *("--source-lang", found["source"], "--target-lang", found["target"]),
+        *(["--joined-dictionary"] if joined else []),
+        *("--trainpref", prefixes.pop("train"), "--validpref", prefixes.pop("valid")),
+        *("--testpref", ",".join(prefixes.values()), "--destdir", str(folder / "bin")),
+    )
+
+
+@contextlib.contextmanager
+def _full_disk_told(out):
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(
+            f"{out} could not be written ({error.strerror}): make room on its disk, or choose "
+            "another --out, and run the same command again; nothing half-made is left"
+        ) from None
