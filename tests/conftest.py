@@ -69,3 +69,11 @@ def tiny(tmp_path_factory):
     from tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Folder of a corpus of 80 pairs (``small.make``)."""
+    from small import make
+
+    return make(tmp_path_factory.mktemp("small"))

@@ -1,8 +1,9 @@
-"""Checkpoints of fairseq: safe loading, and mending after an interruption."""
+"""Checkpoints of fairseq: safe loading, and putting a folder in order after an interruption."""
 
 import argparse
-import pickle
 import re
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -31,22 +32,31 @@ def trust_fairseq_checkpoints():
 
 
 def load(path):
-    """Load a fairseq checkpoint on the CPU by torch's safe loader.
+    """Load a fairseq checkpoint on the CPU by torch's safe loader, all of it checked.
 
     Raises:
-        UserError: there is none, it is cut off, or it holds more than tensors, plain containers
-            and options (code, for one, which is not run).
+        UserError: there is none, it is cut off or altered, or it holds more than tensors, plain
+            containers and options (code, for one, which is not run).
     """
     trust_fairseq_checkpoints()
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # torch itself does not compare the checksums: zeros in the middle would be weights.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; train first, or name another") from None
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
-    except (RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError):
+        damaged = None  # cut off, or in torch's form before 1.6: its loader knows
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); take another") from None
+    if damaged:
+        raise UserError(f"{path} is no whole checkpoint: {damaged} in it is damaged; take another")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a file that is none of torch's makes it raise is not listed
         reason = str(error).partition("\n")[0] or "it is cut off"
+        if zipfile.is_zipfile(path):
+            raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
         raise UserError(f"{path} is no whole checkpoint: {reason}; take another") from None
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:
         raise UserError(f"{path} is no fairseq checkpoint: it holds no 'model'")
@@ -55,34 +65,96 @@ def load(path):
 
 def epoch_checkpoints(folder):
     """Paths ``checkpoint1.pt``, ``checkpoint2.pt``, ... of a folder, the latest last."""
+    return [path for path in _numbered(folder) if "_" not in path.name]
+
+
+def _numbered(folder):
+    """``checkpoint3.pt`` (an epoch's end) and ``checkpoint_3_400.pt``, the latest last."""
     found = {}
     for path in Path(folder).glob("checkpoint*.pt"):
-        match = re.fullmatch(r"checkpoint(\d+)\.pt", path.name)
+        match = re.fullmatch(r"checkpoint(?:(\d+)|_(\d+)_(\d+))\.pt", path.name)
         if match:
-            found[int(match.group(1))] = path
-    return [found[epoch] for epoch in sorted(found)]
+            end, epoch, updates = match.groups()
+            found[(int(epoch), int(updates)) if epoch else (int(end), float("inf"))] = path
+    return [found[key] for key in sorted(found)]
+
+
+class Progress:
+    """What a checkpoint says of its training: ``updates``, ``seconds`` (of all processes that
+    led to it), ``validation`` (numbers of the last one), and whether it ``is_best`` so far."""
+
+    def __init__(self, path):
+        state = load(path)
+        extra = state.get("extra_state", {})
+        self.path = path
+        self.updates = state["optimizer_history"][-1]["num_updates"]
+        self.seconds = extra.get("previous_training_time", 0)
+        self.validation = extra.get("last_validation", {})
+        self.best = extra.get("best")
+        self.is_best = self.best is not None and extra.get("val_loss") == self.best
+
+
+def _first_whole(paths):
+    for path in paths:
+        try:
+            return Progress(path)
+        except UserError as error:
+            print(f"warning: {error}", file=sys.stderr)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            print(f"warning: {path} is no checkpoint of a training", file=sys.stderr)
+    return None
+
+
+def newest(folder):
+    """:class:`Progress` of the newest checkpoint of a folder that loads; ``None``: there is none.
+
+    Those that do not load are named on standard error.
+
+    Raises:
+        UserError: there are checkpoints, but none loads.
+    """
+    folder = Path(folder)
+    last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
+    groups = [[last], _numbered(folder)[::-1], [best]]
+    groups = [[path for path in group if path.exists()] for group in groups]
+    found = list(filter(None, map(_first_whole, groups)))
+    if any(groups) and not found:
+        raise UserError(
+            f"no checkpoint in {folder} is whole: move that folder away, and the same command "
+            "trains from the beginning"
+        )
+    return max(found, key=lambda progress: progress.updates, default=None)
 
 
 def repair(folder):
-    """Mend what a kill can leave in fairseq's folder of checkpoints, so that resuming works.
+    """Put in order what a kill, a full disk or a fault can leave, so that resuming works.
 
-    fairseq writes a numbered checkpoint beside and renames it, then copies it to
-    ``checkpoint_best.pt`` and ``checkpoint_last.pt`` in place: a kill during the copy leaves a
-    part. Such a part is copied again from the numbered checkpoint it was to be.
+    ``checkpoint_last.pt`` becomes the newest checkpoint that loads, and ``checkpoint_best.pt``,
+    where it is missing, damaged or older, the one it was to be. Nothing is removed before what
+    takes its place is there.
     """
     folder = Path(folder)
-    for unfinished in folder.glob("*.pt.tmp"):
+    for unfinished in [*folder.glob("*.pt.tmp"), *folder.glob(".*.pt.unfinished")]:
         unfinished.unlink()
-    numbered = [
-        path
-        for path in folder.glob("checkpoint*.pt")
-        if re.fullmatch(r"checkpoint(\d+|_\d+_\d+)\.pt", path.name)
-    ]
-    for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
-        path = folder / name
-        if path.exists() and not zipfile.is_zipfile(path):
-            path.unlink()
-            if numbered:
-                latest = max(numbered, key=lambda numbered_path: numbered_path.stat().st_mtime)
-                with writing(path, "wb") as file:
-                    file.write(latest.read_bytes())
+    latest = newest(folder)
+    if latest is None:
+        return
+    last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
+    if latest.path != last:
+        _copy(latest.path, last)
+    if latest.best is None:
+        return
+    before = _first_whole([best] if best.exists() else [])
+    if latest.is_best and (before is None or before.updates < latest.updates):
+        _copy(latest.path, best)
+    elif before is None:
+        for path in reversed(_numbered(folder)):
+            progress = _first_whole([path])
+            if progress and progress.is_best and progress.best == latest.best:
+                _copy(path, best)
+                break
+
+
+def _copy(source, target):
+    with source.open("rb") as original, writing(target, "wb") as file:
+        shutil.copyfileobj(original, file)

@@ -1,11 +1,10 @@
 """Records of finished runs, and the table that compares them."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ..common.cli import UserError, run
-from ..common.files import writing
+from ..common.state import read_json, write_json
 from . import training_log
 
 COLUMNS = (
@@ -22,30 +21,46 @@ COLUMNS = (
 def record_of(folder, evaluation):
     """All that is known of a finished run, as one flat record.
 
-    ``valid_nll`` (bits per token) and ``valid_accuracy`` (percent) are those of the last epoch.
+    ``valid_nll`` (bits per token) and ``valid_accuracy`` (percent) are those of the last
+    validation.
 
     Raises:
-        UserError: the run is not trained or not evaluated.
+        UserError: the run is not trained or not evaluated, or a file of it is damaged.
     """
     folder = Path(folder)
+    scores = folder / "evaluation" / evaluation
     record = {"run": folder.name, "evaluation": evaluation}
-    for path in (
-        folder / "run.json",
-        folder / "training.json",
-        folder / "evaluation" / evaluation / "scores.json",
-    ):
-        try:
-            record.update(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise UserError(
-                f"there is no {path}: train and evaluate that run first "
-                "(scripts/train.sh, scripts/evaluate.sh)"
-            ) from None
-    last = training_log.epochs(folder / "train.log")[-1]["valid"]
-    record["valid_nll"] = last["nll_loss"]
-    record["valid_accuracy"] = last["accuracy"]
+    train_again = "train that run again (scripts/train.sh); delete its folder first if it is there"
+    record.update(read_json(folder / "run.json", train_again))
+    record.update(
+        read_json(folder / "training.json", "train that run to its end (scripts/train.sh)")
+    )
+    record.update(
+        read_json(
+            scores / "scores.json", f"delete {scores} if it is there, and run scripts/evaluate.sh"
+        )
+    )
+    if "valid_nll" not in record:  # runs of versions before this one
+        record.update(_last_validation(folder / "train.log", record["updates"]))
     record["loss"] = "CE" if record["criterion"] == "ce" else f"EL, log end {record['log_end']}"
     return record
+
+
+def _last_validation(log, updates):
+    """Numbers of the last validation in a log that reaches the end of the training."""
+    epochs = training_log.epochs(log)
+    reached = max((one.get("num_updates", 0) for e in epochs for one in e.values()), default=0)
+    if reached and reached < updates:
+        raise UserError(
+            f"{log} is cut off: it ends at update {reached:.0f}, the training at {updates}; "
+            "restore it from a copy, or train that run again in another folder"
+        )
+    validated = [epoch["valid"] for epoch in epochs if "valid" in epoch]
+    if not validated:
+        raise UserError(
+            f"{log} holds no validation: train that run again in another folder, with validation"
+        )
+    return {"valid_nll": validated[-1]["nll_loss"], "valid_accuracy": validated[-1]["accuracy"]}
 
 
 def table(records):
@@ -73,9 +88,7 @@ def main():
     parser.add_argument("--output", type=Path, required=True, help="results.json")
     arguments = parser.parse_args()
     records = [record_of(folder, arguments.evaluation) for folder in arguments.runs]
-    with writing(arguments.output) as file:
-        json.dump(records, file, indent=2)
-        file.write("\n")
+    write_json(arguments.output, records)
     print(table(records), end="")
 
 

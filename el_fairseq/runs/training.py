@@ -1,15 +1,12 @@
 """One training run: an experiment, a criterion and a seed, through ``fairseq-train``.
 
 A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/``,
-``tensorboard/``, and ``training.json`` once it is finished.
+``tensorboard/``, and ``training.json`` once it is finished. How far it is, its checkpoints know.
 """
 
 import argparse
-import fcntl
-import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -17,10 +14,12 @@ from pathlib import Path
 
 import torch
 
+from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes
-from ..common.files import writing
+from ..common.locks import locked
+from ..common.state import read_json, write_json
 from . import training_log
-from .checkpoints import repair
+from .checkpoints import newest, repair
 from .experiment import (
     CRITERIA,
     LOG_END,
@@ -34,6 +33,8 @@ from .experiment import (
     seed,
 )
 
+# What makes two trainings the same one.
+IDENTITY = ("criterion", "log_end", "seed", "data", "options")
 SECONDS_BETWEEN_PROGRESS = 15
 
 
@@ -47,41 +48,54 @@ def device_options():
 def claim(out, asked):
     """Make the folder ``out`` the run that is ``asked`` for, or see that it is that run already.
 
-    Returns the open lock file. It holds the run until it is closed here and the processes that
-    inherited it have ended.
+    What was asked before binds as soon as there is a checkpoint that would be lost: options that
+    fairseq-train refused do not. Returns the open lock file. It holds the run until it is closed
+    here and the processes that inherited it have ended.
 
     Raises:
-        UserError: another process trains there, or something else was asked for there before.
+        UserError: another process trains there, or something else was trained there before.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = (out / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"{out} is being trained by another process; wait for it, or stop it first"
-        ) from None
+    lock = locked(
+        out / "lock", f"{out} is being trained by another process; wait for it, or stop it first"
+    )
     record = out / "run.json"
-    if not record.exists():
-        with writing(record) as file:
-            json.dump(asked, file, indent=2)
-            file.write("\n")
-    before = json.loads(record.read_text(encoding="utf-8"))
-    for name, value in asked.items():
-        if before.get(name) != value:
-            raise UserError(
-                f"{out} was trained with {name} {_one_line(before.get(name))}, now it is "
-                f"{_one_line(value)}; delete that folder to train anew, or choose another --out"
-            )
+    begun = any(out.glob("checkpoints/checkpoint*.pt"))
+    if record.exists() and (begun or (out / "training.json").exists()):
+        advice = f"delete {out} to train anew, or choose another --out"
+        before = read_json(record, advice)
+        for name in IDENTITY:
+            if before.get(name) != asked.get(name):
+                was, now = _differing(before.get(name), asked.get(name))
+                raise UserError(f"{out} was trained with {name} {was}, now it is {now}; {advice}")
+    else:
+        (out / "train.log").unlink(missing_ok=True)
+        write_json(record, asked)
     return lock
 
 
-def _one_line(value):
-    return f"'{shlex.join(value)}'" if isinstance(value, list) else repr(value)
+def _differing(before, now):
+    """Both values as text; of fairseq-train options, those alone that are not in both."""
+    if isinstance(before, list) and isinstance(now, list):
+        before, now = _grouped(before), _grouped(now)
+        only = [[words for words in before if words not in now]]
+        only += [[words for words in now if words not in before]]
+        return [f"'{shlex.join(word for words in some for word in words)}'" for some in only]
+    return [repr(before), repr(now)]
+
+
+def _grouped(options):
+    """Options as lists, of an option and its values each."""
+    groups = []
+    for word in options:
+        if word.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    return groups
 
 
 def train(out, asked, bin_folder, lock):
-    """Run fairseq-train to the end, or go on from the last checkpoint; show progress.
+    """Run fairseq-train to the end, or go on from the newest checkpoint; show progress.
 
     Its whole output is appended to ``train.log``; ``training.json`` says that it finished.
 
@@ -89,24 +103,27 @@ def train(out, asked, bin_folder, lock):
         UserError: fairseq-train failed; the message ends with the last line it printed.
     """
     repair(out / "checkpoints")
-    command = ["fairseq-train", str(bin_folder), "--user-dir", str(Path(__file__).parents[1])]
+    command = [sys.executable, "-m", f"{__package__}.worker", str(bin_folder)]
+    command += ["--user-dir", str(Path(__file__).parents[1])]
     command += ["--save-dir", str(out / "checkpoints"), "--log-format", "json"]
     command += ["--tensorboard-logdir", str(out / "tensorboard")]
     command += [*device_options(), *asked["options"]]
     progress = Progress(out.name, asked["options"])
     log = out / "train.log"
+    processes.exit_on_signals()
     with log.open("a", encoding="utf-8") as copy:
-        print(shlex.join(command), file=copy, flush=True)
-        child = subprocess.Popen(
+        print(f"\n{shlex.join(command)}", file=copy, flush=True)
+        child = processes.start(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            pass_fds=[lock.fileno()],
+            # Holds the run as long as it lives, unlike the processes that it starts to read data:
+            # those close their standard input.
+            stdin=lock,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         last_line = "it printed nothing"
         try:
             for line in child.stdout:
@@ -115,18 +132,32 @@ def train(out, asked, bin_folder, lock):
                 last_line = line.strip() or last_line
                 progress.see(line)
             status = child.wait()
-        except BaseException:
-            # A full disk stops this process first; none goes on without it and holds the run.
-            child.terminate()
-            child.wait()
-            raise
+        finally:
+            # A full disk can stop this process first; none goes on without it and holds the run.
+            processes.end([child])
+    if status < 0:
+        last_line = f"{processes.ending(status)} ended it (after: {last_line})"
     if status != 0:
         raise UserError(f"fairseq-train failed: {last_line} (all it said is in {log})")
-    last = training_log.epochs(log)[-1]["train"]
-    finished = {"updates": int(last["num_updates"]), "minutes": round(last["wall"] / 60, 1)}
-    with writing(out / "training.json") as file:
-        json.dump(finished, file)
-        file.write("\n")
+    write_json(out / "training.json", finished(out))
+
+
+def finished(out):
+    """What is known of a run at its end: updates, minutes of all its processes, validation.
+
+    ``valid_nll`` (bits a token) and ``valid_accuracy`` (percent) are those of the last
+    validation; without one they are left out.
+    """
+    latest = newest(out / "checkpoints")
+    if latest is None:
+        raise UserError(
+            f"fairseq-train left no checkpoint in {out / 'checkpoints'}: take --no-save out of the "
+            "options"
+        )
+    result = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
+    for name, number in latest.validation.items():
+        result[{"nll_loss": "valid_nll", "accuracy": "valid_accuracy"}[name]] = number
+    return result
 
 
 class Progress:
@@ -193,17 +224,16 @@ def main():
     experiment = read_experiment(arguments.experiment)
     name = run_name(arguments.criterion, arguments.log_end, arguments.seed)
     runs = arguments.runs or ROOT / "runs" / experiment.name
-    out = arguments.out or runs / name
-    data = arguments.data or experiment.corpus
-    bin_folder = data / "bin"
-    if not bin_folder.is_dir():
-        raise UserError(f"there is no {bin_folder}: prepare the data first, or name it by --data")
+    out = usable(arguments.out or runs / name)
+    data = usable(arguments.data or experiment.corpus)
+    if not (data / "bin").is_dir():
+        raise UserError(f"there is no {data / 'bin'}: prepare the data first, or name it by --data")
     asked = {
         "experiment": experiment.name,
         "criterion": arguments.criterion,
         "log_end": arguments.log_end if arguments.criterion == "el" else None,
         "seed": arguments.seed,
-        "data": str(data.resolve()),
+        "data": str(data),
         "options": [
             *experiment.train_options,
             *criterion_options(arguments.criterion, arguments.log_end),
@@ -213,8 +243,29 @@ def main():
     }
     with claim(out, asked) as lock:
         if not (out / "training.json").exists():
-            train(out, asked, bin_folder, lock)
+            train(out, asked, data / "bin", lock)
     print(f"{out.name} is trained: {out}")
+
+
+def usable(folder):
+    """The absolute path of a folder that fairseq can be given.
+
+    Raises:
+        UserError: it holds a colon, or is not UTF-8.
+    """
+    folder = folder.resolve()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{str(folder)!r} is not UTF-8: rename it, or choose another folder"
+        ) from None
+    if os.pathsep in str(folder):
+        raise UserError(
+            f"{folder} holds '{os.pathsep}', where fairseq takes one folder to end and another to "
+            "begin: rename it, or choose another folder"
+        )
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""``fairseq-train`` as a run's own process: stopped and resumed, it trains what it would have.
+
+It is fairseq's program with these differences:
+
+- fairseq composes batches by its seed and the epoch at which the process started, so that a
+  resumed training sees others than an undisturbed one. Here they are always those of a process
+  that started at epoch 1.
+- Resumed from its last checkpoint, fairseq trains at least one more update, past the end of the
+  training, and it forgets how long ``--patience`` has waited. Here it stops at the end.
+- With ``--restore-file`` and ``--reset-...`` fairseq starts from that file each time. Here a run
+  that has a checkpoint of its own goes on from that.
+- A checkpoint is written beside and renamed when all of it is on the disk, its copies
+  (``checkpoint_best.pt``, ``checkpoint_last.pt``) as well.
+- ``extra_state`` of a checkpoint also holds the last validation (``last_validation``).
+"""
+
+import functools
+import logging
+import math
+import shutil
+import sys
+from pathlib import Path
+
+# First of all that imports fairseq: it says what is logged, and where.
+from fairseq_cli import train as fairseq_train
+
+import torch  # isort: skip
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+from fairseq.tasks import FairseqTask
+from fairseq.trainer import Trainer
+from omegaconf import open_dict
+
+from .. import criterion  # noqa: F401  (registers it)
+from ..common.cli import UserError, run
+from ..common.files import writing
+from .checkpoints import trust_fairseq_checkpoints
+
+logger = logging.getLogger(__name__)
+_last_validation = {}
+
+
+def _compose_batches_as_from_epoch_1():
+    original = FairseqTask.get_batch_iterator
+
+    @functools.wraps(original)
+    def get_batch_iterator(self, dataset, *arguments, **options):
+        made_once = not (
+            options.get("disable_iterator_cache")
+            or options.get("update_epoch_batch_itr")
+            or getattr(self.cfg, "rebuild_batches", False)
+        )
+        if made_once and self.can_reuse_epoch_itr(dataset):
+            options["epoch"] = 1
+        return original(self, dataset, *arguments, **options)
+
+    FairseqTask.get_batch_iterator = get_batch_iterator
+
+
+def _write_checkpoints_whole():
+    def save(state, filename, async_write=False):
+        try:
+            with writing(filename, "wb") as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError) as error:  # torch hides the first behind the second
+            raise _not_written(filename, error) from None
+
+    def copy(source, target, overwrite=False):
+        try:
+            with Path(source).open("rb") as original, writing(target, "wb") as file:
+                shutil.copyfileobj(original, file)
+        except OSError as error:
+            raise _not_written(target, error) from None
+        return True
+
+    checkpoint_utils.torch_persistent_save = save
+    PathManager.copy = staticmethod(copy)
+
+
+def _not_written(path, error):
+    while not isinstance(error, OSError) and error.__context__ is not None:
+        error = error.__context__
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return UserError(
+        f"{path} could not be written ({reason}): make room, and run the same command again; it "
+        "goes on from the checkpoint before"
+    )
+
+
+def _keep_state():
+    original = Trainer.save_checkpoint
+
+    @functools.wraps(original)
+    def save_checkpoint(self, filename, extra_state):
+        more = {
+            "last_validation": dict(_last_validation),
+            "early_stopping": dict(vars(fairseq_train.should_stop_early)),
+        }
+        return original(self, filename, {**extra_state, **more})
+
+    Trainer.save_checkpoint = save_checkpoint
+
+    get_valid_stats = fairseq_train.get_valid_stats
+
+    @functools.wraps(get_valid_stats)
+    def keep_valid_stats(*arguments):
+        stats = get_valid_stats(*arguments)
+        _last_validation.update(
+            {name: float(stats[name]) for name in ("nll_loss", "accuracy") if name in stats}
+        )
+        return stats
+
+    fairseq_train.get_valid_stats = keep_valid_stats
+
+
+def _go_on_from_last_checkpoint():
+    original = checkpoint_utils.load_checkpoint
+
+    @functools.wraps(original)
+    def load_checkpoint(config, trainer, **options):
+        if not Path(config.save_dir, "checkpoint_last.pt").exists():
+            return original(config, trainer, **options)
+        with open_dict(config):
+            config.restore_file = "checkpoint_last.pt"
+            for what in ("optimizer", "lr_scheduler", "meters", "dataloader"):
+                config[f"reset_{what}"] = False
+        extra_state, iterator = original(config, trainer, **options)
+        _last_validation.update(extra_state.get("last_validation", {}))
+        vars(fairseq_train.should_stop_early).update(extra_state.get("early_stopping", {}))
+        position = extra_state["train_iterator"]
+        if position["epoch"] > 1 and position["iterations_in_epoch"] == 0:
+            # fairseq tells the scheduler the loss when the checkpoint is written already.
+            trainer.lr_step(position["epoch"] - 1, extra_state["val_loss"])
+        if _is_at_end(trainer):
+            logger.info("the training was at its end already")
+            sys.exit()
+        return extra_state, iterator
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+def _is_at_end(trainer):
+    """Whether fairseq would have stopped after the update of the checkpoint just loaded."""
+    limits, patience = trainer.cfg.optimization, trainer.cfg.checkpoint.patience
+    hours = trainer.cumulative_training_time() / 3600
+    waited = getattr(fairseq_train.should_stop_early, "num_runs", 0)
+    return (
+        trainer.get_num_updates() >= (limits.max_update or math.inf)
+        or 0 < limits.stop_time_hours < hours
+        or 0 < patience <= waited
+    )
+
+
+def adapt_fairseq():
+    """Make fairseq, in this process, do what this module says."""
+    trust_fairseq_checkpoints()
+    _compose_batches_as_from_epoch_1()
+    _write_checkpoints_whole()
+    _keep_state()
+    _go_on_from_last_checkpoint()
+
+
+# Processes that torch starts for further GPUs import this module as __mp_main__.
+if __name__ in ("__main__", "__mp_main__"):
+    adapt_fairseq()
+if __name__ == "__main__":
+    run(fairseq_train.cli_main)

@@ -1,0 +1,34 @@
+"""A corpus so small that a training on it is done in a moment, and a model as small."""
+
+import random
+
+from conftest import run, succeed
+
+WORDS = {"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "berg": "hill"}
+SIZES = {"train": 80, "valid": 8, "test": 9}
+MODEL = [
+    *("--arch", "transformer", "--encoder-layers", "1", "--decoder-layers", "1"),
+    *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8", "--share-all-embeddings"),
+    *("--encoder-ffn-embed-dim", "8", "--decoder-ffn-embed-dim", "8"),
+    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+]
+
+
+def make(folder):
+    """Write ``manifest.json``, ``text/`` and ``bin/`` into an empty folder, and return it."""
+    draw = random.Random(1)
+    (folder / "text").mkdir()
+    splits = []
+    for split, size in SIZES.items():
+        sentences = [draw.choices(list(WORDS), k=draw.randint(1, 7)) for _ in range(size)]
+        pairs = {"de": sentences, "en": [[WORDS[word] for word in words] for words in sentences]}
+        for side, texts in pairs.items():
+            lines = "".join(" ".join(words) + "\n" for words in texts)
+            (folder / "text" / f"{split}.{side}").write_text(lines)
+        splits += [f"--{split}pref", folder / "text" / split]
+    (folder / "manifest.json").write_text(
+        '{"source": "de", "target": "en", "tokenizer": null, "subwords": "sentencepiece"}'
+    )
+    pair = ["--source-lang", "de", "--target-lang", "en", "--destdir", folder / "bin"]
+    succeed(run(["fairseq-preprocess", *pair, *splits, "--joined-dictionary"]))
+    return folder
