@@ -1,6 +1,7 @@
 """The average of checkpoints of one training."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from ..common.cli import UserError, run
 from ..common.files import writing
 from .checkpoints import epoch_checkpoints, load
+from .experiment import argument, number_from
 
 
 def average(paths):
@@ -41,29 +43,37 @@ def average(paths):
     return checkpoint
 
 
+def average_last(folder, last, output):
+    """Write the average of the ``last`` epoch checkpoints of a folder to ``output``.
+
+    Raises:
+        UserError: there are fewer, or :func:`average` refuses them.
+    """
+    paths = epoch_checkpoints(folder)[-last:]
+    if len(paths) < last:
+        raise UserError(
+            f"{folder} holds {len(paths)} epoch checkpoints, expected {last} to average: train "
+            "longer, keep more (--keep-last-epochs), or lower --last"
+        )
+    averaged = average(paths)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with writing(output, "wb") as file:
+        torch.save(averaged, file)
+    names = ", ".join(path.name for path in paths)
+    print(f"Averaged {names} into {output}", file=sys.stderr)
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m el_fairseq.runs.average",
         description="Average the last N epoch checkpoints of a folder.",
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--last", type=int, required=True, metavar="N")
+    last = argument(number_from(1), "a whole number from 1")
+    parser.add_argument("--last", type=last, required=True, metavar="N")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.last < 1:
-        parser.error(f"--last is {arguments.last}, expected 1 or more")
-    paths = epoch_checkpoints(arguments.folder)[-arguments.last :]
-    if len(paths) < arguments.last:
-        raise UserError(
-            f"{arguments.folder} holds {len(paths)} epoch checkpoints, expected {arguments.last} "
-            "to average: train longer, keep more (--keep-last-epochs), or lower --last"
-        )
-    averaged = average(paths)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with writing(arguments.output, "wb") as file:
-        torch.save(averaged, file)
-    names = ", ".join(path.name for path in paths)
-    print(f"Averaged {names} into {arguments.output}")
+    average_last(arguments.folder, arguments.last, arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Hypotheses to scores: all of a test set or nothing, by sacreBLEU, signatures kept."""
 
 import argparse
-import json
 import re
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import sacrebleu
 
 from ..common.cli import UserError, run
 from ..common.files import writing
+from ..common.state import read_json, write_json
 from ..common.text import lines_of
 
 
@@ -69,32 +69,28 @@ def scores(hypothesis_lines, reference_lines):
     return result
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.scoring", description=__doc__)
-    parser.add_argument("folder", type=Path, help="holds generate-SUBSET.txt; gets the scores")
-    parser.add_argument("--data", type=Path, required=True, help="corpus, with manifest and text/")
-    parser.add_argument("--subset", default="test")
-    arguments = parser.parse_args()
-    manifest = json.loads((arguments.data / "manifest.json").read_text(encoding="utf-8"))
+def score(folder, data, subset):
+    """Score ``generate-SUBSET.txt`` in a folder; writes ``scores.json`` and ``scores.txt`` there.
+
+    Raises:
+        UserError: there is not one translation for each sentence, or a file is damaged.
+    """
+    manifest = read_json(data / "manifest.json", "prepare the corpus again")
     language = manifest["target"]
-    references = detokenized(
-        lines_of(arguments.data / "text" / f"{arguments.subset}.{language}"), manifest, language
-    )
-    generated = arguments.folder / f"generate-{arguments.subset}.txt"
+    references = detokenized(lines_of(data / "text" / f"{subset}.{language}"), manifest, language)
+    generated = folder / f"generate-{subset}.txt"
     translations = detokenized(hypotheses(generated, len(references)), manifest, language)
     for name, text in (("hypotheses", translations), ("references", references)):
-        with writing(arguments.folder / f"{name}.{language}") as file:
+        with writing(folder / f"{name}.{language}") as file:
             file.writelines(line + "\n" for line in text)
     result = {
-        "subset": arguments.subset,
+        "subset": subset,
         "sentences": len(references),
         **scores(translations, references),
         "tokenized_bleu": tokenized_bleu(generated),
     }
-    with writing(arguments.folder / "scores.json") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
-    with writing(arguments.folder / "scores.txt") as file:
+    write_json(folder / "scores.json", result)
+    with writing(folder / "scores.txt") as file:
         file.write(
             f"BLEU {result['bleu']:.2f}  {result['bleu_signature']}\n"
             f"chrF {result['chrf']:.2f}  {result['chrf_signature']}\n"
@@ -102,6 +98,15 @@ def main():
             f"{result['sentences']} sentences; fairseq's BLEU on tokenized text: "
             f"{result['tokenized_bleu']}\n"
         )
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.scoring", description=__doc__)
+    parser.add_argument("folder", type=Path, help="holds generate-SUBSET.txt; gets the scores")
+    parser.add_argument("--data", type=Path, required=True, help="corpus, with manifest and text/")
+    parser.add_argument("--subset", default="test")
+    arguments = parser.parse_args()
+    score(arguments.folder, arguments.data, arguments.subset)
 
 
 if __name__ == "__main__":

@@ -59,9 +59,18 @@ def claim(out, asked):
     lock = locked(
         out / "lock", f"{out} is being trained by another process; wait for it, or stop it first"
     )
+    try:
+        _agree(out, asked)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _agree(out, asked):
     record = out / "run.json"
-    begun = any(out.glob("checkpoints/checkpoint*.pt"))
-    if record.exists() and (begun or (out / "training.json").exists()):
+    begun = any(out.glob("checkpoints/checkpoint*.pt")) or (out / "training.json").exists()
+    if record.exists() and begun:
         advice = f"delete {out} to train anew, or choose another --out"
         before = read_json(record, advice)
         for name in IDENTITY:
@@ -71,20 +80,19 @@ def claim(out, asked):
     else:
         (out / "train.log").unlink(missing_ok=True)
         write_json(record, asked)
-    return lock
 
 
 def _differing(before, now):
     """Both values as text; of fairseq-train options, those alone that are not in both."""
     if isinstance(before, list) and isinstance(now, list):
-        before, now = _grouped(before), _grouped(now)
+        before, now = grouped(before), grouped(now)
         only = [[words for words in before if words not in now]]
         only += [[words for words in now if words not in before]]
         return [f"'{shlex.join(word for words in some for word in words)}'" for some in only]
     return [repr(before), repr(now)]
 
 
-def _grouped(options):
+def grouped(options):
     """Options as lists, of an option and its values each."""
     groups = []
     for word in options:

@@ -1,7 +1,10 @@
 import argparse
+import errno
 import os
 import pickle
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from conftest import run
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.runs.average import average
-from el_fairseq.runs.checkpoints import epoch_checkpoints, load, repair
+from el_fairseq.runs.checkpoints import epoch_checkpoints, load, newest, repair
 
 
 def save(path, weight, **more):
@@ -98,23 +101,106 @@ def test_too_few_checkpoints_to_average_end_in_one_line(tmp_path):
     command = [sys.executable, "-m", "el_fairseq.runs.average", tmp_path, "--last", 2]
     result = run([*command, "--output", tmp_path / "averaged.pt"])
     assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
+    assert len(result.stderr.splitlines()) == 1
     assert "holds 1 epoch checkpoints, expected 2" in result.stderr
     assert not (tmp_path / "averaged.pt").exists()
 
 
-def test_parts_that_a_kill_left_are_replaced_by_the_latest_numbered_checkpoint(tmp_path):
-    save(tmp_path / "checkpoint1.pt", [1.0])
-    latest = save(tmp_path / "checkpoint2.pt", [2.0])
-    os.utime(tmp_path / "checkpoint1.pt", (1, 1))
-    whole = latest.read_bytes()
-    (tmp_path / "checkpoint_last.pt").write_bytes(whole[:500])
-    best = save(tmp_path / "checkpoint_best.pt", [0.0]).read_bytes()
-    (tmp_path / "checkpoint3.pt.tmp").write_bytes(whole[:10])
+def trained(path, updates, val_loss=None, best=None):
+    """A checkpoint as fairseq-train writes it after ``updates`` updates."""
+    extra = {"previous_training_time": 60.0 * updates, "val_loss": val_loss, "best": best}
+    history = [{"num_updates": updates}]
+    return save(path, [float(updates)], extra_state=extra, optimizer_history=history)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def zeros_in_the_middle(path):
+    """What a power cut can leave: a whole archive, parts of which never reached the disk."""
+    content = path.read_bytes()
+    tensor = torch.tensor([2.0]).numpy().tobytes()
+    assert content.count(tensor) == 1
+    path.write_bytes(content.replace(tensor, bytes(4)))
+
+
+def weight(path):
+    return load(path)["model"]["weight"].item()
+
+
+@pytest.mark.parametrize("damage", [cut, zeros_in_the_middle, Path.unlink])
+def test_a_last_checkpoint_that_is_missing_or_damaged_is_restored_from_the_newest(tmp_path, damage):
+    trained(tmp_path / "checkpoint1.pt", 1)
+    trained(tmp_path / "checkpoint_1_2.pt", 3)
+    trained(tmp_path / "checkpoint2.pt", 4)
+    damage(trained(tmp_path / "checkpoint_last.pt", 2))
+    (tmp_path / "checkpoint3.pt.tmp").write_bytes(b"part")
+    (tmp_path / ".checkpoint_last.pt.unfinished").write_bytes(b"part")
     repair(tmp_path)
-    assert (tmp_path / "checkpoint_last.pt").read_bytes() == whole
-    assert (tmp_path / "checkpoint_best.pt").read_bytes() == best
-    assert not (tmp_path / "checkpoint3.pt.tmp").exists()
+    assert weight(tmp_path / "checkpoint_last.pt") == 4.0
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_newest_checkpoint_that_loads_wins_over_newer_damaged_ones(tmp_path, capsys):
+    trained(tmp_path / "checkpoint1.pt", 1)
+    zeros_in_the_middle(trained(tmp_path / "checkpoint2.pt", 2))
+    cut(trained(tmp_path / "checkpoint_last.pt", 3))
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_last.pt") == 1.0
+    assert "checkpoint2.pt is no whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_last_checkpoint_older_than_the_newest_is_replaced_whatever_their_times(tmp_path):
+    trained(tmp_path / "checkpoint2.pt", 2)
+    os.utime(tmp_path / "checkpoint2.pt", (1, 1))
+    trained(tmp_path / "checkpoint_last.pt", 1)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_last.pt") == 2.0
+
+
+def test_the_best_checkpoint_becomes_the_newest_where_that_is_the_best(tmp_path):
+    trained(tmp_path / "checkpoint_best.pt", 1, val_loss=5.0, best=5.0)
+    trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.0, best=4.0)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
+    trained(tmp_path / "checkpoint3.pt", 3, val_loss=4.5, best=4.0)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
+    assert weight(tmp_path / "checkpoint_last.pt") == 3.0
+
+
+def test_a_damaged_best_checkpoint_is_restored_from_the_one_it_was_a_copy_of(tmp_path):
+    trained(tmp_path / "checkpoint1.pt", 1, val_loss=4.0, best=4.0)
+    trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.5, best=4.0)
+    cut(trained(tmp_path / "checkpoint_best.pt", 1, val_loss=4.0, best=4.0))
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 1.0
+
+
+def test_nothing_is_removed_where_its_successor_does_not_fit(tmp_path, monkeypatch):
+    trained(tmp_path / "checkpoint2.pt", 2)
+    cut(trained(tmp_path / "checkpoint_last.pt", 2))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        repair(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint2.pt", "checkpoint_last.pt"}
+
+
+def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "checkpoint_last.pt").write_text("no checkpoint\n")
+    with pytest.raises(UserError, match=r"no checkpoint in .* is whole: move that folder away"):
+        repair(tmp_path)
+    assert (tmp_path / "checkpoint_last.pt").exists()
+
+
+def test_a_folder_without_checkpoints_is_a_new_training(tmp_path):
+    repair(tmp_path)
+    assert newest(tmp_path) is None
 
 
 def test_the_counts_of_bleu_in_a_checkpoint_of_a_run_validated_by_bleu_are_loaded(tmp_path):

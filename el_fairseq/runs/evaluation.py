@@ -1,0 +1,153 @@
+"""A trained run to scores: averages checkpoints, translates by fairseq-generate, scores all.
+
+``RUN/evaluation/NAME`` holds ``generate-SUBSET.txt``, ``hypotheses.LANGUAGE``,
+``references.LANGUAGE``, ``scores.json``, ``scores.txt``, and ``evaluation.json``: what was
+evaluated, so that these scores are shown again for that alone.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from ..common import processes
+from ..common.cli import UserError, run, split_at_dashes
+from ..common.locks import locked
+from ..common.state import read_json, write_json
+from . import scoring
+from .average import average_last
+from .checkpoints import load
+from .experiment import argument, number_from
+from .training import grouped, usable
+
+OPTIONS = ["--beam", "5", "--batch-size", "128"]
+
+
+def evaluation_name(subset, last, options=()):
+    """Name of an evaluation's folder: ``test-averaged5``, or ``test-best`` where ``last`` is 0.
+
+    fairseq-generate options other than the usual ones are part of it: ``test-best-beam-1``.
+    """
+    name = f"{subset}-averaged{last}" if last else f"{subset}-best"
+    unusual = [
+        word for words in grouped(options) if words not in grouped(OPTIONS) for word in words
+    ]
+    return "-".join([name, *filter(None, re.split(r"[^\w.]+", " ".join(unusual)))])
+
+
+def evaluate(folder, data, last, subset, options):
+    """Translate and score a subset with a finished run, unless that is done; returns its folder.
+
+    Args:
+        folder: the run's folder.
+        data: the corpus's folder; ``None``: the one that the run was trained on.
+        last: how many epoch checkpoints to average; 0: take ``checkpoint_best.pt``.
+        subset: ``"test"``, or another that the corpus has.
+        options: more options for fairseq-generate.
+
+    Raises:
+        UserError: the run is not trained to its end, or something that is needed is missing or
+            damaged; or the folder holds the scores of another corpus.
+    """
+    asked = read_json(folder / "run.json", "train it first (bash scripts/train.sh --help)")
+    training = read_json(
+        folder / "training.json",
+        "that run is not trained to its end; its scripts/train.sh command goes on with it",
+    )
+    data = usable(data or Path(asked["data"]))
+    manifest = read_json(
+        data / "manifest.json", "prepare the corpus first, or name another by --data"
+    )
+    if not (data / "text" / f"{subset}.{manifest['target']}").exists():
+        raise UserError(f"{data} has no set '{subset}': name one in its text/ by --subset")
+    out = usable(folder / "evaluation") / evaluation_name(subset, last, options)
+    wanted = {
+        "subset": subset,
+        "checkpoints": last or "best",
+        "data": str(data),
+        "options": options,
+        "training": training,
+    }
+    out.parent.mkdir(exist_ok=True)
+    message = f"{out} is being made by another process; wait for it, or stop it first"
+    with locked(out.with_name(f".{out.name}.lock"), message) as lock:
+        if not _is_made(out, wanted):
+            unfinished = out.with_name(f".{out.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            checkpoint = folder / "checkpoints" / "checkpoint_best.pt"
+            if last:
+                checkpoint = unfinished / "averaged.pt"
+                average_last(folder / "checkpoints", last, checkpoint)
+            else:
+                load(checkpoint)
+            _translate(unfinished, checkpoint.resolve(), wanted, manifest, lock)
+            scoring.score(unfinished, data, subset)
+            write_json(unfinished / "evaluation.json", wanted)
+            shutil.rmtree(out, ignore_errors=True)
+            unfinished.replace(out)
+    return out
+
+
+def _is_made(out, wanted):
+    record = out / "evaluation.json"
+    if not record.exists():  # also of versions before this one, which did not say what they scored
+        return False
+    before = read_json(record, f"delete {out} to evaluate again")
+    for name in ("data", "options"):
+        if before.get(name) != wanted[name]:
+            raise UserError(
+                f"{out} holds scores with {name} {before.get(name)}, now it is {wanted[name]}; "
+                "delete that folder to evaluate again"
+            )
+    read_json(out / "scores.json", f"delete {out} to evaluate again")
+    return before == wanted
+
+
+def _translate(folder, checkpoint, wanted, manifest, lock):
+    remove = "sentencepiece" if manifest["subwords"] == "sentencepiece" else "@@ "
+    command = [sys.executable, "-m", "fairseq_cli.generate", str(Path(wanted["data"], "bin"))]
+    command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
+    command += ["--gen-subset", wanted["subset"], *OPTIONS, "--remove-bpe", remove]
+    command += ["--required-batch-size-multiple", "1", "--results-path", str(folder)]
+    command += [*([] if torch.cuda.is_available() else ["--cpu"]), *wanted["options"]]
+    print(f"Translating the {wanted['subset']} set with {checkpoint}.", file=sys.stderr)
+    log = folder / "generate.log"
+    with log.open("w") as output:
+        child = processes.start(command, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
+        try:
+            status = child.wait()
+        finally:
+            processes.end([child])
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last_line = ([line for line in lines if line.strip()] or ["it printed nothing"])[-1].strip()
+        raise UserError(
+            f"fairseq-generate failed ({processes.ending(status)}): {last_line} "
+            f"(all it said is in {log})"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bash scripts/evaluate.sh", allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--data", type=Path, help="corpus")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--last", type=argument(number_from(1), "a whole number from 1"), default=3)
+    kind.add_argument("--best", action="store_true")
+    parser.add_argument("--subset", default="test")
+    parser.usage = "%(prog)s RUN [options] [-- fairseq-generate options]"
+    ours, theirs = split_at_dashes(sys.argv[1:])
+    arguments = parser.parse_args(ours)
+    processes.exit_on_signals()
+    last = 0 if arguments.best else arguments.last
+    out = evaluate(arguments.run, arguments.data, last, arguments.subset, theirs)
+    print((out / "scores.txt").read_text(encoding="utf-8"), end="")
+
+
+if __name__ == "__main__":
+    run(main)

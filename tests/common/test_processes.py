@@ -1,0 +1,53 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from el_fairseq.common import processes
+
+# A keeper that starts a child, says its number, and waits.
+KEEPER = """
+import runpy, time
+start = runpy.run_path({module!r})["start"]
+child = start(["sleep", "60"])
+print(child.pid, flush=True)
+{then}
+"""
+
+
+def gone(number):
+    """Whether a process has ended, within some seconds."""
+    for _ in range(200):
+        try:
+            if "State:\tZ" in Path(f"/proc/{number}/status").read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def keeper(then):
+    text = KEEPER.format(module=processes.__file__, then=then)
+    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_child_ends_with_its_keeper_however_that_ends(number):
+    with keeper("time.sleep(60)") as parent:
+        child = int(parent.stdout.readline())
+        parent.send_signal(number)
+    assert gone(child)
+
+
+def test_a_child_that_does_not_heed_is_killed(monkeypatch):
+    monkeypatch.setattr(processes, "SECONDS_TO_END", 0.1)
+    deaf = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
+    with processes.start(deaf, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        processes.end([child])
+    assert child.returncode == -signal.SIGKILL

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.runs import training
+from el_fairseq.runs.training import claim, usable
+
+ASKED = {
+    "experiment": "small",
+    "criterion": "el",
+    "log_end": 0.5,
+    "seed": 1,
+    "data": "/corpus",
+    "options": ["--lr", "0.01", "--adam-betas", "(0.9, 0.98)", "--fp16"],
+}
+
+
+def begun(out):
+    """A run that has a checkpoint to lose."""
+    claim(out, ASKED).close()
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "checkpoint1.pt").touch()
+
+
+def test_another_run_in_the_same_folder_is_refused_by_what_differs_alone(tmp_path):
+    begun(tmp_path)
+    options = ["--lr", "0.02", "--adam-betas", "(0.9, 0.98)", "--fp16", "--clip-norm", "1"]
+    with pytest.raises(UserError) as refused:
+        claim(tmp_path, {**ASKED, "options": options})
+    said = str(refused.value)
+    assert "with options '--lr 0.01', now it is '--lr 0.02 --clip-norm 1'; delete " in said
+    assert "adam" not in said
+    with pytest.raises(UserError, match=r"trained with log_end 0.5, now it is 0.75"):
+        claim(tmp_path, {**ASKED, "log_end": 0.75})
+
+
+def test_options_that_led_to_no_checkpoint_do_not_bind(tmp_path):
+    claim(tmp_path, {**ASKED, "options": ["--lrr", "0.01"]}).close()
+    (tmp_path / "train.log").write_text("unrecognized arguments: --lrr\n")
+    claim(tmp_path, ASKED).close()
+    assert json.loads((tmp_path / "run.json").read_text()) == ASKED
+    assert not (tmp_path / "train.log").exists()
+
+
+def test_a_run_of_an_earlier_version_is_the_run_of_the_same_options(tmp_path):
+    begun(tmp_path)
+    earlier = {**ASKED, "recipe": "demo"}
+    del earlier["experiment"]
+    (tmp_path / "run.json").write_text(json.dumps(earlier))
+    claim(tmp_path, ASKED).close()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"criterion": "el"}'])
+def test_a_damaged_record_of_what_was_asked_is_named(tmp_path, content):
+    begun(tmp_path)
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UserError, match=rf"{tmp_path}.* delete {tmp_path} to train anew"):
+        claim(tmp_path, ASKED)
+
+
+def test_a_folder_that_fairseq_would_take_for_two_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds ':', where fairseq takes one folder to end"):
+        usable(tmp_path / "12:30")
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not UTF-8"):
+        usable(tmp_path / "caf\udce9")
+
+
+def test_the_end_of_a_run_is_told_by_its_checkpoint(tmp_path, monkeypatch):
+    class Latest:
+        updates, seconds = 75, 5400.0
+        validation = {"nll_loss": 3.5, "accuracy": 61.0}  # noqa: RUF012
+
+    monkeypatch.setattr(training, "newest", lambda folder: Latest)
+    assert training.finished(tmp_path) == {
+        "updates": 75,
+        "minutes": 90.0,
+        "valid_nll": 3.5,
+        "valid_accuracy": 61.0,
+    }
