@@ -4,8 +4,8 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: bash scripts/evaluate.sh RUN [--data DIR] [--last N | --best] [--subset NAME]
-                                [-- fairseq-generate options]
+Usage: bash scripts/evaluate.sh RUN [--data DIR] [--last N | --best] [--subset TEST]
+                                [--name NAME] [-- fairseq-generate options]
 
 Translates a test set with a trained run and scores all of it: averages the last N epoch
 checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score the detokenized output.
@@ -14,12 +14,13 @@ checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score the deto
   --data DIR      the corpus (default: the one the run was trained on)
   --last N        how many epoch checkpoints to average (default: 3)
   --best          take checkpoint_best.pt instead of an average
-  --subset NAME   valid or test (default: test)
+  --subset TEST   a test set of the corpus, or valid (default: test)
+  --name NAME     an addition to the name of the folder with the scores
   -- ...          more options for fairseq-generate
 
-In RUN/evaluation/SUBSET-averagedN (or SUBSET-best; more options become part of the name):
-generate-SUBSET.txt, hypotheses.LANGUAGE, scores.json and scores.txt. Called again with the same
-options it shows those scores. A run that is not trained to its end is refused.
+In RUN/evaluation/TEST-averagedN (or TEST-best, and -NAME): generate-SUBSET.txt,
+hypotheses.LANGUAGE, scores.json and scores.txt. Called again with the same options it shows those
+scores; with others it says so. A run that is not trained to its end is refused.
 END
 }
 help_or_continue "$@"

@@ -1,12 +1,11 @@
 """A trained run to scores: averages checkpoints, translates by fairseq-generate, scores all.
 
-``RUN/evaluation/NAME`` holds ``generate-SUBSET.txt``, ``hypotheses.LANGUAGE``,
+``RUN/evaluation/TEST-averagedN`` holds ``generate-SUBSET.txt``, ``hypotheses.LANGUAGE``,
 ``references.LANGUAGE``, ``scores.json``, ``scores.txt``, and ``evaluation.json``: what was
 evaluated, so that these scores are shown again for that alone.
 """
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -18,60 +17,47 @@ from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes
 from ..common.locks import locked
 from ..common.state import read_json, write_json
+from ..corpora import manifest
 from . import scoring
 from .average import average_last
 from .checkpoints import load
 from .experiment import argument, number_from
-from .training import grouped, usable
+from .training import differing, usable
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
 
 
-def evaluation_name(subset, last, options=()):
-    """Name of an evaluation's folder: ``test-averaged5``, or ``test-best`` where ``last`` is 0.
+def evaluate(folder, data, last, test, options=(), name=None):
+    """Translate and score a test set with a finished run, unless that is done; returns its folder.
 
-    fairseq-generate options other than the usual ones are part of it: ``test-best-beam-1``.
-    """
-    name = f"{subset}-averaged{last}" if last else f"{subset}-best"
-    unusual = [
-        word for words in grouped(options) if words not in grouped(OPTIONS) for word in words
-    ]
-    return "-".join([name, *filter(None, re.split(r"[^\w.]+", " ".join(unusual)))])
-
-
-def evaluate(folder, data, last, subset, options):
-    """Translate and score a subset with a finished run, unless that is done; returns its folder.
+    The folder is ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's, with ``-NAME``.
 
     Args:
         folder: the run's folder.
         data: the corpus's folder; ``None``: the one that the run was trained on.
         last: how many epoch checkpoints to average; 0: take ``checkpoint_best.pt``.
-        subset: ``"test"``, or another that the corpus has.
+        test: name of a test set of the corpus, or ``"valid"``.
         options: more options for fairseq-generate.
+        name: an addition to the folder's name.
 
     Raises:
         UserError: the run is not trained to its end, or something that is needed is missing or
-            damaged; or the folder holds the scores of another corpus.
+            damaged; or the folder holds the scores of another corpus or of other options.
     """
     asked = read_json(folder / "run.json", "train it first (bash scripts/train.sh --help)")
     training = read_json(
         folder / "training.json",
         "that run is not trained to its end; its scripts/train.sh command goes on with it",
     )
+    if not data and "data" not in asked:
+        raise UserError(f"{folder / 'run.json'} does not name the corpus: name it by --data")
     data = usable(data or Path(asked["data"]))
-    manifest = read_json(
-        data / "manifest.json", "prepare the corpus first, or name another by --data"
-    )
-    if not (data / "text" / f"{subset}.{manifest['target']}").exists():
-        raise UserError(f"{data} has no set '{subset}': name one in its text/ by --subset")
-    out = usable(folder / "evaluation") / evaluation_name(subset, last, options)
-    wanted = {
-        "subset": subset,
-        "checkpoints": last or "best",
-        "data": str(data),
-        "options": options,
-        "training": training,
-    }
+    corpus = manifest.read(data)
+    corpus.subset_of(test)
+    kind = f"averaged{last}" if last else "best"
+    out = usable(folder / "evaluation") / "-".join(filter(None, [test, kind, name]))
+    wanted = {"test": test, "checkpoints": kind, "data": str(data), "options": list(options)}
+    wanted["training"] = training
     out.parent.mkdir(exist_ok=True)
     message = f"{out} is being made by another process; wait for it, or stop it first"
     with locked(out.with_name(f".{out.name}.lock"), message) as lock:
@@ -85,8 +71,8 @@ def evaluate(folder, data, last, subset, options):
                 average_last(folder / "checkpoints", last, checkpoint)
             else:
                 load(checkpoint)
-            _translate(unfinished, checkpoint.resolve(), wanted, manifest, lock)
-            scoring.score(unfinished, data, subset)
+            _translate(unfinished, checkpoint.resolve(), corpus, test, options, lock)
+            scoring.score(unfinished, corpus, test)
             write_json(unfinished / "evaluation.json", wanted)
             shutil.rmtree(out, ignore_errors=True)
             unfinished.replace(out)
@@ -100,22 +86,23 @@ def _is_made(out, wanted):
     before = read_json(record, f"delete {out} to evaluate again")
     for name in ("data", "options"):
         if before.get(name) != wanted[name]:
+            was, now = differing(before.get(name), wanted[name])
             raise UserError(
-                f"{out} holds scores with {name} {before.get(name)}, now it is {wanted[name]}; "
-                "delete that folder to evaluate again"
+                f"{out} holds scores with {name} {was}, now it is {now}; give a --name to have "
+                "these beside them, or delete that folder"
             )
     read_json(out / "scores.json", f"delete {out} to evaluate again")
     return before == wanted
 
 
-def _translate(folder, checkpoint, wanted, manifest, lock):
-    remove = "sentencepiece" if manifest["subwords"] == "sentencepiece" else "@@ "
-    command = [sys.executable, "-m", "fairseq_cli.generate", str(Path(wanted["data"], "bin"))]
+def _translate(folder, checkpoint, corpus, test, options, lock):
+    command = [sys.executable, "-m", "fairseq_cli.generate", str(corpus.bin)]
     command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
-    command += ["--gen-subset", wanted["subset"], *OPTIONS, "--remove-bpe", remove]
+    command += ["--gen-subset", corpus.subset_of(test), *OPTIONS]
+    command += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
     command += ["--required-batch-size-multiple", "1", "--results-path", str(folder)]
-    command += [*([] if torch.cuda.is_available() else ["--cpu"]), *wanted["options"]]
-    print(f"Translating the {wanted['subset']} set with {checkpoint}.", file=sys.stderr)
+    command += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
+    print(f"Translating {test} with {checkpoint}.", file=sys.stderr)
     log = folder / "generate.log"
     with log.open("w") as output:
         child = processes.start(command, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
@@ -140,12 +127,13 @@ def main():
     kind.add_argument("--last", type=argument(number_from(1), "a whole number from 1"), default=3)
     kind.add_argument("--best", action="store_true")
     parser.add_argument("--subset", default="test")
+    parser.add_argument("--name")
     parser.usage = "%(prog)s RUN [options] [-- fairseq-generate options]"
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(ours)
     processes.exit_on_signals()
     last = 0 if arguments.best else arguments.last
-    out = evaluate(arguments.run, arguments.data, last, arguments.subset, theirs)
+    out = evaluate(arguments.run, arguments.data, last, arguments.subset, theirs, arguments.name)
     print((out / "scores.txt").read_text(encoding="utf-8"), end="")
 
 

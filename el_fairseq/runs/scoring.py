@@ -8,8 +8,8 @@ import sacrebleu
 
 from ..common.cli import UserError, run
 from ..common.files import writing
-from ..common.state import read_json, write_json
-from ..common.text import lines_of
+from ..common.state import write_json
+from ..corpora import manifest
 
 
 def hypotheses(generated, count):
@@ -69,22 +69,23 @@ def scores(hypothesis_lines, reference_lines):
     return result
 
 
-def score(folder, data, subset):
-    """Score ``generate-SUBSET.txt`` in a folder; writes ``scores.json`` and ``scores.txt`` there.
+def score(folder, corpus, test):
+    """Score a test set as fairseq-generate translated it into a folder.
+
+    Writes ``hypotheses.LANGUAGE`` and ``references.LANGUAGE`` (plain text), ``scores.json`` and
+    ``scores.txt`` there. ``corpus`` is a :class:`el_fairseq.corpora.manifest.Corpus`.
 
     Raises:
         UserError: there is not one translation for each sentence, or a file is damaged.
     """
-    manifest = read_json(data / "manifest.json", "prepare the corpus again")
-    language = manifest["target"]
-    references = detokenized(lines_of(data / "text" / f"{subset}.{language}"), manifest, language)
-    generated = folder / f"generate-{subset}.txt"
-    translations = detokenized(hypotheses(generated, len(references)), manifest, language)
+    references = corpus.references(test)
+    generated = folder / f"generate-{corpus.subset_of(test)}.txt"
+    translations = corpus.detokenize(hypotheses(generated, len(references)))
     for name, text in (("hypotheses", translations), ("references", references)):
-        with writing(folder / f"{name}.{language}") as file:
+        with writing(folder / f"{name}.{corpus.target}") as file:
             file.writelines(line + "\n" for line in text)
     result = {
-        "subset": subset,
+        "subset": test,
         "sentences": len(references),
         **scores(translations, references),
         "tokenized_bleu": tokenized_bleu(generated),
@@ -103,10 +104,10 @@ def score(folder, data, subset):
 def main():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.scoring", description=__doc__)
     parser.add_argument("folder", type=Path, help="holds generate-SUBSET.txt; gets the scores")
-    parser.add_argument("--data", type=Path, required=True, help="corpus, with manifest and text/")
-    parser.add_argument("--subset", default="test")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus, with its manifest")
+    parser.add_argument("--subset", default="test", help="name of the test set (%(default)s)")
     arguments = parser.parse_args()
-    score(arguments.folder, arguments.data, arguments.subset)
+    score(arguments.folder, manifest.read(arguments.data), arguments.subset)
 
 
 if __name__ == "__main__":

@@ -75,24 +75,24 @@ def _agree(out, asked):
         before = read_json(record, advice)
         for name in IDENTITY:
             if before.get(name) != asked.get(name):
-                was, now = _differing(before.get(name), asked.get(name))
+                was, now = differing(before.get(name), asked.get(name))
                 raise UserError(f"{out} was trained with {name} {was}, now it is {now}; {advice}")
     else:
         (out / "train.log").unlink(missing_ok=True)
         write_json(record, asked)
 
 
-def _differing(before, now):
+def differing(before, now):
     """Both values as text; of fairseq-train options, those alone that are not in both."""
     if isinstance(before, list) and isinstance(now, list):
-        before, now = grouped(before), grouped(now)
+        before, now = _grouped(before), _grouped(now)
         only = [[words for words in before if words not in now]]
         only += [[words for words in now if words not in before]]
         return [f"'{shlex.join(word for words in some for word in words)}'" for some in only]
     return [repr(before), repr(now)]
 
 
-def grouped(options):
+def _grouped(options):
     """Options as lists, of an option and its values each."""
     groups = []
     for word in options:

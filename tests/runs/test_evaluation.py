@@ -4,7 +4,7 @@ import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.runs import evaluation
-from el_fairseq.runs.evaluation import evaluate, evaluation_name
+from el_fairseq.runs.evaluation import evaluate
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def trained(tmp_path, monkeypatch):
     (run / "training.json").write_text('{"updates": 10, "minutes": 1.0}')
     monkeypatch.setattr(evaluation, "average_last", lambda folder, last, output: output.touch())
 
-    def translate(folder, checkpoint, wanted, manifest, lock):
-        translated.append(wanted)
+    def translate(folder, checkpoint, corpus, test, options, lock):
+        translated.append(options)
         (folder / "generate-test.txt").write_text("H-0\t-1\ta house\nH-1\t-1\ta tree\n")
 
     translated = []
@@ -30,28 +30,29 @@ def trained(tmp_path, monkeypatch):
     return run, translated
 
 
-def test_scores_that_are_there_are_shown_again_and_other_options_are_scored_apart(trained):
+def test_scores_that_are_there_are_shown_again(trained):
     run, translated = trained
-    first = evaluate(run, None, 5, "test", [])
-    assert evaluate(run, None, 5, "test", []) == first
+    assert evaluate(run, None, 5, "test") == evaluate(run, None, 5, "test")
     assert len(translated) == 1
-    other = evaluate(run, None, 5, "test", ["--beam", "1"])
-    assert (first.name, other.name) == ("test-averaged5", "test-averaged5-beam-1")
-    assert translated[1]["options"] == ["--beam", "1"]
 
 
-def test_the_usual_options_given_are_no_other_evaluation():
-    assert evaluation_name("test", 0, ["--batch-size", "128", "--beam", "5"]) == "test-best"
-    assert evaluation_name("test", 10, ["--lenpen", "0.6"]) == "test-averaged10-lenpen-0.6"
+def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
+    run, translated = trained
+    evaluate(run, None, 5, "test")
+    with pytest.raises(UserError, match=r"averaged5 holds scores with options '', now it is '--be"):
+        evaluate(run, None, 5, "test", ["--beam", "1"])
+    other = evaluate(run, None, 5, "test", ["--beam", "1"], name="greedy")
+    assert other.name == "test-averaged5-greedy"
+    assert translated == [(), ["--beam", "1"]]
 
 
 def test_scores_of_another_corpus_are_not_shown_for_this_one(trained, tmp_path):
     run, translated = trained
-    evaluate(run, None, 5, "test", [])
+    evaluate(run, None, 5, "test")
     other = tmp_path / "other"
     (tmp_path / "corpus").rename(other)
-    with pytest.raises(UserError, match=r"test-averaged5 holds scores with data .*corpus, now it"):
-        evaluate(run, other, 5, "test", [])
+    with pytest.raises(UserError, match=r"test-averaged5 holds scores with data .*corpus', now it"):
+        evaluate(run, other, 5, "test")
     assert len(translated) == 1
 
 
@@ -59,23 +60,23 @@ def test_a_run_that_is_not_finished_is_not_scored(trained):
     run, translated = trained
     (run / "training.json").unlink()
     with pytest.raises(UserError, match="not trained to its end"):
-        evaluate(run, None, 5, "test", [])
+        evaluate(run, None, 5, "test")
     assert not translated
 
 
 def test_scores_of_an_earlier_training_in_the_folder_are_made_again(trained):
     run, translated = trained
-    evaluate(run, None, 5, "test", [])
+    evaluate(run, None, 5, "test")
     (run / "training.json").write_text('{"updates": 20, "minutes": 2.0}')
-    evaluate(run, None, 5, "test", [])
+    evaluate(run, None, 5, "test")
     assert len(translated) == 2
 
 
 def test_scores_of_which_nobody_knows_what_they_are_of_are_made_again(trained):
     run, translated = trained
-    out = evaluate(run, None, 5, "test", [])
+    out = evaluate(run, None, 5, "test")
     (out / "evaluation.json").unlink()
-    evaluate(run, None, 5, "test", [])
+    evaluate(run, None, 5, "test")
     assert len(translated) == 2
 
 
@@ -84,14 +85,14 @@ def test_scores_of_which_nobody_knows_what_they_are_of_are_made_again(trained):
 def test_a_damaged_state_file_is_named_with_what_to_do(trained, monkeypatch, name, content):
     run, _ = trained
     monkeypatch.setattr(evaluation, "load", lambda path: None)
-    evaluate(run, None, 0, "test", [])
+    evaluate(run, None, 0, "test")
     (run / name).write_text(content)
     with pytest.raises(UserError, match=rf"{name} is damaged .*(train|evaluate)"):
-        evaluate(run, None, 0, "test", [])
+        evaluate(run, None, 0, "test")
 
 
 def test_a_set_that_the_corpus_has_not_is_refused_before_anything_is_made(trained):
     run, _ = trained
-    with pytest.raises(UserError, match="has no set 'tst2015'"):
-        evaluate(run, None, 5, "tst2015", [])
+    with pytest.raises(UserError, match="has no test set 'tst2015'"):
+        evaluate(run, None, 5, "tst2015")
     assert not (run / "evaluation").exists()
