@@ -35,13 +35,16 @@ for number in "$rounds" "$updates"; do
   case $number in *[!0-9]* | '' | 0) wrong_usage "'$number' is no number of rounds or updates" ;; esac
 done
 
+if [ -d "$out" ] && [ ! -e "$out/lock" ] && [ -n "$(ls -A "$out")" ]; then
+  die "--out is $out, which holds other files; name a new or empty folder"
+fi
 set_up
 [ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-de-en" ] ||
   "$root/data-prep/home-assistant.sh" de-en
 [ -d "$data/bin" ] || die "$data has no bin/: name a corpus made by data-prep/"
 mkdir -p "$out"
 only_one "$out/lock" "the benchmark is being run"
-rm -f "$out"/*.log
+rm -f "$out"/ce-[0-9]*.log "$out"/el-[0-9]*.log
 
 device=(--cpu)
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' &&

@@ -24,6 +24,41 @@ help_or_continue() {
 }
 wrong_usage() { say "error: $*"; usage >&2; exit 2; }
 
+# before_dashes WORD ARGUMENTS...: whether WORD stands among the arguments, before a --.
+before_dashes() {
+  local sought=$1 word
+  shift
+  for word in "$@"; do
+    case $word in
+      --) return 1 ;;
+      "$sought") return 0 ;;
+    esac
+  done
+  return 1
+}
+
+suits() {
+  "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
+}
+
+# Prints a Python 3.11 or 3.12: the one that EL_PYTHON names, or one that is found, or nothing.
+find_python() {
+  local candidate
+  if [ -n "${EL_PYTHON:-}" ]; then
+    suits "$EL_PYTHON" || die "EL_PYTHON is $EL_PYTHON ($("$EL_PYTHON" --version 2>&1 || true))," \
+      "expected a Python 3.11 or 3.12; unset it to have one looked for"
+    echo "$EL_PYTHON"
+    return
+  fi
+  for candidate in python3.11 python3.12 python3 python \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[12].*/bin/python; do
+    if suits "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
 # Makes the environment where it is not there yet, and puts its programs first.
 set_up() {
   "$root/scripts/setup.sh"

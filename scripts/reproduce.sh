@@ -3,32 +3,49 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
-  cat <<'END'
-Usage: bash scripts/reproduce.sh iwslt14-de-en|iwslt17-fr-en [options] [-- fairseq-train options]
+  cat <<END
+Usage: bash scripts/reproduce.sh EXPERIMENT [options] [-- fairseq-train options]
 
-Reproduces an experiment of the paper: prepares the data, trains CE and EL with five seeds each,
-translates and scores the test set with every model, prints the table beside the paper's, and
-writes a report of what each loss did to its model (report.html).
-Stopped at any point, the same command goes on.
+Runs an experiment: prepares the data, trains a model with each loss and seed, translates and scores
+the test sets with every model, writes a report of what each loss did to its model (report.html),
+and prints the table. Stopped at any point, the same command goes on.
 
-  --seeds LIST       seeds (default: 1,2,3,4,5)
-  --criteria LIST    ce, el or both (default: ce,el)
-  --log-ends LIST    log ends of EL, each trained (default: 0.5)
-  --gpus N           how many of the machine's GPUs to use (default: all)
-  --gpus-per-run K   GPUs of one training, which then divides the recipe's --update-freq
-                     (default: 1, and as many trainings side by side as there are GPUs)
-  --jobs N           trainings side by side (default: one for each GPU, or K GPUs; one on a CPU)
-  --cpu              train on the CPU; without it, a machine without a GPU is told how long
-                     that would take, and nothing starts
-  --slurm            submit an array job to Slurm, one task a run
-  --dry-run          print every command, and with --slurm the job, and do nothing
+  EXPERIMENT         $(experiments),
+                     or a .toml file (scripts/README.md says what stands in it)
+  --seeds LIST       seeds (default: the experiment's, as for all others; theirs are 1,2,3,4,5)
+  --criteria LIST    ce, el or both
+  --log-ends LIST    log ends of EL, each trained
+  --last N           how many epoch checkpoints to average
   --archive FILE     the data's archive, instead of downloading it
   --data DIR         the corpus (default: data/EXPERIMENT)
   --runs DIR         where the runs and results.json go (default: runs/EXPERIMENT)
-  --last N           how many epoch checkpoints to average (default: 10)
+  --dry-run          print every command, and with --slurm the jobs, and do nothing
+
+On this machine:
+  --gpus N           how many of its GPUs to use (default: all)
+  --gpus-per-run K   GPUs of one training, which then divides the experiment's --update-freq
+                     (default: 1, and as many trainings side by side as there are GPUs)
+  --jobs N           trainings side by side (default: one for each GPU, or K GPUs; on a CPU the
+                     experiment's, which share its cores)
+  --cpu              train on the CPU, also where the experiment is made for a GPU
+
+By Slurm, from a login node:
+  --slurm            submit an array job with a task for each run that is not finished, and a job
+                     for table and report after it
+  --nodes N          machines of one training, each with --gpus-per-run GPUs (default: 1)
+  --jobs N           tasks at a time (--gpus N: as many as N GPUs serve; default: no limit)
+  --sbatch OPTIONS   for sbatch, such as "--time=8:00:00 --partition=gpu --mem=32G"
+  --prologue TEXT    shell code for the beginning of each job, such as "module load cuda"
 END
 }
 help_or_continue "$@"
-[ $# -ge 1 ] || wrong_usage "name an experiment: iwslt14-de-en or iwslt17-fr-en"
-set_up
+[ $# -ge 1 ] || wrong_usage "name an experiment: $(experiments), or a .toml file"
+if before_dashes --dry-run "$@" && [ ! -x "$python" ]; then
+  # A dry run makes nothing, not even the environment.
+  python=$(find_python)
+  [ -n "$python" ] || die "a dry run needs a Python 3.11 or 3.12; name one: EL_PYTHON=/path/to/it"
+else
+  set_up
+fi
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 exec "$python" -m el_fairseq.experiments.reproduce "$@"

@@ -13,6 +13,8 @@ nothing; after an interruption it goes on.
 Environment variables:
   EL_VENV     folder of the environment (default: .venv in this repository)
   EL_PYTHON   the Python 3.11 or 3.12 to make it with (default: one that is found)
+  EL_TORCH    cuda or cpu: the build of torch (default: cuda where there is an NVIDIA GPU). Set it to
+              cuda where jobs will run on other machines, as on the login node of a cluster.
 END
 }
 help_or_continue "$@"
@@ -25,27 +27,32 @@ torch=$(grep '^torch==' "$constraints")
 cpu_index=https://download.pytorch.org/whl/cpu
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
-is_ready() { [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && "$python" -c '' 2>/dev/null; }
+case ${EL_TORCH:-} in
+  '' | cuda | cpu) ;;
+  *) wrong_usage "EL_TORCH is '$EL_TORCH', expected cuda or cpu" ;;
+esac
 
-suits() {
-  "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
+# The stamp's second line is the build of torch, its third whether that was asked for.
+is_ready() {
+  has=('' '' '')
+  [ ! -f "$stamp" ] || mapfile -t has <"$stamp"
+  [ "${has[0]}" = "$wanted" ] && [ "${EL_TORCH:-${has[1]}}" = "${has[1]}" ] &&
+    "$python" -c '' 2>/dev/null
 }
 
-find_python() {
-  local candidate
-  if [ -n "${EL_PYTHON:-}" ]; then
-    suits "$EL_PYTHON" || die "EL_PYTHON is $EL_PYTHON ($("$EL_PYTHON" --version 2>&1 || true))," \
-      "expected a Python 3.11 or 3.12; unset it to have one looked for"
-    echo "$EL_PYTHON"
-    return
+write_stamp() { printf '%s\n' "$wanted" "$1" "${EL_TORCH:+asked for}" >"$stamp"; }
+
+# A CPU build that nobody asked for must not be trained with where there is a GPU.
+check_build() {
+  if [ "${has[1]}" = cpu ] && [ -z "${EL_TORCH:-}${has[2]:-}" ] && has_nvidia_gpu; then
+    die "there is a GPU here, but $venv holds the CPU build of torch. Replace it (on a cluster, on" \
+      "the login node): EL_TORCH=cuda bash scripts/setup.sh; or keep it: EL_TORCH=cpu bash" \
+      "scripts/setup.sh"
   fi
-  for candidate in python3.11 python3.12 python3 python \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[12].*/bin/python; do
-    if suits "$candidate"; then
-      echo "$candidate"
-      return
-    fi
-  done
+  if [ -n "${EL_TORCH:-}" ] && [ -z "${has[2]:-}" ]; then write_stamp "${has[1]}"; fi
+}
+
+get_python() {
   if command -v uv >/dev/null; then
     say "No Python 3.11 or 3.12 here: uv gets one."
     uv python install 3.11 >&2 && uv python find 3.11 && return
@@ -63,8 +70,8 @@ cpu_index_answers() {
 
 # The registry's Linux build of torch carries gigabytes of CUDA, of use to an NVIDIA GPU alone.
 install_torch() {
-  if has_nvidia_gpu; then
-    say "Installing $torch with CUDA: this machine has an NVIDIA GPU."
+  if [ "${EL_TORCH:-}" = cuda ] || { [ -z "${EL_TORCH:-}" ] && has_nvidia_gpu; }; then
+    say "Installing $torch with CUDA."
     "$python" -m pip install -c "$constraints" "$torch,!=${torch#torch==}+cpu"
     return
   fi
@@ -79,37 +86,58 @@ install_torch() {
   "$python" -m pip install -q -c "$constraints" "$torch"
 }
 
+# Makes an environment; removes what this script left there before, and nothing else.
+make_venv() {
+  local base item found=''
+  for item in "$venv"/* "$venv"/.[!.]*; do
+    [ -e "$item" ] || [ -L "$item" ] || continue
+    case ${item##*/} in
+      bin | include | lib | lib64 | share | pyvenv.cfg | .gitignore | .made-by-el-fairseq | .el-fairseq) ;;
+      *) die "EL_VENV is $venv, which also holds ${item##*/}; name a new or empty folder" ;;
+    esac
+    found=yes
+  done
+  [ -z "$found" ] || [ -e "$venv/.made-by-el-fairseq" ] ||
+    die "EL_VENV is $venv, whose Python is no 3.11 or 3.12 with pip and which this script did not" \
+      "make; delete it, or name a new or empty folder"
+  base=$(find_python)
+  [ -n "$base" ] || base=$(get_python)
+  say "Making $venv with $("$base" --version)."
+  mkdir -p "$venv"
+  touch "$venv/.made-by-el-fairseq"
+  for item in bin include lib lib64 share pyvenv.cfg; do rm -rf "${venv:?}/$item"; done
+  "$base" -m venv "$venv" ||
+    die "$base cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"
+}
+
 install() {
-  local base
   case "$(uname -s) $(uname -m)" in
     'Linux x86_64') ;;
     *) die "this machine is $(uname -sm): ve-fairseq has wheels for x86-64 Linux alone;" \
       "use such a machine, a virtual one or a container" ;;
   esac
-  if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then
-    if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && [ ! -f "$venv/pyvenv.cfg" ]; then
-      die "EL_VENV is $venv, which holds something else than a Python environment;" \
-        "name a new or empty folder"
-    fi
-    base=$(find_python)
-    say "Making $venv with $("$base" --version)."
-    "$base" -m venv --clear "$venv" ||
-      die "$base cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"
-  fi
+  if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then make_venv; fi
   install_torch
   say "Installing the other packages of scripts/constraints.txt."
   "$python" -m pip install -q --no-deps -r "$constraints"
   "$python" -m pip install -q --no-deps --no-build-isolation -e "$root"
 }
 
-if is_ready; then exit 0; fi
+if is_ready; then
+  check_build
+  exit 0
+fi
 mkdir -p "$(dirname "$venv")"
 exec 9>"$venv.lock"
 flock 9
 if is_ready; then exit 0; fi
 rm -f "$stamp"
-trap 'say "The environment is not finished. Once that is mended, run the same command: it goes on."' EXIT
+trap 'say "The environment is not finished. Run the same command once that is fixed: it goes on."' EXIT
 install
-echo "$wanted" >"$stamp"
+build=$("$python" -c 'import torch; print("cuda" if torch.version.cuda else "cpu")')
+[ "${EL_TORCH:-$build}" = "$build" ] ||
+  die "EL_TORCH is $EL_TORCH, but pip installed the $build build of $torch (pip's settings name" \
+    "where it looks: pip config list)"
+write_stamp "$build"
 trap - EXIT
 say "The environment is ready: $venv"

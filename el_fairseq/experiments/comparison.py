@@ -1,61 +1,71 @@
-"""The paper's table from finished runs: means over seeds, differences, and how sure they are."""
+"""The table of an experiment: means over seeds, differences, and how sure they are."""
 
 import argparse
 import csv
 import io
-import json
+import itertools
 import logging
+import math
 import statistics
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sacrebleu
 from sacrebleu.significance import PairedTest
-from scipy.stats import ttest_1samp
+from scipy.optimize import brentq
+from scipy.stats import nct, t, ttest_1samp
 
 from ..common.cli import UserError, run
 from ..common.files import writing
 from ..common.tables import Table
+from ..corpora.manifest import read as read_corpus
+from ..runs.experiment import ROOT, argument, number_from, read_experiment
+from . import results as found
 
-# Tokenized BLEU, mean and standard deviation over five seeds (arXiv 2110.06537).
-PAPER = {
-    "iwslt14-de-en": {"CE": (35.09, 0.07), "EL, log end 0.5": (35.50, 0.11)},
-    "iwslt17-fr-en": {"CE": (37.10, 0.06), "EL, log end 0.5": (37.73, 0.17)},
-}
 RESAMPLINGS = 1000
-MEASURES = ("tokenized_bleu", "bleu", "chrf", "ter")
+LEVEL, POWER = 0.05, 0.8
+FEWEST_WORDS = 6
+MEASURES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "tokenized_bleu": "tokenized BLEU"}
 
 
-def mean_and_deviation(values):
-    """``mean ± standard deviation`` (of a sample; none for one value) with two decimals."""
-    mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+@dataclass(frozen=True)
+class OverSeeds:
+    """A paired t-test over seeds: two-sided p, 95 % interval of the mean difference, and the
+    smallest true difference that so many seeds find with a power of 80 %."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    detectable: float
 
 
-def by_loss(records):
-    """Records grouped by their loss, CE first, each group by its seed: {loss: {seed: record}}."""
-    groups = {}
-    for record in sorted(records, key=lambda one: (one["log_end"] or 0, one["seed"])):
-        groups.setdefault(record["loss"], {})[record["seed"]] = record
-    return groups
+def over_seeds(differences):
+    """:class:`OverSeeds` of differences, one a seed; ``None`` where their spread is unknown."""
+    if len(set(differences)) < 2:
+        return None
+    test = ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(1 - LEVEL)
+    detectable = detectable_difference(statistics.stdev(differences), len(differences))
+    mean = statistics.fmean(differences)
+    return OverSeeds(mean, float(low), float(high), float(test.pvalue), detectable)
 
 
-def scores_table(records, paper):
-    """A row for each loss and kind of checkpoint: means over seeds, the paper's figure beside."""
-    rows = []
-    for loss, seeds in by_loss(records).items():
-        averaged = list(seeds.values())
-        best = [record["best"] for record in averaged]
-        kinds = (
-            (f"last {averaged[0]['averaged']}", averaged, paper.get(loss)),
-            ("best", best, None),
-        )
-        for kind, scores, published in kinds:
-            bleu, *others = (mean_and_deviation([one[name] for one in scores]) for name in MEASURES)
-            theirs = "{:.2f} ± {:.2f}".format(*published) if published else ""
-            rows.append([loss, kind, str(len(scores)), bleu, theirs, *others])
-    columns = ["loss", "checkpoints", "seeds", "tokenized BLEU", "the paper's"]
-    columns += ["sacreBLEU", "chrF", "TER"]
-    return Table("Test set, mean ± standard deviation over seeds", columns, rows)
+def detectable_difference(deviation, seeds):
+    """The true mean difference that a paired t-test over seeds finds in 80 % of experiments.
+
+    ``deviation`` is the standard deviation of the differences. From the noncentral t
+    distribution (Cohen, 1988, chapter 2).
+    """
+    freedom = seeds - 1
+    limit = t.isf(LEVEL / 2, freedom)
+
+    def lacking(shift):  # a difference found with the wrong sign is too rare to count
+        return nct.sf(limit, freedom, shift) - POWER
+
+    # scipy has no value far beyond what is sought.
+    enough = next(shift for shift in itertools.count(1) if lacking(shift) > 0)
+    return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
 
 
 def bootstrap_p(baseline, system, references):
@@ -74,76 +84,226 @@ def bootstrap_p(baseline, system, references):
     return results["BLEU"][1].p_value
 
 
-def seeds_p(differences):
-    """Two-sided p-value of a paired t-test over seeds; ``None`` below two seeds."""
-    if len(differences) < 2 or len(set(differences)) == 1:
-        return None
-    return float(ttest_1samp(differences, 0).pvalue)
+def mean_and_deviation(values, form="{:.2f}"):
+    """``mean ± standard deviation`` (of a sample; none for one value)."""
+    mean = form.format(statistics.fmean(values))
+    return f"{mean} ± {form.format(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def differences_tables(records, read):
-    """A table for each log end: EL minus CE for each seed that both have, and over seeds.
+def by_loss(records):
+    """Records grouped by their loss, CE first, each group by its seed: {loss: {seed: record}}."""
+    groups = {}
+    for record in sorted(records, key=lambda one: (one["log_end"] or 0, one["seed"])):
+        groups.setdefault(record["loss"], {})[record["seed"]] = record
+    return groups
 
-    ``read`` gives hypotheses and references of a record.
+
+def measures_of(results):
+    """Measures that say something of this corpus: fairseq's BLEU needs tokenized text."""
+    return [name for name in MEASURES if name != "tokenized_bleu" or results["tokenizer"]]
+
+
+def scores_table(results):
+    """A row for each loss, test set and kind of checkpoint: means over seeds, figures beside."""
+    published = results["published"]
+    several = len(results["tests"]) > 1
+    rows = []
+    for loss, seeds in by_loss(results["runs"]).items():
+        for test in results["tests"]:
+            for kind in results["checkpoints"]:
+                scores = [record["scores"][test][kind] for record in seeds.values()]
+                row = [loss, *([test] if several else []), kind_name(kind), str(len(scores))]
+                row += [
+                    mean_and_deviation([one[name] for one in scores])
+                    for name in measures_of(results)
+                ]
+                if published:
+                    first = (results["tests"][0], results["checkpoints"][0]) == (test, kind)
+                    figure = published["scores"].get(loss) if first else None
+                    row.append("{:.2f} ± {:.2f}".format(*figure) if figure else "")
+                rows.append(row)
+    columns = ["loss", *(["test set"] if several else []), "checkpoints", "seeds"]
+    columns += [MEASURES[name] for name in measures_of(results)]
+    if published:
+        columns.append(f"{published['source']} {MEASURES[published['measure']]}")
+    return Table("Scores, mean ± standard deviation over seeds", columns, rows)
+
+
+def kind_name(kind):
+    """A kind of checkpoint in words: ``last 5``, ``best``."""
+    return f"last {kind[len('averaged') :]}" if kind.startswith("averaged") else kind
+
+
+def training_table(results):
+    """A row for each loss: validation at the end, length of training."""
+    rows = []
+    for loss, seeds in by_loss(results["runs"]).items():
+        records = list(seeds.values())
+        row = [loss, str(len(records))]
+        for name, form in (
+            ("valid_nll", "{:.3f}"),
+            ("valid_accuracy", "{:.1f}"),
+            ("updates", "{:,.0f}"),
+            ("minutes", "{:.1f}"),
+        ):
+            values = [record[name] for record in records if name in record]
+            same = name == "updates" and len(set(values)) == 1
+            row.append(mean_and_deviation(values[:1] if same else values, form) if values else "")
+        rows.append(row)
+    columns = ["loss", "seeds", "valid nll, bits", "valid accuracy, %", "updates", "minutes"]
+    return Table("Training, mean ± standard deviation over seeds", columns, rows)
+
+
+def differences(results, loss, test, measure):
+    """``{seed: loss minus CE}`` of the compared checkpoints, where both have the seed."""
+    groups, kind = by_loss(results["runs"]), results["checkpoints"][0]
+    pairs = {
+        seed: (groups["CE"][seed], record)
+        for seed, record in groups[loss].items()
+        if seed in groups.get("CE", {})
+    }
+    return {
+        seed: round(after["scores"][test][kind][measure] - before["scores"][test][kind][measure], 2)
+        for seed, (before, after) in pairs.items()
+    }
+
+
+def differences_table(results, loss, test, p_values):
+    """EL minus CE for each seed that both have, and over seeds; ``None`` without such a seed.
+
+    ``p_values`` are those of the bootstrap by BLEU, {seed: p}.
     """
-    groups = by_loss(records)
-    baseline = groups.get("CE", {})
-    tables = []
-    for loss, seeds in groups.items():
-        shared = [seed for seed in seeds if seed in baseline]
-        if loss == "CE" or not shared:
-            continue
-        rows = []
-        deltas = {"tokenized_bleu": [], "bleu": []}
-        for seed in shared:
-            pair = baseline[seed], seeds[seed]
-            for name, values in deltas.items():
-                values.append(round(pair[1][name] - pair[0][name], 2))
-            (before, references), (after, _) = map(read, pair)
-            p = bootstrap_p(before, after, references)
-            rows.append([f"seed {seed}", *(f"{d[-1]:+.2f}" for d in deltas.values()), f"{p:.3f}"])
-        means = [f"{statistics.fmean(values):+.2f}" for values in deltas.values()]
-        rows.append(["mean", *means, ""])
-        tests = [seeds_p(values) for values in deltas.values()]
-        rows.append(["p over seeds", *("" if p is None else f"{p:.3f}" for p in tests), ""])
-        columns = ["", "tokenized BLEU", "sacreBLEU", "p, paired bootstrap"]
-        title = f"{loss}, minus CE (averaged checkpoints)"
-        tables.append(Table(title, columns, rows))
-    return tables
-
-
-def notes(records, lowercased):
-    """What a reader must know to read the figures, a line each."""
-    lines = [
-        "tokenized BLEU: as fairseq-generate prints it, on Moses tokens"
-        + (", lowercased" if lowercased else "")
-        + ": the paper's measure.",
-        "sacreBLEU, chrF, TER: hypotheses and references detokenized by sacremoses"
-        + (
-            "; the corpus is lowercased, and so are both: not to be compared with cased scores."
-            if lowercased
-            else ", cased."
-        ),
-        "p, paired bootstrap: one test set, sacreBLEU (1,000 resamplings). p over seeds: paired "
-        "t-test, two-sided.",
+    values = {name: differences(results, loss, test, name) for name in measures_of(results)}
+    seeds = list(values["bleu"])
+    if not seeds:
+        return None
+    rows = [
+        [f"seed {seed}", *(f"{one[seed]:+.2f}" for one in values.values()), f"{p_values[seed]:.3f}"]
+        for seed in seeds
     ]
+    if len(seeds) > 1:
+        tests = [over_seeds(list(one.values())) for one in values.values()]
+        means = [f"{statistics.fmean(one.values()):+.2f}" for one in values.values()]
+        rows.append(["mean", *means, ""])
+        for name, show in (
+            ("95 % interval", lambda test: f"{test.low:+.2f} to {test.high:+.2f}"),
+            ("p over seeds", lambda test: f"{test.p_value:.3f}"),
+            ("detectable", lambda test: f"{test.detectable:.2f}"),
+        ):
+            rows.append([name, *("" if test is None else show(test) for test in tests), ""])
+    where = kind_name(results["checkpoints"][0])
+    where += f", test set {test}" if len(results["tests"]) > 1 else ""
+    columns = ["", *(MEASURES[name] for name in values), "p, bootstrap (BLEU)"]
+    return Table(f"{loss}, minus CE ({where})", columns, rows)
+
+
+def all_tables(results, folder):
+    """Every table of an experiment, and the number of p-values that they hold."""
+    tables, count = [scores_table(results), training_table(results)], 0
+    groups, kind = by_loss(results["runs"]), results["checkpoints"][0]
+    for loss in groups:
+        if loss == "CE":
+            continue
+        for test in results["tests"]:
+            p_values = {}
+            for seed in differences(results, loss, test, "bleu"):
+                runs = groups["CE"][seed]["run"], groups[loss][seed]["run"]
+                texts = [found.hypotheses(folder, results, one, test, kind) for one in runs]
+                p_values[seed] = bootstrap_p(*texts, found.references(folder, results, test))
+            table = differences_table(results, loss, test, p_values)
+            if table is not None:
+                tables.append(table)
+                tests = len(measures_of(results)) if len(p_values) > 1 else 0
+                count += len(p_values) + tests
+    return tables, count
+
+
+def notes(results, comparisons):
+    """What a reader must know to read the figures, a line each."""
+    lowercased = (
+        "; the corpus is lowercased, and so are both: not to be compared with cased scores."
+        if results["lowercased"]
+        else ", cased."
+    )
+    lines = ["BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text" + lowercased]
+    if results["tokenizer"]:
+        lines.append(
+            "tokenized BLEU: as fairseq-generate prints it, on Moses tokens"
+            + (", lowercased." if results["lowercased"] else ".")
+        )
+    if comparisons:
+        seeds = len({record["seed"] for record in results["runs"]})
+        lines.append(
+            f"p, bootstrap: for other test sentences, with these models ({RESAMPLINGS:,} paired "
+            "resamplings)."
+            + (" With one seed nothing is known of other seeds." if seeds == 1 else "")
+        )
+        if seeds > 1:
+            lines.append(
+                f"Over {seeds} seeds: paired t-test, two-sided. detectable: the true difference "
+                f"that so many seeds would find in {POWER:.0%} of experiments."
+            )
+        lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
+    first = [record["scores"][results["tests"][0]] for record in results["runs"]]
     for name in ("bleu", "chrf", "ter"):
-        lines += sorted({f"{name}: {record[f'{name}_signature']}" for record in records})
+        signatures = {one[kind][f"{name}_signature"] for one in first for kind in one}
+        lines += sorted(f"{name}: {signature}" for signature in signatures)
     return lines
 
 
-def read_evaluation(folder, record):
-    """Hypotheses and references, detokenized, of a record's averaged checkpoints."""
-    evaluation = folder / record["run"] / "evaluation" / f"test-averaged{record['averaged']}"
-    found = []
-    for stem in ("hypotheses", "references"):
-        paths = list(evaluation.glob(f"{stem}.*"))
-        if len(paths) != 1:
-            raise UserError(
-                f"there is no {evaluation / stem}.LANGUAGE; delete that folder and evaluate again"
-            )
-        found.append(paths[0].read_text(encoding="utf-8").split("\n")[:-1])
-    return found
+def kept_results(results, folder):
+    """A line on the results of more seeds that this repository keeps; ``None``: there are none.
+
+    They compare only where the settings are the same.
+    """
+    path = ROOT / "scripts" / "results" / results["experiment"]
+    if not path.exists() or path.resolve() == Path(folder).resolve():
+        return None
+    kept = found.read(path)
+    if any(kept[name] != results[name] for name in ("options", "tests", "checkpoints")):
+        return None
+    shown = []
+    for loss in by_loss(kept["runs"]):
+        if loss == "CE":
+            continue
+        test = kept["tests"][0]
+        more = list(differences(kept, loss, test, "bleu").values())
+        ours = by_loss(results["runs"]).get(loss)
+        yours = list(differences(results, loss, test, "bleu").values()) if ours else []
+        over = over_seeds(more)
+        if over is None or len(yours) >= len(more):
+            continue
+        shown.append(
+            f"{len(more)} seeds of the same experiment ({path.relative_to(ROOT)}) gave {loss}, "
+            f"minus CE: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} to {over.high:+.2f}, "
+            f"p = {over.p_value:.2f}"
+            + (f"; yours, {len(yours)}: {statistics.fmean(yours):+.2f}." if yours else ".")
+        )
+    return "\n".join(shown) or None
+
+
+def examples(results, folder, count):
+    """Lines with translations of the first test set: source, reference, and each loss's."""
+    test, kind = results["tests"][0], results["checkpoints"][0]
+    texts = {"reference": found.references(folder, results, test)}
+    if results["data"]:
+        texts = {"source": read_corpus(results["data"]).source_lines(test), **texts}
+    for loss, seeds in by_loss(results["runs"]).items():
+        record = next(iter(seeds.values()))
+        texts[loss] = found.hypotheses(folder, results, record["run"], test, kind)
+    width = max(map(len, texts))
+    lines = []
+    for number in spread(texts["reference"], count):
+        lines += [f"{name:>{width}}  {sentences[number]}" for name, sentences in texts.items()]
+        lines.append("")
+    return lines
+
+
+def spread(sentences, count):
+    """Indices of ``count`` sentences of some length, evenly spread over the test set."""
+    long_enough = [i for i, text in enumerate(sentences) if len(text.split()) >= FEWEST_WORDS]
+    step = max(len(long_enough) / count, 1)
+    return [long_enough[int(i * step)] for i in range(min(count, len(long_enough)))]
 
 
 def comma_separated(tables):
@@ -157,31 +317,56 @@ def comma_separated(tables):
     return text.getvalue()
 
 
+def write_tables(folder, title, tables, remarks):
+    """Write ``table.md`` and ``table.csv`` into a folder."""
+    with writing(Path(folder, "table.md")) as file:
+        file.write(f"# {title}\n\n" + "\n".join(table.text("github") for table in tables))
+        file.write("\n" + "".join(f"- {line}\n" for line in remarks))
+    with writing(Path(folder, "table.csv")) as file:
+        file.write(comma_separated(tables))
+
+
 def main():
     parser = argparse.ArgumentParser(prog="bash scripts/table.sh", allow_abbrev=False)
-    parser.add_argument("experiment", choices=sorted(PAPER))
-    parser.add_argument("--runs", type=Path, help="folder with results.json")
+    parser.add_argument("experiment", help="its name or file")
+    parser.add_argument("--runs", type=Path)
+    whole = argument(number_from(0), "a whole number from 0")
+    parser.add_argument("--last", type=whole)
+    parser.add_argument("--translations", type=whole, default=0)
+    parser.add_argument("--export", type=Path)
     options = parser.parse_args()
-    folder = options.runs or Path(__file__).parents[2] / "runs" / options.experiment
-    path = folder / "results.json"
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    if not records:
+    experiment = read_experiment(options.experiment)
+    if options.last is not None:
+        experiment = replace(experiment, last=options.last)
+    folder = options.runs or ROOT / "runs" / experiment.name
+    if not folder.is_dir():
         raise UserError(
-            f"no run of {options.experiment} is finished ({path}): "
-            f"bash scripts/reproduce.sh {options.experiment}"
+            f"there is no folder {folder}: bash scripts/reproduce.sh {options.experiment}"
         )
-    manifest = json.loads(Path(records[0]["data"], "manifest.json").read_text(encoding="utf-8"))
-    tables = [scores_table(records, PAPER[options.experiment])]
-    tables += differences_tables(records, lambda record: read_evaluation(folder, record))
-    remarks = notes(records, manifest["lowercased"])
-    with writing(folder / "table.md") as file:
-        file.write("\n".join(table.text("github") for table in tables))
-        file.write("\n" + "".join(f"- {line}\n" for line in remarks))
-    with writing(folder / "table.csv") as file:
-        file.write(comma_separated(tables))
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
+        results = found.gather(experiment, folder)
+    else:
+        results = found.read(folder)
+        if results["experiment"] != experiment.name:
+            raise UserError(
+                f"{folder} holds results of {results['experiment']}, expected {experiment.name}"
+            )
+    tables, comparisons = all_tables(results, folder)
+    remarks = notes(results, comparisons)
+    if options.export:
+        found.export(folder, results, options.export)
+        write_tables(options.export, results["title"], tables, remarks)
+    write_tables(folder, results["title"], tables, remarks)
+    if options.translations:
+        print(f"\nTranslations, evenly spread over the test set {results['tests'][0]}:\n")
+        print("\n".join(examples(results, folder, options.translations)))
+    print(f"{results['title']}\n")
     print("\n".join(table.text("simple") for table in tables))
     print("\n".join(remarks))
+    kept = kept_results(results, folder)
+    if kept:
+        print(f"\n{kept}")
 
 
 if __name__ == "__main__":

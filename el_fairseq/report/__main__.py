@@ -1,9 +1,8 @@
 """Make report.html and report.md of a folder of runs, or of an analysis alone.
 
-The folder holds results.json (scripts/demo.sh, python -m el_fairseq.runs.record) with its runs
-beside it, or analysis/analysis.json (python -m el_fairseq.analysis --out FOLDER/analysis), or
-both. report.html holds all it needs and opens from disk; report.md has its pictures in
-report-pictures/.
+The folder holds results.json (scripts/reproduce.sh, scripts/table.sh) with its runs beside it, or
+analysis/analysis.json (python -m el_fairseq.analysis --out FOLDER/analysis), or both. report.html
+holds all it needs and opens from disk; report.md has its pictures in report-pictures/.
 """
 
 import argparse
@@ -16,6 +15,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ..common.cli import UserError, run
 from ..common.files import making, writing
+from ..experiments.results import flat_records, read
 from . import sections
 from .style import DARK, LIGHT, data_address
 
@@ -32,7 +32,7 @@ def report(folder, title):
         )
     parts, points = [], []
     if results.is_file():
-        found = sections.of_runs(folder, _read(results))
+        found = sections.of_runs(folder, flat_records(read(folder)))
         parts, points = parts + found[0], points + found[1]
     if analysis.is_file():
         found = sections.of_analysis(_read(analysis))

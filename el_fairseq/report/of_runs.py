@@ -14,6 +14,7 @@ from ..common.cli import UserError, run
 from ..common.text import lines_of
 from ..corpora.binarize import binarize
 from ..corpora.subwords import Subwords
+from ..experiments.results import flat_records, read
 
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
@@ -113,13 +114,10 @@ def main():
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     folder = shown(parser.parse_args(sys.argv[1:end]).folder)
     results, analysis = folder / "results.json", folder / "analysis" / "analysis.json"
-    try:
-        records = json.loads(results.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no {results}: train and evaluate runs first") from None
+    found = read(folder)
     # What was analysed before the results were written was of other runs.
     if not analysis.exists() or analysis.stat().st_mtime < results.stat().st_mtime:
-        analyze(folder, records, sys.argv[end + 1 :])
+        analyze(folder, flat_records(found), [*found["report_options"], *sys.argv[end + 1 :]])
     subprocess.run([sys.executable, "-m", "el_fairseq.report", str(folder)], check=True)
 
 

@@ -5,10 +5,9 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Callable, List, Tuple
 
-from ..experiments.comparison import RESAMPLINGS, bootstrap_p, mean_and_deviation
+from ..experiments.comparison import FEWEST_WORDS, RESAMPLINGS, bootstrap_p, mean_and_deviation
 from ..runs import training_log
 from . import figures
-from .side_by_side import FEWEST_WORDS
 from .translations import Translations, baseline_of, most_different
 
 SCORE_NAMES = {

@@ -7,8 +7,8 @@ from sacrebleu import CHRF
 
 from ..common.cli import UserError
 from ..common.text import lines_of
+from ..experiments.comparison import FEWEST_WORDS
 from ..runs.scoring import detokenized
-from .side_by_side import FEWEST_WORDS
 
 SHOWN = 20
 

@@ -56,6 +56,11 @@ class Experiment:
     report_options: list
     published: Optional[Published]
 
+    @property
+    def word(self):
+        """What to call it by on a command line: its name, or its file."""
+        return self.name if self.path.parent == FOLDER else str(self.path)
+
 
 def names():
     """Names of the experiments in ``scripts/experiments``."""
@@ -71,7 +76,7 @@ def read_experiment(name_or_file):
     """
     path = FOLDER / f"{name_or_file}.toml"
     if str(name_or_file) not in names():
-        path = Path(name_or_file)
+        path = Path(name_or_file).absolute()
     values = _checked(path, _flat(_parsed(path, name_or_file)))
     if not values["evaluate.last"] and not values["evaluate.best"]:
         raise UserError(

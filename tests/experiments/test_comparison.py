@@ -1,60 +1,57 @@
 import csv
+import math
 import statistics
 
+import numpy as np
 import pytest
 import sacrebleu
-from scipy.stats import ttest_rel
+from made import BAD, GOOD, REFERENCES, record, results_of, write_translations
+from scipy.stats import ttest_1samp, ttest_rel
 
 from el_fairseq.experiments import comparison
+from el_fairseq.experiments import results as found
 
-REFERENCES = [f"the cat number {n} sat on mat {n % 7} of the house" for n in range(200)]
-GOOD = [line if n % 4 else line.replace("cat", "dog") for n, line in enumerate(REFERENCES)]
-BAD = [line.replace("sat on", "stood at") if n % 3 else line for n, line in enumerate(REFERENCES)]
-
-
-def record(criterion, seed, bleu, log_end=0.5, best=0.0):
-    scores = {"tokenized_bleu": bleu + 1, "bleu": bleu, "chrf": 60.0, "ter": 40.0}
-    signatures = {f"{name}_signature": f"nrefs:1|{name}" for name in ("bleu", "chrf", "ter")}
-    return {
-        "run": f"{criterion}-seed{seed}",
-        "loss": "CE" if criterion == "ce" else f"EL, log end {log_end}",
-        "log_end": None if criterion == "ce" else log_end,
-        "seed": seed,
-        "averaged": 10,
-        "best": {name: value + best for name, value in scores.items()},
-        **scores,
-        **signatures,
-    }
+CE = [record("ce", seed, bleu) for seed, bleu in ((1, 35.0), (2, 34.0), (3, 35.5))]
+EL = [record("el", seed, bleu) for seed, bleu in ((1, 35.5), (2, 35.0), (3, 35.75))]
 
 
-CE = [record("ce", seed, bleu) for seed, bleu in ((2, 34.0), (1, 35.0), (3, 35.5))]
-EL = [record("el", seed, bleu, best=0.25) for seed, bleu in ((1, 35.5), (2, 35.0), (3, 35.75))]
+def columns_of(table):
+    return [dict(zip(table.columns, row)) for row in table.rows]
 
 
-def read(one):
-    return (GOOD if "el" in one["run"] else BAD), REFERENCES
-
-
-def test_means_and_deviations_stand_beside_the_papers_figures():
-    table = comparison.scores_table(CE + EL, comparison.PAPER["iwslt14-de-en"])
-    rows = {tuple(row[:2]): dict(zip(table.columns, row)) for row in table.rows}
-    assert [row[0] for row in table.rows] == ["CE", "CE", "EL, log end 0.5", "EL, log end 0.5"]
-    ce = rows["CE", "last 10"]
+def test_means_and_deviations_stand_beside_published_figures_of_the_compared_checkpoints():
+    rows = columns_of(comparison.scores_table(results_of(CE + EL)))
+    assert [row["loss"] for row in rows] == ["CE", "CE", "EL, log end 0.5", "EL, log end 0.5"]
+    assert [row["checkpoints"] for row in rows] == ["last 10", "best"] * 2
     deviation = statistics.stdev([34.0, 35.0, 35.5])
-    assert ce["seeds"] == "3"
-    assert ce["tokenized BLEU"] == f"35.83 ± {deviation:.2f}"
-    assert ce["sacreBLEU"] == f"34.83 ± {deviation:.2f}"
-    assert ce["the paper's"] == "35.09 ± 0.07"
-    assert rows["EL, log end 0.5", "last 10"]["the paper's"] == "35.50 ± 0.11"
-    assert rows["EL, log end 0.5", "best"]["the paper's"] == ""
-    assert rows["EL, log end 0.5", "best"]["TER"] == "40.25 ± 0.00"
+    assert rows[0]["BLEU"] == f"34.83 ± {deviation:.2f}"
+    assert rows[0]["tokenized BLEU"] == f"35.83 ± {deviation:.2f}"
+    assert rows[0]["seeds"] == "3"
+    published = [row["the paper's tokenized BLEU"] for row in rows]
+    assert published == ["35.09 ± 0.07", "", "35.50 ± 0.11", ""]
 
 
-def test_a_log_end_that_is_not_in_the_paper_has_no_figure_beside_it():
-    other = [record("el", 1, 35.0, log_end=0.75)]
-    table = comparison.scores_table(CE + other, comparison.PAPER["iwslt17-fr-en"])
-    column = table.columns.index("the paper's")
-    assert [row[column] for row in table.rows] == ["37.10 ± 0.06", "", "", ""]
+def test_a_loss_without_a_published_figure_has_none_beside_it():
+    rows = columns_of(comparison.scores_table(results_of([*CE, record("el", 1, 35.0, 0.75)])))
+    assert [row["the paper's tokenized BLEU"] for row in rows] == ["35.09 ± 0.07", "", "", ""]
+
+
+def test_fairseqs_bleu_is_left_out_where_the_corpus_has_no_tokens():
+    results = results_of(CE + EL, tokenizer=None, published=None)
+    assert "tokenized BLEU" not in comparison.scores_table(results).columns
+
+
+def test_every_test_set_has_rows_of_its_own():
+    runs = [record(criterion, 1, 30.0, tests=("test", "news")) for criterion in ("ce", "el")]
+    rows = columns_of(comparison.scores_table(results_of(runs)))
+    assert [row["test set"] for row in rows] == ["test", "test", "news", "news"] * 2
+    assert [row["the paper's tokenized BLEU"] for row in rows].count("") == 6
+
+
+def test_validation_and_length_of_training_are_tabled():
+    (ce, _) = columns_of(comparison.training_table(results_of(CE + EL)))
+    assert ce["valid nll, bits"] == "3.000 ± 0.000"
+    assert (ce["updates"], ce["minutes"]) == ("1,000", "7.0 ± 1.0")
 
 
 def test_one_seed_has_a_mean_and_no_deviation():
@@ -62,15 +59,62 @@ def test_one_seed_has_a_mean_and_no_deviation():
 
 
 def test_differences_pair_the_runs_of_one_seed():
-    (table,) = comparison.differences_tables([*CE, *EL, record("el", 9, 50.0)], read)
-    assert [row[0] for row in table.rows] == ["seed 1", "seed 2", "seed 3", "mean", "p over seeds"]
-    assert [row[2] for row in table.rows[:4]] == ["+0.50", "+1.00", "+0.25", "+0.58"]
-    expected = ttest_rel([35.5, 35.0, 35.75], [35.0, 34.0, 35.5]).pvalue
-    assert table.rows[4][2] == f"{expected:.3f}"
+    results = results_of([*CE, *EL, record("el", 9, 50.0)])
+    p_values = {1: 0.5, 2: 0.25, 3: 1.0}
+    table = comparison.differences_table(results, "EL, log end 0.5", "test", p_values)
+    rows = {row[0]: dict(zip(table.columns, row)) for row in table.rows}
+    assert list(rows) == [
+        *("seed 1", "seed 2", "seed 3"),
+        *("mean", "95 % interval", "p over seeds", "detectable"),
+    ]
+    assert [row["BLEU"] for row in rows.values()][:4] == ["+0.50", "+1.00", "+0.25", "+0.58"]
+    assert rows["seed 2"]["p, bootstrap (BLEU)"] == "0.250"
+    expected = ttest_rel([35.5, 35.0, 35.75], [35.0, 34.0, 35.5])
+    assert rows["p over seeds"]["BLEU"] == f"{expected.pvalue:.3f}"
+    low, high = expected.confidence_interval(0.95)
+    assert rows["95 % interval"]["BLEU"] == f"{low:+.2f} to {high:+.2f}"
+    assert rows["95 % interval"]["chrF"] == "", "no spread, no interval"
 
 
-def test_without_ce_there_is_nothing_to_compare():
-    assert comparison.differences_tables(EL, read) == []
+def test_one_seed_is_not_tested_over_seeds_and_says_so(tmp_path):
+    results = results_of([CE[0], EL[0]])
+    write_translations(tmp_path, results)
+    tables, comparisons = comparison.all_tables(results, tmp_path)
+    assert [row[0] for row in tables[-1].rows] == ["seed 1"]
+    assert comparisons == 1
+    assert "With one seed nothing is known of other seeds" in "\n".join(
+        comparison.notes(results, comparisons)
+    )
+
+
+def test_without_ce_there_is_nothing_to_compare(tmp_path):
+    tables, comparisons = comparison.all_tables(results_of(EL), tmp_path)
+    assert len(tables) == 2 and comparisons == 0
+
+
+def test_the_number_of_comparisons_counts_every_p_value(tmp_path):
+    results = results_of(CE + EL)
+    write_translations(tmp_path, results)
+    tables, comparisons = comparison.all_tables(results, tmp_path)
+    assert comparisons == 3 + 4  # a bootstrap for each seed, a t-test for each measure
+    assert "7 comparisons in all; p-values are not corrected" in "\n".join(
+        comparison.notes(results, comparisons)
+    )
+    assert tables[-1].rows[0][-1] == "0.001"
+
+
+def test_the_detectable_difference_is_found_in_80_percent_of_experiments():
+    draw = np.random.default_rng(1)
+    for seeds in (3, 5):
+        shift = comparison.detectable_difference(0.5, seeds)
+        experiments = draw.normal(shift, 0.5, (20000, seeds))
+        found_share = (ttest_1samp(experiments, 0, axis=1).pvalue < 0.05).mean()
+        assert math.isclose(found_share, 0.8, abs_tol=0.01)
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5]])
+def test_no_test_over_seeds_without_a_spread(values):
+    assert comparison.over_seeds(values) is None
 
 
 def test_the_bootstrap_tells_systems_apart_and_is_repeatable():
@@ -87,21 +131,42 @@ def test_the_bootstrap_does_not_see_a_difference_where_there_is_none():
     assert comparison.bootstrap_p(odd, even, REFERENCES) > 0.2
 
 
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5]])
-def test_no_test_over_seeds_without_a_deviation(values):
-    assert comparison.seeds_p(values) is None
-
-
 def test_the_table_says_what_was_scored():
-    lowercased = "\n".join(comparison.notes(CE, lowercased=True))
+    lowercased = "\n".join(comparison.notes(results_of(CE), 0))
     assert "the corpus is lowercased, and so are both" in lowercased
     assert "bleu: nrefs:1|bleu" in lowercased
-    assert "cased." in "\n".join(comparison.notes(CE, lowercased=False))
+    cased = comparison.notes(results_of(CE, lowercased=False, tokenizer=None), 0)
+    assert "cased." in cased[0] and "Moses" not in "\n".join(cased)
 
 
-def test_csv_and_markdown_hold_the_cells_of_the_table():
-    table = comparison.scores_table(CE + EL, {})
+def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
+    table = comparison.scores_table(results_of(CE + EL))
     rows = list(csv.reader(comparison.comma_separated([table, table]).splitlines()))
     assert rows[0] == table.columns and rows[1 : len(table.rows) + 1] == table.rows
     assert rows[len(table.rows) + 1] == []
-    assert "| CE" in table.text("github") and "35.83 ± 0.76" in table.text("github")
+    comparison.write_tables(tmp_path, "Made up", [table], ["a remark"])
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| CE" in text and "35.83 ± 0.76" in text and text.endswith("- a remark\n")
+
+
+def test_fewer_seeds_are_shown_beside_those_that_the_repository_keeps(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "ROOT", tmp_path)
+    kept = tmp_path / "scripts" / "results" / "made"
+    results = results_of(CE + EL)
+    write_translations(tmp_path / "runs", results)
+    found.export(tmp_path / "runs", results, kept)
+    (line,) = comparison.kept_results(results_of([CE[0], EL[0]]), tmp_path / "runs").splitlines()
+    assert line.startswith("3 seeds of the same experiment (scripts/results/made) gave EL, log")
+    assert "+0.58 BLEU, 95 % interval " in line and line.endswith("; yours, 1: +0.50.")
+    assert comparison.kept_results(results, tmp_path / "runs") is None
+    other = results_of([CE[0], EL[0]], options=["--lr", "1"])
+    assert comparison.kept_results(other, tmp_path / "runs") is None
+    assert comparison.kept_results(results_of([CE[0], EL[0]]), kept) is None
+
+
+def test_translations_are_spread_over_the_test_set(tmp_path):
+    results = results_of(CE + EL)
+    write_translations(tmp_path, results)
+    lines = comparison.examples(results, tmp_path, 10)
+    assert sum(line.startswith("      reference  the cat number") for line in lines) == 10
+    assert lines[1].startswith("             CE  ") and lines[2].startswith("EL, log end 0.5  ")

@@ -9,16 +9,23 @@ from conftest import run, succeed
 from sacrebleu import CHRF
 
 from el_fairseq.common.cli import UserError
+from el_fairseq.experiments.results import flat_records, gather, read
 from el_fairseq.report import sections, translations
 from el_fairseq.report.__main__ import report
-from el_fairseq.runs.record import record_of
+from el_fairseq.runs.experiment import read_experiment
 
 EVALUATION = "test-averaged2"
+EXPERIMENT = """
+title = "Two runs"
+corpus.command = "none"
+train.options = ""
+evaluate.last = 2
+"""
 AWKWARD = "<b>bold</b> & | pipe {name}"
 
 
 def write_run(folder, tiny, criterion, hypotheses, bleu):
-    """A finished run as scripts/train.sh and scripts/evaluate.sh leave it; returns its record."""
+    """A finished run as scripts/train.sh and scripts/evaluate.sh leave it."""
     name = {"ce": "ce-seed1", "el": "el0.5-seed1"}[criterion]
     scores = folder / name / "evaluation" / EVALUATION
     scores.mkdir(parents=True)
@@ -29,6 +36,7 @@ def write_run(folder, tiny, criterion, hypotheses, bleu):
     )
     asked = {"experiment": "demo", "criterion": criterion, "seed": 1, "data": str(tiny.folder)}
     asked["log_end"] = 0.5 if criterion == "el" else None
+    asked["options"] = []
     (folder / name / "run.json").write_text(json.dumps(asked))
     (folder / name / "training.json").write_text('{"updates": 20, "minutes": 1.5}')
     lines = []
@@ -38,7 +46,6 @@ def write_run(folder, tiny, criterion, hypotheses, bleu):
             record = {"epoch": epoch, **{f"{kind}_{key}": str(v) for key, v in numbers.items()}}
             lines.append(f"2026-01-01 00:00:00 | INFO | {kind} | {json.dumps(record)}\n")
     (folder / name / "train.log").write_text("".join(lines))
-    return record_of(folder / name, EVALUATION)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +56,10 @@ def run_folder(tiny, tmp_path_factory):
     good = [line if i % 3 else f"{line} star" for i, line in enumerate(references)]
     bad = [" ".join(line.split()[::-1]) for line in references]
     bad[next(i for i, line in enumerate(references) if len(line.split()) > 6)] = AWKWARD
-    records = [
-        write_run(folder, tiny, "ce", bad, bleu=10.0),
-        write_run(folder, tiny, "el", good, bleu=12.5),
-    ]
-    (folder / "results.json").write_text(json.dumps(records))
+    write_run(folder, tiny, "ce", bad, bleu=10.0)
+    write_run(folder, tiny, "el", good, bleu=12.5)
+    (folder / "demo.toml").write_text(EXPERIMENT)
+    gather(read_experiment(folder / "demo.toml"), folder)
     module = [sys.executable, "-m", "el_fairseq.analysis", tiny.bin]
     succeed(
         run(
@@ -114,7 +120,7 @@ def test_text_from_outside_is_shown_not_obeyed(run_folder):
 
 
 def test_the_translations_shown_are_those_that_differ_most(run_folder, tiny):
-    records = json.loads((run_folder / "results.json").read_text())
+    records = flat_records(read(run_folder))
     made = translations.Translations(run_folder, records)
     shown = translations.most_different(made, {"ce-seed1": "CE", "el0.5-seed1": "EL"})
     assert len(shown) == 20
@@ -129,7 +135,7 @@ def test_the_translations_shown_are_those_that_differ_most(run_folder, tiny):
 
 
 def test_a_run_is_compared_with_cross_entropy_of_its_own_seed(run_folder):
-    ce, el = json.loads((run_folder / "results.json").read_text())
+    ce, el = flat_records(read(run_folder))
     other_seed = {**ce, "seed": 2, "run": "ce-seed2"}
     assert translations.baseline_of(el, [other_seed, ce, el]) == ce
     assert translations.baseline_of(el, [other_seed, el]) is None
@@ -149,7 +155,7 @@ def test_results_or_an_analysis_alone_make_a_report(run_folder, tmp_path, kept):
 
 
 def test_several_seeds_are_summed_up_by_their_mean(run_folder, tiny):
-    records = json.loads((run_folder / "results.json").read_text())
+    records = flat_records(read(run_folder))
     seconds = [{**record, "seed": 2, "bleu": record["bleu"] + 1} for record in records]
     seconds[1]["bleu"] += 1
     (scores, *_), points = sections.of_runs(run_folder, records + seconds)
@@ -165,10 +171,9 @@ def test_a_folder_with_nothing_to_report_is_refused_with_the_next_step(run_folde
     with pytest.raises(UserError, match=r"neither results\.json nor analysis"):
         report(tmp_path, "Nothing")
     (tmp_path / "results.json").write_text("[")
-    with pytest.raises(UserError, match="is no JSON"):
+    with pytest.raises(UserError, match="is damaged"):
         report(tmp_path, "Nothing")
-    records = json.loads((run_folder / "results.json").read_text())
-    (tmp_path / "results.json").write_text(json.dumps(records))
+    shutil.copy(run_folder / "results.json", tmp_path)
     with pytest.raises(UserError, match=r"there is no .*hypotheses\.en"):
         report(tmp_path, "Nothing")
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,12 @@ import uuid
 from pathlib import Path
 
 import pytest
+import slurm_stand_in
 from conftest import BIN, ROOT, script, succeed
 from iwslt_archives import de_en, fr_en, serving, write_archive
 
 from el_fairseq.corpora.checksums import checksum
+from el_fairseq.experiments import results
 
 # A model that two cores train in seconds, and that has learnt enough to translate differently
 # with each loss and seed.
@@ -129,38 +132,36 @@ def arguments(data, runs, *more):
     ]
 
 
-def stand_ins(folder):
-    """Slurm's programs, as far as they are used: tasks run here, two at a time."""
-    programs = {
-        "sbatch": (
-            'file=${@: -1}; last=$(sed -n "s/^#SBATCH --array=0-//p" "$file")\n'
-            'task="env SLURM_ARRAY_TASK_ID={} bash"\n'
-            'seq 0 "$last" | xargs -P 2 -I{} $task "$file" >"$0.log" 2>&1\n'
-            "echo '4711;cluster'"
-        ),
-        "srun": 'exec "$@"',
-        "squeue": f'cat "{folder}/queue" 2>/dev/null',
-    }
-    folder.mkdir()
-    for name, text in programs.items():
-        (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
-        (folder / name).chmod(0o755)
-    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-
-
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
-    return stand_ins(tmp_path_factory.mktemp("slurm") / "bin")
+    return slurm_stand_in.install(tmp_path_factory.mktemp("slurm") / "bin")
 
 
 @pytest.fixture(scope="session")
 def runs(data, slurm, tmp_path_factory):
-    """All runs of the experiment, without disturbance, by Slurm; and the table."""
-    folder = tmp_path_factory.mktemp("runs") / "iwslt14-de-en"
-    result = script("scripts/reproduce.sh", *arguments(data, folder, "--slurm"), env=slurm)
-    assert "Submitted job 4711" in succeed(result).stdout
-    succeed(script("scripts/table.sh", "iwslt14-de-en", "--runs", folder))
+    """All runs of the experiment by Slurm, one of them with a time limit; and the table."""
+    folder = tmp_path_factory.mktemp("runs") / "two words"
+    limit = Path(slurm["STAND_IN"], "limit-1")
+    limit.write_text(str(folder / NAMES[1] / "checkpoints" / "checkpoint1.pt"))
+    options = ["--slurm", "--sbatch", "--time=1:00", "--prologue", "echo prologue"]
+    result = script("scripts/reproduce.sh", *arguments(data, folder, *options), env=slurm)
+    assert "Submitted job 4711, and job 4711 for table and report" in succeed(result).stdout
+    assert not limit.exists()
     return folder
+
+
+def test_a_task_out_of_time_stops_and_goes_on_when_its_turn_comes_again(runs):
+    log = (runs / "slurm" / "4711_1.log").read_text()
+    assert log.count("prologue") == 2
+    assert f"{NAMES[1]}: out of time, back into the queue" in log
+    assert "Loaded checkpoint" in (runs / NAMES[1] / "train.log").read_text()
+
+
+def test_the_sites_options_and_the_table_after_the_runs_are_asked_for(runs, slurm):
+    first, second = Path(slurm["STAND_IN"], "asked").read_text().splitlines()[:2]
+    assert first == shlex.join(["--parsable", "--time=1:00", str(runs / "slurm" / "runs.sh")])
+    assert "--dependency=afterany:4711" in second and second.endswith("slurm/table.sh'")
+    assert (runs / "table.md").exists() and (runs / "report.html").exists()
 
 
 def test_a_corpus_is_the_same_however_often_it_was_killed_on_the_way(archive, data, tmp_path):
@@ -199,11 +200,11 @@ def test_fr_en_is_cased_and_shares_one_dictionary(tmp_path):
 
 
 def test_every_run_is_scored_with_both_models_and_all_sentences(runs, data):
-    records = json.loads((runs / "results.json").read_text())
+    records = results.read(runs)["runs"]
     assert [record["run"] for record in records] == sorted(NAMES)
     count = len((data / "text" / "test.de").read_text(encoding="utf-8").split("\n")) - 1
     for record in records:
-        for scores in (record, record["best"]):
+        for scores in record["scores"]["test"].values():
             assert scores["sentences"] == count
             assert {"tokenized_bleu", "bleu", "chrf", "ter", "ter_signature"} <= scores.keys()
     hypotheses = {
@@ -214,8 +215,8 @@ def test_every_run_is_scored_with_both_models_and_all_sentences(runs, data):
 
 
 def test_the_table_is_there_as_text_markdown_and_csv(runs):
-    result = succeed(script("scripts/table.sh", "iwslt14-de-en", "--runs", runs))
-    for words in ("35.09 ± 0.07", "35.50 ± 0.11", "p over seeds"):
+    result = succeed(script("scripts/table.sh", "iwslt14-de-en", "--runs", runs, "--last", "2"))
+    for words in ("35.09 ± 0.07", "35.50 ± 0.11", "p over seeds", "95 % interval"):
         assert words in result.stdout
     assert "| EL, log end 0.5" in (runs / "table.md").read_text(encoding="utf-8")
     assert (runs / "table.csv").read_text(encoding="utf-8").startswith("loss,checkpoints,seeds")
@@ -272,23 +273,48 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs,
         assert logs[0] == logs[1]
 
 
-def test_a_machine_without_a_gpu_is_told_how_long_it_would_take(data, tmp_path):
-    call = arguments(data, tmp_path / "runs")
-    call.remove("--cpu")
-    result = script("scripts/reproduce.sh", *call, env={"CUDA_VISIBLE_DEVICES": ""})
-    assert result.returncode == 1
-    assert "the 4 trainings would take about 1 minutes on this CPU" in result.stderr
-    assert "--cpu" in result.stderr.splitlines()[-1]
-    assert not list((tmp_path / "runs").glob("*-seed*"))
+def test_what_is_finished_is_not_submitted_again(runs, data, slurm):
+    asked = Path(slurm["STAND_IN"], "asked").read_text()
+    call = ["scripts/reproduce.sh", *arguments(data, runs, "--slurm")]
+    result = succeed(script(*call, env=slurm))
+    assert "4 runs in" in result.stdout and "4 done" in result.stdout
+    assert "Submitted" not in result.stdout and "minus CE" in result.stdout
+    assert Path(slurm["STAND_IN"], "asked").read_text() == asked
+
+
+def test_the_table_can_be_made_from_kept_results_alone(runs, tmp_path):
+    kept = tmp_path / "kept"
+    call = ["scripts/table.sh", "iwslt14-de-en", "--runs"]
+    succeed(script(*call, runs, "--last", "2", "--export", kept))
+    made = (kept / "table.md").read_bytes()
+    (kept / "table.md").unlink()
+    assert succeed(script(*call, kept)).stdout.count("minus CE") == 1
+    assert (kept / "table.md").read_bytes() == made == (runs / "table.md").read_bytes()
+    assert sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) < 100_000
+
+
+def test_the_table_of_another_experiment_is_refused(runs):
+    result = script("scripts/table.sh", "iwslt17-fr-en", "--runs", runs)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "is a run of the experiment iwslt14-de-en, expected iwslt17-fr-en" in result.stderr
 
 
 def test_an_array_job_that_is_still_in_the_queue_is_not_submitted_again(runs, data, slurm):
-    queue = Path(slurm["PATH"].split(os.pathsep)[0], "queue")
+    queue = Path(slurm["STAND_IN"], "queue")
     queue.write_text("4711 PENDING\n")
-    result = script("scripts/reproduce.sh", *arguments(data, runs, "--slurm"), env=slurm)
+    call = [word if word != "1,2" else "1,2,3" for word in arguments(data, runs, "--slurm")]
+    result = script("scripts/reproduce.sh", *call, env=slurm)
     queue.unlink()
     assert result.returncode == 1
     assert "in the queue as job 4711" in result.stderr
+
+
+def test_a_dry_run_makes_nothing_not_even_the_environment(tmp_path):
+    environment = {"EL_VENV": str(tmp_path / "venv")}
+    words = ["iwslt14-de-en", "--runs", tmp_path / "runs", "--slurm", "--dry-run"]
+    result = succeed(script("scripts/reproduce.sh", *words, env=environment))
+    assert "#SBATCH --array=0,1,2,3,4,5,6,7,8,9" in result.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_of_nothing_says_what_to_run(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import time
 import pytest
 import torch
 from conftest import ROOT, TINY, run, script, succeed
+
+from el_fairseq.runs.experiment import read_experiment
 
 TRAIN = ["scripts/train.sh", "home-assistant-fr-en", "el", "1"]
 
@@ -69,7 +72,6 @@ def test_an_archive_with_the_wrong_hash_ends_in_one_line_and_makes_no_corpus(tmp
     [
         (["data-prep/home-assistant.sh", "xx-en"], "choose from 'de-en', 'fr-en'"),
         (["scripts/train.sh", "iwslt14-de-en", "ce"], "a criterion and a seed are needed"),
-        (["scripts/demo.sh", "--pair", "xx-en"], "the pairs are de-en and fr-en"),
         (["scripts/evaluate.sh"], "name a run's folder"),
     ],
 )
@@ -242,27 +244,77 @@ def test_a_checkpoint_that_carries_code_stops_fairseq_and_does_not_run(
     assert not touched.exists()
 
 
-def test_the_demo_goes_from_nothing_to_a_table_and_shows_it_at_once_the_second_time(tmp_path):
-    out = tmp_path / "demo"
-    options = ["--pair", "fr-en", "--out", out]
-    result = succeed(script("scripts/demo.sh", *options, "--", *TINY, "--max-epoch", "5"))
-    records = json.loads((out / "results.json").read_text())
-    assert [(r["criterion"], r["log_end"], r["seed"]) for r in records] == [
-        ("ce", None, 1),
-        ("el", 0.5, 1),
-    ]
-    for key in ("bleu", "chrf", "bleu_signature", "valid_nll", "valid_accuracy", "minutes"):
-        assert all(key in record for record in records)
-    assert records[0]["updates"] == records[1]["updates"]
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "translations.txt").read_text().count("reference  ") == 10
-    assert "EL, log end 0.5" in result.stdout
-    assert f"Report, to open in a browser: {out / 'report.html'}" in result.stdout
+@pytest.fixture(scope="session")
+def experiment_file(corpus, tmp_path_factory):
+    """An experiment of one's own, as small as can be."""
+    folder = tmp_path_factory.mktemp("own experiment")
+    options = shlex.join([*TINY, "--max-epoch", "3", "--keep-last-epochs", "2"])
+    common = read_experiment("home-assistant-fr-en").train_options
+    path = folder / "mine.toml"
+    path.write_text(
+        f"""
+title = "Mine"
+[corpus]
+command = "bash data-prep/home-assistant.sh fr-en"
+folder = "{corpus}"
+[train]
+options = '''
+{shlex.join(common)}
+{options}
+'''
+[evaluate]
+last = 2
+options = "--beam 2 --batch-size 128"
+[runs]
+jobs = 2
+cpu = true
+[report]
+options = "--noise-sentences 10 --beam 1"
+"""
+    )
+    return path
+
+
+def test_an_experiment_of_ones_own_goes_from_its_file_to_table_translations_and_report(
+    experiment_file, corpus
+):
+    out = experiment_file.parent / "runs"
+    call = ["scripts/reproduce.sh", experiment_file, "--seeds", "1", "--runs", out]
+    first = succeed(script(*call)).stdout
+    assert f"mine: 2 runs in {out}, 0 done, to do: ce-seed1, el0.5-seed1" in first
+    assert "mine: 2 of 2 runs done" in first
+    assert first.count("      reference  ") == 10
+    assert "EL, log end 0.5, minus CE (last 2)" in first
+    assert "With one seed nothing is known of other seeds" in first
+    assert f"Report, to open in a browser: {out / 'report.html'}" in first
     analysis = json.loads((out / "analysis" / "analysis.json").read_text())
     assert list(analysis["models"]) == ["CE", "EL"]
-    assert next(iter(analysis["ood"])) == "shuffled words"
-    assert "everyday sentences in German" in (out / "report.md").read_text()
-    start = time.monotonic()
-    again = succeed(script("scripts/demo.sh", *options))
-    assert time.monotonic() - start < 2
-    assert (out / "table.txt").read_text() in again.stdout
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
+    again = succeed(script(*call)).stdout
+    assert "2 runs in" in again and "2 done (" in again
+    assert again[again.index("Mine") :] == first[first.index("Mine") :]
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")} == before
+
+
+def test_the_benchmark_of_trainings_leaves_other_files_alone(tmp_path):
+    (tmp_path / "thesis.log").write_text("years of work")
+    result = script("scripts/benchmark-training.sh", "--out", tmp_path)
+    assert result.returncode == 1 and "which holds other files" in result.stderr
+    assert (tmp_path / "thesis.log").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("option", ["--nonsense", "--pair", "--out"])
+def test_the_demo_refuses_options_that_it_does_not_know(option):
+    result = script("scripts/demo.sh", option, "fr-en")
+    assert result.returncode == 2
+    assert f"unrecognized arguments: {option}" in result.stderr
+
+
+def test_the_demo_is_one_seed_of_an_experiment():
+    lines = succeed(script("scripts/demo.sh", "--dry-run", "--cpu")).stdout.splitlines()
+    trainings = [line for line in lines if "scripts/train.sh" in line]
+    assert [line.split("train.sh ")[1].split(" --")[0] for line in trainings] == [
+        "home-assistant-de-en ce 1",
+        "home-assistant-de-en el 1",
+    ]
+    assert "# 2 at a time, on the CPU" in lines

@@ -14,7 +14,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 case "$*" in
   *version_info*) exit 0 ;;
   --version) echo Python 3.11.7 ;;
-  '-m venv --clear '*) mkdir -p "$4/bin"; touch "$4/pyvenv.cfg"; cp "$0" "$4/bin/python" ;;
+  '-m venv '*) mkdir -p "$3/bin"; touch "$3/pyvenv.cfg"; cp "$0" "$3/bin/python" ;;
+  *torch.version.cuda*) echo "${BUILD:-cpu}" ;;
   *urlopen*) exit "${CPU_INDEX_STATUS:-1}" ;;
   *--no-index*) echo "$*" >>"$LOG"; exit "${AT_HAND_STATUS:-1}" ;;
   *pip\\ install*) echo "$*" >>"$LOG"; [ -z "${KILL:-}" ] || kill -9 $PPID ;;
@@ -34,6 +35,17 @@ def machine(tmp_path):
         "EL_PYTHON": str(python),
         "LOG": str(tmp_path / "pip.log"),
     }
+
+
+@pytest.fixture
+def gpu(tmp_path):
+    """The beginning of a command for a machine with a stand-in for NVIDIA's driver."""
+    program = tmp_path / "gpu" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "GPU 0: stand-in"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    return ["env", f"PATH={path}", "bash", ROOT / "scripts/setup.sh"]
 
 
 def pip_calls(machine):
@@ -86,13 +98,8 @@ def test_without_either_the_registrys_build_is_taken(machine):
     assert pip_calls(machine)[1].endswith("constraints.txt torch==2.13.0")
 
 
-def test_a_gpu_machine_gets_the_cuda_build_even_with_a_cpu_build_at_hand(machine, tmp_path):
-    gpu = tmp_path / "bin" / "nvidia-smi"
-    gpu.write_text('#!/bin/sh\necho "GPU 0: stand-in"\n')
-    gpu.chmod(0o755)
-    path = f"{gpu.parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **machine, "PATH": path, "AT_HAND_STATUS": "0"}
-    succeed(run(["env", f"PATH={path}", "bash", ROOT / "scripts/setup.sh"], env=environment))
+def test_a_gpu_machine_gets_the_cuda_build_even_with_a_cpu_build_at_hand(machine, gpu):
+    succeed(run(gpu, env={**machine, "AT_HAND_STATUS": "0", "BUILD": "cuda"}))
     assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
 
 
@@ -108,7 +115,7 @@ def test_a_python_that_does_not_suit_is_refused_by_name_and_version(machine, tmp
 def test_without_a_python_it_says_how_to_get_one(machine, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm", "ls"):
+    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm"):
         (tools / tool).symlink_to(shutil.which(tool))
     nowhere = ["env", "-u", "EL_PYTHON", f"PATH={tools}", f"HOME={tmp_path}", "PYENV_ROOT=/none"]
     venv = f"EL_VENV={tmp_path / 'none'}"
@@ -120,7 +127,7 @@ def test_without_a_python_it_says_how_to_get_one(machine, tmp_path):
 def test_uv_is_asked_for_a_python_where_there_is_none(machine, tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm", "ls"):
+    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm"):
         (tools / tool).symlink_to(shutil.which(tool))
     for tool in ("cp", "touch", "env"):
         (tools / tool).symlink_to(shutil.which(tool))
@@ -133,11 +140,72 @@ def test_uv_is_asked_for_a_python_where_there_is_none(machine, tmp_path):
     assert "uv gets one" in result.stderr
 
 
+def test_a_login_node_without_gpu_gets_the_cuda_build_where_it_is_asked_for(machine, gpu):
+    environment = {**machine, "BUILD": "cuda", "AT_HAND_STATUS": "0"}
+    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda"}))
+    assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
+    before = pip_calls(machine)
+    # Neither the login node without the variable nor the machine with the GPU changes it.
+    succeed(script("scripts/setup.sh", env=environment))
+    succeed(run(gpu, env=environment))
+    assert pip_calls(machine) == before
+
+
+def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(machine, gpu):
+    environment = {**machine, "AT_HAND_STATUS": "0"}
+    succeed(script("scripts/setup.sh", env=environment))
+    before = pip_calls(machine)
+    result = run(gpu, env=environment)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "there is a GPU here, but" in result.stderr and "EL_TORCH=cuda bash" in result.stderr
+    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cpu"}))
+    succeed(run(gpu, env=environment))
+    assert pip_calls(machine) == before
+    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda", "BUILD": "cuda"}))
+    assert pip_calls(machine)[len(before)].endswith("torch==2.13.0,!=2.13.0+cpu")
+
+
+def test_a_build_that_pip_did_not_give_is_told(machine):
+    result = script("scripts/setup.sh", env={**machine, "EL_TORCH": "cuda"})
+    assert result.returncode == 1
+    assert "EL_TORCH is cuda, but pip installed the cpu build" in result.stderr
+
+
+def test_an_unknown_build_is_refused(machine):
+    result = script("scripts/setup.sh", env={**machine, "EL_TORCH": "rocm"})
+    assert result.returncode == 2
+    assert "EL_TORCH is 'rocm', expected cuda or cpu" in result.stderr
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(machine, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
+    (home / "pyvenv.cfg").touch()
     (home / "thesis.tex").write_text("years of work")
     result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(home)})
     assert result.returncode == 1
-    assert "holds something else than a Python environment" in result.stderr
+    assert "which also holds thesis.tex; name a new or empty folder" in result.stderr
     assert (home / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_environment_that_somebody_else_made_is_not_cleared(machine, tmp_path):
+    other = tmp_path / "other"
+    (other / "bin").mkdir(parents=True)
+    (other / "pyvenv.cfg").touch()
+    (other / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    (other / "bin" / "python").chmod(0o755)
+    result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(other)})
+    assert result.returncode == 1 and "which this script did not make" in result.stderr
+    assert (other / "bin" / "python").exists()
+
+
+def test_an_environment_of_this_script_is_made_again_where_its_python_is_gone(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    Path(machine["EL_VENV"], "bin", "python").unlink()
+    succeed(script("scripts/setup.sh", env=machine))
+    assert Path(machine["EL_VENV"], "bin", "python").exists()
+
+
+def test_scripts_find_their_folder_whatever_cdpath_says(machine):
+    result = run(["bash", "scripts/setup.sh"], env={**machine, "CDPATH": "/tmp:."})
+    assert f"The environment is ready: {machine['EL_VENV']}" in succeed(result).stderr

@@ -1,0 +1,184 @@
+import json
+
+import pytest
+from made import GOOD, REFERENCES, record, results_of, write_translations
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.experiments import results
+from el_fairseq.runs.experiment import read_experiment
+
+EXPERIMENT = """
+title = "Small"
+corpus.command = "none"
+train.options = "--lr 1"
+evaluate.last = 10
+evaluate.best = true
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    return read_experiment(tmp_path / "small.toml")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "pairs": {}, "subwords": None}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def finish_run(folder, corpus, criterion, seed, bleu=30.0, **changes):
+    """A run's folder as train.sh and evaluate.sh leave it, without checkpoints."""
+    log_end = None if criterion == "ce" else 0.5
+    run = folder / (f"ce-seed{seed}" if criterion == "ce" else f"el0.5-seed{seed}")
+    for kind in ("averaged10", "best"):
+        evaluation = run / "evaluation" / f"test-{kind}"
+        evaluation.mkdir(parents=True)
+        (evaluation / "scores.json").write_text(json.dumps({"bleu": bleu}))
+    own = ["--criterion", "a"] if criterion == "ce" else ["--criterion", "b", "--log-end", "0.5"]
+    asked = {
+        "experiment": "small",
+        "criterion": criterion,
+        "log_end": log_end,
+        "seed": seed,
+        "data": str(corpus),
+        "options": ["--lr", "1", *own, "--report-accuracy", "--seed", str(seed)],
+        **changes,
+    }
+    (run / "run.json").write_text(json.dumps(asked))
+    trained = {"updates": 5, "minutes": 1.0, "valid_nll": 2.0, "valid_accuracy": 50.0}
+    (run / "training.json").write_text(json.dumps(trained))
+    return run
+
+
+def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus, tmp_path):
+    runs = tmp_path / "runs"
+    finish_run(runs, corpus, "el", 1, 31.0)
+    finish_run(runs, corpus, "ce", 1)
+    not_scored = finish_run(runs, corpus, "el", 2)
+    (not_scored / "evaluation" / "test-best" / "scores.json").unlink()
+    not_trained = finish_run(runs, corpus, "ce", 2)
+    (not_trained / "training.json").unlink()
+    gathered = results.gather(experiment, runs)
+    assert gathered == results.read(runs)
+    assert [one["run"] for one in gathered["runs"]] == ["ce-seed1", "el0.5-seed1"]
+    assert gathered["runs"][1]["scores"]["test"] == {
+        "averaged10": {"bleu": 31.0},
+        "best": {"bleu": 31.0},
+    }
+    assert gathered["options"] == ["--lr", "1"]
+    assert (gathered["experiment"], gathered["title"]) == ("small", "Small")
+
+
+def test_results_are_not_written_again_where_nothing_changed(experiment, corpus, tmp_path):
+    runs = tmp_path / "runs"
+    finish_run(runs, corpus, "ce", 1)
+    results.gather(experiment, runs)
+    before = (runs / "results.json").stat().st_mtime_ns
+    results.gather(experiment, runs)
+    assert (runs / "results.json").stat().st_mtime_ns == before
+    finish_run(runs, corpus, "el", 1)
+    results.gather(experiment, runs)
+    assert (runs / "results.json").stat().st_mtime_ns > before
+
+
+def test_damaged_results_are_made_again(experiment, corpus, tmp_path):
+    runs = tmp_path / "runs"
+    finish_run(runs, corpus, "ce", 1)
+    (runs / "results.json").write_text("[{")
+    assert results.gather(experiment, runs) == results.read(runs)
+
+
+@pytest.mark.parametrize("content", ["[{", "[]", "{}", '{"runs": []}', '{"runs": 3}', "\xff"])
+def test_damaged_results_are_named(tmp_path, content):
+    (tmp_path / "results.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=r"results\.json (is damaged|holds no runs)"):
+        results.read(tmp_path)
+
+
+def test_runs_of_another_experiment_are_refused(experiment, corpus, tmp_path):
+    finish_run(tmp_path / "runs", corpus, "ce", 1, experiment="other")
+    with pytest.raises(UserError, match="ce-seed1 is a run of the experiment other, expected smal"):
+        results.gather(experiment, tmp_path / "runs")
+
+
+def test_runs_with_other_options_or_data_are_not_put_into_one_table(experiment, corpus, tmp_path):
+    finish_run(tmp_path / "runs", corpus, "ce", 1)
+    finish_run(tmp_path / "runs", corpus, "el", 1, options=["--lr", "2", "--seed", "1"])
+    with pytest.raises(UserError, match="trained with other data or options than ce-seed1"):
+        results.gather(experiment, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", ["run.json", "training.json", "evaluation/test-best/scores.json"])
+def test_a_damaged_file_of_a_run_is_named_with_what_to_do(experiment, corpus, tmp_path, name):
+    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    (run / name).write_text('{"cut')
+    with pytest.raises(UserError, match=f"{name} is damaged .*(delete|again)"):
+        results.gather(experiment, tmp_path / "runs")
+
+
+def log_line(kind, updates, **numbers):
+    record = {f"{kind}_{name}": str(n) for name, n in {"num_updates": updates, **numbers}.items()}
+    return f"2026 | INFO | {kind} | {json.dumps({'epoch': updates // 10, **record})}\n"
+
+
+@pytest.fixture
+def earlier_run(corpus, tmp_path):
+    """A run whose training.json does not say how it was validated, of 20 updates."""
+    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    (run / "training.json").write_text('{"updates": 20, "minutes": 1}')
+    return run
+
+
+def test_a_run_of_an_earlier_version_takes_its_validation_from_the_log(experiment, earlier_run):
+    log = log_line("valid", 10, nll_loss=4.5, accuracy=50) + log_line("train", 10, loss=6)
+    log += log_line("train", 20, loss=5)  # validated every second epoch
+    (earlier_run / "train.log").write_text(log)
+    (record,) = results.gather(experiment, earlier_run.parent)["runs"]
+    assert (record["valid_nll"], record["valid_accuracy"]) == (4.5, 50)
+
+
+def test_a_log_that_is_cut_off_does_not_give_the_epoch_before(experiment, earlier_run):
+    log = log_line("valid", 10, nll_loss=4.5, accuracy=50) + log_line("train", 10, loss=6)
+    log += log_line("valid", 20, nll_loss=4.0, accuracy=55)[:-20]
+    (earlier_run / "train.log").write_text(log)
+    with pytest.raises(UserError, match=r"train\.log is cut off: it ends at update 10"):
+        results.gather(experiment, earlier_run.parent)
+
+
+def test_a_run_without_validation_is_tabled_without(experiment, earlier_run):
+    (earlier_run / "train.log").write_text(log_line("train", 20, loss=5))
+    (record,) = results.gather(experiment, earlier_run.parent)["runs"]
+    assert "valid_nll" not in record
+
+
+def test_a_test_set_that_the_corpus_lacks_is_named(corpus, tmp_path):
+    (tmp_path / "small.toml").write_text(f'{EXPERIMENT}corpus.tests = ["news"]\n')
+    with pytest.raises(UserError, match=r"corpus\.tests names news, expected some of test"):
+        results.tests_of(read_experiment(tmp_path / "small.toml"), corpus)
+
+
+def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_path):
+    made = results_of([record("ce", 1, 30.0), record("el", 1, 31.0)], data="/home/somebody")
+    write_translations(tmp_path / "runs", made)
+    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    kept = results.read(tmp_path / "kept")
+    assert kept == {**made, "data": None}
+    assert results.references(tmp_path / "kept", kept, "test") == REFERENCES
+    assert results.hypotheses(tmp_path / "kept", kept, "el0.5-seed1", "test", "best") == GOOD
+    with pytest.raises(UserError, match="is there already"):
+        results.export(tmp_path / "runs", made, tmp_path / "kept")
+
+
+def test_damaged_translations_of_an_export_are_named(tmp_path):
+    made = results_of([record("ce", 1, 30.0)])
+    write_translations(tmp_path / "runs", made)
+    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    path = tmp_path / "kept" / "references" / "test.en.gz"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"test\.en\.gz is damaged"):
+        results.references(tmp_path / "kept", made, "test")
