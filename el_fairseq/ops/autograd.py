@@ -1,184 +1,205 @@
-"""The kernels as differentiable operations of PyTorch."""
+"""The loss of rows as a differentiable operation of PyTorch."""
 
-from typing import Tuple
+from typing import NamedTuple, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .bonus import Bonus
+from .bonus import Spec
+from .formula import differentiable_losses, number_type
 from .linear import linear_losses
-from .rows import Spec, row_losses
+from .rows import count, found, have_memory, row_losses, transforms_active, weight_of_rows
 
 
-def loss_of_rows(logits, target, spec, reduction, in_place=False):
+def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
     """Loss of logits (N, V) against targets (N,), reduced; negative log-likelihood and hit a row.
 
     The gradient is computed with the loss, where it is required, and kept until the backward
     pass. With ``in_place`` it takes the place of the logits: they must not be read afterwards,
     and autograd refuses to if another operation has saved them.
+
+    Raises:
+        ValueError: a target on the CPU is neither a class nor ignored.
     """
-    if _is_compiling():
-        losses, nll, hit, _ = torch.ops.el_fairseq.row_losses(
-            logits, target, *spec.bonus, *spec[1:], torch.is_grad_enabled() and logits.requires_grad
-        )
-        if reduction == "none":
-            return losses, nll, hit
-        return losses.sum() * _scale(target, spec, reduction), nll, hit
-    if not torch.is_grad_enabled():
-        logits = logits.detach()
-    return _RowsFunction.apply(logits, target, spec, reduction, in_place)
+    problem = _Problem(target, spec, reduction, _converted(class_weight, logits))
+    if not have_memory(logits, target):
+        return problem.formula_loss(logits)
+    scale = problem.scale(number_type(logits), count(target, logits.size(1), spec))
+    needed = torch.is_grad_enabled() and logits.requires_grad
+    kept = _Kept.apply(logits).grad_fn if needed and not in_place else None
+    return _Rows.apply(logits if needed else logits.detach(), problem, scale, in_place, kept)
 
 
-def loss_of_hidden(hidden, weight, bias, target, spec, reduction):
+def loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight=None):
     """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole."""
+    problem = _Problem(target, spec, reduction, _converted(class_weight, hidden))
+    if not have_memory(hidden, weight, target):
+        return problem.formula_loss(F.linear(hidden, weight, bias))
+    scale = problem.scale(number_type(hidden), count(target, weight.size(0), spec))
     if not torch.is_grad_enabled():
         hidden, weight = hidden.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
-    return _LinearFunction.apply(hidden, weight, bias, target, spec, reduction)
+    return _Linear.apply(hidden, weight, bias, problem, scale)
 
 
-# Most entries of a gradient are near label_smoothing / V, which float16 cannot tell from 0: there
-# it is kept 1024 times as large. None is far above 1, so nothing overflows.
-_FLOAT16_SCALE = 1024.0
+def _converted(class_weight, logits):
+    return None if class_weight is None else class_weight.detach().to(number_type(logits))
 
 
-def _scale(target, spec, reduction):
-    """What a row's loss counts in the reduced loss: a number on the CPU, else a tensor."""
-    if reduction != "mean":
-        return 1.0
-    count = (target != spec.ignore_index).sum().clamp(min=1)
-    return 1 / (count.item() if target.device.type == "cpu" and not _is_compiling() else count)
+class _Problem(NamedTuple):
+    """What a loss is computed of, beside the logits."""
+
+    target: Tensor
+    spec: Spec
+    reduction: str
+    class_weight: Optional[Tensor]
+
+    def scale(self, number, total=None):
+        """What the loss of a row counts in the reduced one: a tensor of no dimensions.
+
+        ``total``: of targets that are not ignored, where it is known.
+        """
+        device = self.target.device
+        if self.reduction != "mean":
+            return torch.ones((), dtype=number, device=device)
+        if self.class_weight is not None:
+            total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
+        elif isinstance(total, int):
+            return torch.full((), 1 / max(total, 1), dtype=number, device=device)
+        else:
+            total = (self.target != self.spec.ignore_index).sum().to(number)
+        return 1 / torch.where(total == 0, torch.ones_like(total), total)
+
+    def reduced(self, losses, scale):
+        if self.reduction == "none":
+            return losses
+        return losses.sum() * scale if self.reduction == "mean" else losses.sum()
+
+    def formula_loss(self, logits):
+        """Loss, nll and hit by operations that PyTorch can differentiate and transform."""
+        losses, nll, hit = differentiable_losses(logits, self.target, self.spec, self.class_weight)
+        return self.reduced(losses, self.scale(losses.dtype)), nll.detach(), hit
+
+    def gradients(self, logits, inputs, grad_loss):
+        """Gradients that are differentiable, with respect to what the logits are made of."""
+        loss, _, _ = self.formula_loss(logits)
+        return torch.autograd.grad(loss, inputs, grad_loss, create_graph=True)
 
 
-def _reduced(losses, scale, reduction):
-    return losses if reduction == "none" else losses.sum() * scale
+class _Kept(torch.autograd.Function):
+    """Holds logits for whoever differentiates their gradient again.
 
-
-class _RowsFunction(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits, target, spec, reduction, in_place):
-        scale = _scale(target, spec, reduction)
-        wanted = ctx.needs_input_grad[0]
-        ctx.kept_scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
-        gradient_scale = scale * ctx.kept_scale if wanted else None
-        results = row_losses(logits.detach(), target, spec, gradient_scale, in_place)
-        if wanted:
-            ctx.save_for_backward(results.gradient)
-        ctx.mark_non_differentiable(results.nll, results.hit)
-        return _reduced(results.loss, scale, reduction), results.nll, results.hit
-
-    @staticmethod
-    def backward(ctx, grad_loss, *_):
-        (gradient,) = ctx.saved_tensors
-        return _times(gradient, grad_loss, ctx.kept_scale), None, None, None, None
-
-
-class _LinearFunction(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden, weight, bias, target, spec, reduction):
-        scale = _scale(target, spec, reduction)
-        if reduction == "none" and any(ctx.needs_input_grad[:3]):
-            raise ValueError("reduction 'none' has no gradient without the logits; take 'sum'")
-        bias_data = None if bias is None else bias.detach()
-        ctx.kept_scale = _FLOAT16_SCALE if hidden.dtype == torch.float16 else 1.0
-        results = linear_losses(
-            hidden.detach(),
-            weight.detach(),
-            bias_data,
-            target,
-            spec,
-            scale * ctx.kept_scale,
-            ctx.needs_input_grad[:3],
-        )
-        ctx.save_for_backward(*results.gradients)
-        ctx.mark_non_differentiable(results.nll, results.hit)
-        return _reduced(results.loss, scale, reduction), results.nll, results.hit
-
-    @staticmethod
-    def backward(ctx, grad_loss, *_):
-        gradients = [
-            None if kept is None else _times(kept, grad_loss, ctx.kept_scale)
-            for kept in ctx.saved_tensors
-        ]
-        return (*gradients, None, None, None)
-
-
-class _DifferentiatedOnce(torch.autograd.Function):
-    """The identity, for a gradient that does not know how it depends on the logits."""
-
-    @staticmethod
-    def forward(ctx, gradient):
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx, *_):
-        raise RuntimeError(
-            "the gradient of the encouraging loss cannot be differentiated again: "
-            "it is computed together with the loss, outside of the graph"
-        )
-
-
-def _times(gradient, grad_loss, kept_scale):
-    """``gradient * grad_loss / kept_scale``, for a ``grad_loss`` of one element or one a row.
-
-    In the memory of ``gradient`` where no further backward pass will read it.
+    A node of its own, which no backward pass runs through: as long as nobody asks for the logits
+    they may be changed in place, as after ``F.cross_entropy``.
     """
-    if torch.is_grad_enabled():  # create_graph=True: a second differentiation may follow
-        with torch.no_grad():
-            gradient = _times(gradient, grad_loss, kept_scale)
-        return _DifferentiatedOnce.apply(gradient.detach().requires_grad_())
-    if grad_loss.device.type == "cpu" and bool((grad_loss == kept_scale).all()):
-        return gradient
-    factor = grad_loss / kept_scale
-    if factor.dim():
-        factor = factor.unsqueeze(1)
-    return (gradient * factor).to(gradient.dtype) if _graph_is_kept() else gradient.mul_(factor)
+
+    @staticmethod
+    def forward(ctx, logits):
+        ctx.save_for_backward(logits)
+        return logits.new_empty(0)
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits, problem, scale, in_place, kept):
+        ctx.problem, ctx.scale, ctx.kept = problem, scale, kept
+        ctx.in_place = in_place = in_place and logits.is_contiguous()
+        target, spec, _, class_weight = problem
+        wanted = ctx.needs_input_grad[0]
+        ctx.waits = wanted and _must_wait(logits)
+        gradient = None
+        if wanted and not ctx.waits:
+            gradient = logits.detach() if in_place else _matrix_like(logits)
+        results = row_losses(logits.detach(), target, spec, scale, gradient, class_weight)
+        if gradient is not None and in_place:
+            gradient[:0].zero_()  # for autograd, which does not see what kernels do
+        if wanted:
+            ctx.save_for_backward(logits if ctx.waits else gradient)
+        ctx.mark_non_differentiable(results.nll, results.hit)
+        return problem.reduced(results.loss, scale), results.nll, results.hit
+
+    @staticmethod
+    def backward(ctx, grad_loss, *_):
+        (saved,) = ctx.saved_tensors
+        if torch.is_grad_enabled() or (ctx.waits and transforms_active()):
+            if not (ctx.waits or ctx.kept):
+                raise RuntimeError(
+                    "a gradient of the encouraging loss that has taken the logits' place cannot "
+                    "be differentiated again: leave inplace_backward out"
+                )
+            (logits,) = (saved,) if ctx.waits else ctx.kept.saved_tensors
+            with torch.enable_grad():
+                return (*ctx.problem.gradients(logits, [logits], grad_loss), *[None] * 4)
+        again = _graph_is_kept()
+        if not again:
+            ctx.kept = None
+        if not ctx.waits:
+            return _times(saved, grad_loss, again), None, None, None, None
+        target, spec, _, class_weight = ctx.problem
+        gradient = saved if ctx.in_place and not again else _matrix_like(saved)
+        row_losses(saved, target, spec, grad_loss * ctx.scale, gradient, class_weight)
+        return gradient, None, None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, problem, scale):
+        ctx.problem, ctx.scale = problem, scale
+        wanted = ctx.needs_input_grad[:3]
+        ctx.waits = problem.reduction == "none" or _must_wait(hidden)
+        inputs = [None if each is None else each.detach() for each in (hidden, weight, bias)]
+        now = [False] * 3 if ctx.waits else wanted
+        results, gradients = linear_losses(*inputs, problem, scale, now)
+        if any(wanted):
+            ctx.save_for_backward(hidden, weight, bias, *gradients)
+        ctx.mark_non_differentiable(results.nll, results.hit)
+        return problem.reduced(results.loss, scale), results.nll, results.hit
+
+    @staticmethod
+    def backward(ctx, grad_loss, *_):
+        *inputs, of_hidden, of_weight, of_bias = ctx.saved_tensors
+        gradients = of_hidden, of_weight, of_bias
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled() or (ctx.waits and transforms_active()):
+            with torch.enable_grad():
+                needed = [each for each, is_wanted in zip(inputs, wanted) if is_wanted]
+                found = iter(ctx.problem.gradients(F.linear(*inputs), needed, grad_loss))
+            gradients = [next(found) if is_wanted else None for is_wanted in wanted]
+        elif ctx.waits:
+            _, gradients = linear_losses(*inputs, ctx.problem, grad_loss * ctx.scale, wanted)
+        else:
+            again = _graph_is_kept()
+            gradients = [
+                None if each is None else _times(each, grad_loss, again) for each in gradients
+            ]
+        return (*gradients, None, None)
+
+
+def _must_wait(logits):
+    """Whether the gradient must be computed in the backward pass.
+
+    The range of float16 is too small for a factor that comes later: most entries are near
+    ``label_smoothing / V``, which is 0 in float16 without the loss scale.
+    """
+    return logits.dtype == torch.float16
+
+
+def _matrix_like(logits):
+    return torch.empty_like(logits.detach(), memory_format=torch.contiguous_format)
+
+
+def _times(gradient, grad_loss, again):
+    """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
+    if transforms_active():
+        again = True
+    elif grad_loss.device.type == "cpu" and bool((grad_loss == 1).all()):
+        return gradient.clone() if again else gradient
+    if grad_loss.dim():
+        grad_loss = grad_loss.unsqueeze(1)
+    return (gradient * grad_loss).to(gradient.dtype) if again else gradient.mul_(grad_loss)
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow: where torch
 # does not tell (before 2.1), it is taken to.
-_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
-_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
-
-if hasattr(torch.library, "custom_op"):  # torch 2.4 and later
-
-    @torch.library.custom_op("el_fairseq::row_losses", mutates_args=())
-    def _row_losses_op(
-        logits: Tensor,
-        target: Tensor,
-        log_end: float,
-        bonus_start: float,
-        bonus_weight: float,
-        label_smoothing: float,
-        ignore_index: int,
-        with_gradient: bool,
-    ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        spec = Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
-        kept_scale = _FLOAT16_SCALE if logits.dtype == torch.float16 else 1.0
-        results = row_losses(logits, target, spec, kept_scale if with_gradient else None)
-        gradient = results.gradient if with_gradient else logits.new_empty(0)
-        return results.loss, results.nll, results.hit, gradient
-
-    @_row_losses_op.register_fake
-    def _(logits, target, *options):
-        dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        loss = torch.empty_like(target, dtype=dtype)
-        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        return (
-            loss,
-            torch.empty_like(loss),
-            torch.empty_like(target, dtype=torch.bool),
-            gradient if options[-1] else logits.new_empty(0),
-        )
-
-    def _setup_context(ctx, inputs, output):
-        ctx.save_for_backward(output[3])
-        ctx.mark_non_differentiable(*output[1:])
-
-    def _backward(ctx, grad_loss, *_):
-        (gradient,) = ctx.saved_tensors
-        kept_scale = _FLOAT16_SCALE if gradient.dtype == torch.float16 else 1.0
-        grad_logits = gradient * (grad_loss / kept_scale).unsqueeze(1)
-        return (grad_logits.to(gradient.dtype), *[None] * 7)
-
-    _row_losses_op.register_autograd(_backward, setup_context=_setup_context)
+_graph_is_kept = found("_C._autograd._get_current_graph_task_keep_graph", lambda: True)

@@ -1,4 +1,4 @@
-"""The bonus as a function of the target's probability, and its options."""
+"""The bonus as a function of a probability, and the options of the loss."""
 
 import math
 from typing import NamedTuple
@@ -60,3 +60,11 @@ class Bonus(NamedTuple):
         if self.start:
             pull = pull.masked_fill(p < self.start, 0)
         return pull
+
+
+class Spec(NamedTuple):
+    """What is computed of each row: the options of the loss, in PyTorch's convention."""
+
+    bonus: Bonus
+    label_smoothing: float
+    ignore_index: int

@@ -7,10 +7,9 @@ from formula import literal_losses
 from torch.utils.checkpoint import checkpoint
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
-from el_fairseq.ops import linear, rows
+from el_fairseq.ops import autograd, linear
 from el_fairseq.ops.autograd import loss_of_rows
-from el_fairseq.ops.bonus import Bonus
-from el_fairseq.ops.rows import Spec
+from el_fairseq.ops.bonus import Bonus, Spec
 
 SPEC = Spec(Bonus(), 0.1, -100)
 
@@ -31,26 +30,6 @@ def literal(logits, target, label_smoothing=0.1):
 
 def gradient(loss, *tensors):
     return torch.autograd.grad(loss, tensors)
-
-
-@pytest.mark.parametrize("rows_at_once", [1, 2, 5, 100])
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_the_size_of_the_blocks_changes_nothing(monkeypatch, rows_at_once, label_smoothing):
-    monkeypatch.setattr(rows, "block_rows", lambda count, *_: max(1, min(count, rows_at_once)))
-    logits, target = case()
-    loss = encouraging_loss(logits, target, label_smoothing=label_smoothing)
-    expected = literal(logits, target, label_smoothing)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
-
-
-def test_blocks_have_at_least_a_row_and_at_most_all():
-    cpu, other = torch.device("cpu"), torch.device("meta")
-    for device in (cpu, other):
-        assert rows.block_rows(10, 10**9, device) == 1
-        assert rows.block_rows(10, 2, device) == 10
-        assert rows.block_rows(0, 0, device) == 1
-    assert rows.block_rows(10**6, 8000, other) > rows.block_rows(10**6, 8000, cpu)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -127,11 +106,36 @@ def test_a_second_pass_without_keeping_the_graph_is_refused_in_pytorchs_words(fa
         loss.backward()
 
 
-def test_differentiating_twice_is_refused_not_wrong():
-    logits, target = case()
-    (once,) = torch.autograd.grad(encouraging_loss(logits, target), logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
-        once.sum().backward()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_gradient_may_be_differentiated_again(dtype, reduction):
+    logits, target = case(dtype=dtype)
+    vector = torch.randn(9, 13, dtype=dtype)
+
+    def product(loss):
+        (once,) = torch.autograd.grad(loss.sum() * 3, logits, create_graph=True)
+        return torch.autograd.grad((once * vector).sum(), logits)[0]
+
+    actual = product(encouraging_loss(logits, target, label_smoothing=0.1, reduction=reduction))
+    expected = product(literal(logits, target) * (1 if reduction == "mean" else 8))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_gradient_in_the_logits_place_is_not_differentiated_again():
+    leaf, target = case()
+    loss, _, _ = loss_of_rows(leaf * 1, target, SPEC, "mean", in_place=True)
+    with pytest.raises(RuntimeError, match="leave inplace_backward out"):
+        torch.autograd.grad(loss, leaf, create_graph=True)
+
+
+def test_logits_may_be_changed_after_the_loss_as_after_cross_entropy():
+    leaf, target = case()
+    expected = gradient(encouraging_loss(leaf, target), leaf)
+    logits = leaf * 1
+    loss = encouraging_loss(logits, target)
+    with torch.no_grad():
+        logits.fill_(7)
+    torch.testing.assert_close(gradient(loss, leaf), expected)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +187,8 @@ def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd():
 @pytest.mark.parametrize("off", ["no_grad", "constant"])
 def test_where_no_gradient_is_asked_for_none_is_computed_or_stored(monkeypatch, off):
     made = []
-    original = rows.matrix_for_gradient
-    monkeypatch.setattr(rows, "matrix_for_gradient", lambda *a: made.append(a) or original(*a))
+    original = autograd._matrix_like
+    monkeypatch.setattr(autograd, "_matrix_like", lambda *a: made.append(a) or original(*a))
     logits, target = case()
     with torch.set_grad_enabled(off == "constant"):
         loss = encouraging_loss(logits.detach() if off == "constant" else logits, target)

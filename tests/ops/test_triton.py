@@ -9,26 +9,24 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import pytest
 import torch
-from formula import literal_losses, loss_and_gradient
+from formula import loss_and_gradient
 from hypothesis import given, settings
 from test_loss import LOG_ENDS, cases, masked_literal, random_case, relative_error
 
-from el_fairseq.ops import rows, triton_rows
-from el_fairseq.ops.bonus import Bonus
-from el_fairseq.ops.rows import Spec, row_losses
-from el_fairseq.ops.triton_rows import lanes_of, row_losses_by_triton
+from el_fairseq.ops import formula, gpu, rows
+from el_fairseq.ops.bonus import Bonus, Spec
 
 COMPILE = """
 import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from el_fairseq.ops.triton_rows import _row_kernel
+from el_fairseq.ops.gpu import _row_kernel
 
 dtype, capability = sys.argv[1], int(sys.argv[2])
 pointers = {"logits": dtype, "target": "i64", "gradient": dtype, "hit": "i1"}
 pointers.update(dict.fromkeys(["scale", "loss", "nll"], "fp32"))
-whole = ["classes", "logits_stride", "gradient_stride", "ignore_index"]
+whole = ["classes", "ignore_index", *(n for n in _row_kernel.arg_names if n.endswith("_stride"))]
 signature = {
     name: "constexpr" if name.isupper() else
     "*" + pointers[name] if name in pointers else "i32" if name in whole else "fp32"
@@ -42,6 +40,8 @@ for normal in (True, False):
     )
     print(len(kernel.asm["cubin"]))
 """
+
+SPEC = Spec(Bonus(), 0.1, -100)
 
 
 def spec(options):
@@ -57,77 +57,109 @@ def test_the_kernel_stays_within_1e_5_of_the_float64_formula(case):
         lambda x: masked_literal(x, target, options), logits.double()
     )
     gradient = torch.empty_like(logits)
-    loss, _, _ = row_losses_by_triton(logits, target, spec(options), 0.5, gradient)
+    loss, _, _ = gpu.row_losses(logits, target, spec(options), torch.tensor(0.5), gradient)
     assert torch.isfinite(loss).all()
     assert relative_error(loss.sum(), expected) < 1e-5
     assert relative_error(gradient * 2, expected_gradient) < 1e-5
 
 
+def both(logits, target, options, scale, gradient=None, gradient_of_formula=None):
+    """What the kernel and the formula return."""
+    actual = gpu.row_losses(logits, target, options, scale, gradient)
+    expected = formula.row_losses(logits, target, options, scale, gradient_of_formula)
+    return (*actual, gradient), (*expected, gradient_of_formula)
+
+
+def check(logits, target, options, scale, **tolerance):
+    gradients = [torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in "12"]
+    torch.testing.assert_close(*both(logits, target, options, scale, *gradients), **tolerance)
+
+
 @pytest.mark.parametrize("log_end", LOG_ENDS)
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_the_kernel_returns_what_the_blocks_of_the_cpu_return(log_end, label_smoothing):
+def test_the_kernel_returns_what_the_formula_returns(log_end, label_smoothing):
     logits, target = random_case(rows=9, classes=41, dtype=torch.float32)
     target[3] = -100
     options = Spec(Bonus(log_end, log_end / 3, 0.7), label_smoothing, -100)
-    gradient = torch.empty_like(logits)
-    actual = row_losses_by_triton(logits, target, options, 0.25, gradient)
-    expected = row_losses(logits, target, options, 0.25)
-    torch.testing.assert_close((*actual, gradient), tuple(expected), rtol=1e-5, atol=1e-6)
+    check(logits, target, options, torch.tensor(0.25), rtol=1e-5, atol=1e-6)
 
 
 def test_rows_longer_than_a_program_is_wide_are_worked_on_in_pieces(monkeypatch):
-    monkeypatch.setattr(triton_rows, "lanes_of", lambda classes: 16)
+    monkeypatch.setattr(gpu, "lanes_of", lambda classes: 16)
     logits, target = random_case(rows=5, classes=100, dtype=torch.float32)
-    gradient = torch.empty_like(logits)
-    options = Spec(Bonus(), 0.1, -100)
-    loss, _, _ = row_losses_by_triton(logits, target, options, 1.0, gradient)
-    expected, expected_gradient = loss_and_gradient(
-        lambda x: literal_losses(x, target, label_smoothing=0.1), logits.double()
-    )
-    assert relative_error(loss.sum(), expected) < 1e-5
-    assert relative_error(gradient, expected_gradient) < 1e-5
+    check(logits, target, SPEC, torch.tensor(1.0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     logits, target = random_case(rows=5, classes=30, dtype=dtype)
-    options = Spec(Bonus(), 0.1, -100)
-    gradient = torch.empty_like(logits)
-    loss, _, _ = row_losses_by_triton(logits, target, options, 1.0, gradient)
-    expected = row_losses(logits.float(), target, options, 1.0)
-    torch.testing.assert_close(loss, expected.loss)
-    torch.testing.assert_close(gradient, expected.gradient.to(dtype))
+    check(logits, target, SPEC, torch.tensor(1.0), rtol=1e-2, atol=1e-6)
 
 
-def test_the_gradient_may_take_the_logits_place_and_strides_may_be_any():
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.t().contiguous().t(),
+        lambda x: x.repeat(1, 2)[:, :30],
+        lambda x: x[::2],
+        lambda x: x[:1].expand(5, 30),
+        lambda x: x[:, :1].expand(5, 30),
+    ],
+)
+def test_logits_may_have_any_strides(view):
     logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
-    options = Spec(Bonus(), 0.1, -100)
+    logits = view(logits)
+    check(logits, target[: len(logits)], SPEC, torch.tensor(0.5))
+
+
+def test_targets_and_scales_may_have_any_strides():
+    logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
+    scale = torch.rand(5)
+    for view in (
+        lambda x: torch.stack([x, x + 1], 1)[:, 0],
+        lambda x: x.repeat_interleave(2)[::2],
+        lambda x: x[:1].expand(5),
+    ):
+        check(logits, view(target), SPEC, view(scale))
+
+
+def test_the_gradient_may_take_the_logits_place():
+    logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
     gradient = torch.empty_like(logits)
-    for given_logits in (logits.t().contiguous().t(), logits.repeat(1, 2)[:, :30]):
-        row_losses_by_triton(given_logits, target, options, torch.tensor(0.5), gradient)
-        torch.testing.assert_close(gradient, row_losses(logits, target, options, 0.5).gradient)
-    row_losses_by_triton(logits, target, options, torch.tensor(0.5), logits)
+    formula.row_losses(logits, target, SPEC, torch.tensor(0.5), gradient)
+    gpu.row_losses(logits, target, SPEC, torch.tensor(0.5), logits)
     torch.testing.assert_close(logits, gradient)
+
+
+def test_infinite_logits_make_the_row_nan():
+    logits, target = random_case(rows=3, classes=30, dtype=torch.float16)
+    logits[1, 4] = torch.inf
+    gradient = torch.empty_like(logits)
+    loss, _, _ = gpu.row_losses(logits, target, SPEC, torch.tensor(0.5), gradient)
+    assert loss.isnan().tolist() == gradient.isnan().all(1).tolist() == [False, True, False]
+
+
+def test_options_may_be_whole_numbers():
+    logits, target = random_case(rows=3, classes=30, dtype=torch.float32)
+    check(logits, target, Spec(Bonus(1, 0, 1), 0, -100), torch.tensor(0.5))
 
 
 def test_without_a_gradient_and_without_rows_there_is_nothing_to_write():
     logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
-    options = Spec(Bonus(), 0.1, -100)
     before = logits.clone()
-    loss, nll, hit = row_losses_by_triton(logits, target, options, None, None)
+    torch.testing.assert_close(*both(logits, target, SPEC, None))
     assert torch.equal(logits, before)
-    torch.testing.assert_close((loss, nll, hit), row_losses(logits, target, options)[:3])
-    assert row_losses_by_triton(logits[:0], target[:0], options, None, None)[0].numel() == 0
+    assert gpu.row_losses(logits[:0], target[:0], SPEC)[0].numel() == 0
 
 
 def test_a_program_is_as_wide_as_its_row_up_to_a_bound():
-    assert lanes_of(2) == 16
-    assert lanes_of(1000) == 1024
-    assert lanes_of(256_000) == 4096
+    assert gpu.lanes_of(2) == 16
+    assert gpu.lanes_of(1000) == 1024
+    assert gpu.lanes_of(256_000) == 4096
 
 
 def test_the_kernel_is_found_where_triton_is_installed():
-    assert rows._triton_rows() is triton_rows
+    assert rows._kernel("cuda", torch.bfloat16) is gpu
 
 
 @pytest.mark.parametrize("capability", [80, 90])

@@ -1,14 +1,18 @@
 """The rows' losses and gradient on a GPU: one Triton program a row, and no memory but theirs.
 
-The arithmetic is that of ``rows``, in float32. A program reads its row three to four times, from
-the GPU's cache after the first; exponentials are cheaper there than memory to keep them in.
+The arithmetic is that of the other versions, in float32. A program reads its row three to four
+times, from the GPU's cache after the first; exponentials are cheaper there than memory to keep
+them in.
 """
+
+import contextlib
 
 import torch
 import triton
 import triton.language as tl
 
 from .bonus import FLOOR
+from .formula import RowLosses
 
 
 @triton.jit
@@ -41,6 +45,8 @@ def _row_kernel(
     hit,
     classes,
     logits_stride,
+    target_stride,
+    scale_stride,
     gradient_stride,
     ignore_index,
     eps,
@@ -56,7 +62,7 @@ def _row_kernel(
     logits += row * logits_stride
     gradient += row * gradient_stride
     lanes = tl.arange(0, BLOCK)
-    goal = tl.load(target + row)
+    goal = tl.load(target + row * target_stride)
     is_ignored = goal == ignore_index
     goal = tl.where(is_ignored, 0, goal)
 
@@ -69,6 +75,7 @@ def _row_kernel(
         lane_top = tl.maximum(x, lane_top)
     top_logit = tl.max(lane_top, axis=0)
     top = tl.min(tl.where(lane_top == top_logit, lane_index, classes), axis=0)
+    nothing = top_logit - top_logit  # 0; NaN for infinite logits
 
     lane_rest = tl.zeros([BLOCK], tl.float32)
     lane_sum = tl.zeros([BLOCK], tl.float32)
@@ -77,7 +84,7 @@ def _row_kernel(
         x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
         lane_rest += tl.where(at == top, 0.0, tl.exp(x - top_logit))
         lane_sum += tl.where(at < classes, x - top_logit, 0.0)
-    rest = tl.sum(lane_rest, axis=0)
+    rest = tl.sum(lane_rest, axis=0) + nothing
     inverse = 1 / (1 + rest)
     log_sum = tl.log(1 + rest)
     top_p = inverse
@@ -115,7 +122,7 @@ def _row_kernel(
     tl.store(hit + row, is_top & (is_ignored == 0))
 
     if WITH_GRADIENT:
-        factor = tl.load(scale).to(tl.float32)
+        factor = tl.load(scale + row * scale_stride).to(tl.float32)
         of_others += tl.where(is_top, 0.0, of_goal)
         of_top += tl.where(is_top, of_goal, 0.0)
         # p S - q h of the top one without the difference of two large numbers near p = 1.
@@ -139,43 +146,39 @@ def lanes_of(classes):
     return min(4096, triton.next_power_of_2(max(classes, 16)))
 
 
-def row_losses_by_triton(logits, target, spec, scale, gradient):
-    """Loss, nll and hit of each row; writes the gradient where there is memory for it.
-
-    ``logits`` (N, V) of at most 32 bits an entry; ``gradient`` likewise, or ``None``, with the
-    entries of a row side by side; it may be the memory of ``logits``.
-    """
+def row_losses(logits, target, spec, scale=None, gradient=None):
+    """By Triton: see :func:`el_fairseq.ops.formula.row_losses`; logits of at most 32 bits."""
     if logits.stride(1) != 1:
         logits = logits.contiguous()
     rows, classes = logits.shape
-    loss = torch.empty(rows, dtype=torch.float32, device=logits.device)
-    nll = torch.empty_like(loss)
-    hit = torch.empty(rows, dtype=torch.bool, device=logits.device)
+    results = RowLosses.empty(logits)
+    if not rows or not classes:
+        return RowLosses(*(result.zero_() for result in results))
     with_gradient = gradient is not None
-    if not isinstance(scale, torch.Tensor):
-        scale = torch.full((), 1.0 if scale is None else scale, device=logits.device)
-    bonus = spec.bonus
-    if rows:
+    log_end, start, weight = (float(option) for option in spec.bonus)
+    is_normal = log_end == 1
+    lanes = lanes_of(classes)
+    with torch.cuda.device(logits.device) if logits.is_cuda else contextlib.nullcontext():
         _row_kernel[(rows,)](
             logits,
             target,
             gradient if with_gradient else logits,
-            scale,
-            loss,
-            nll,
-            hit,
+            scale if with_gradient else results.loss,
+            *results,
             classes,
             logits.stride(0),
+            target.stride(0),
+            scale.stride(0) if with_gradient and scale.dim() else 0,
             gradient.stride(0) if with_gradient else 0,
             spec.ignore_index,
-            spec.label_smoothing,
-            bonus.start,
-            bonus.weight,
-            FLOOR if bonus.log_end == 1 else 1 - bonus.log_end,
-            IS_NORMAL=bonus.log_end == 1,
+            float(spec.label_smoothing),
+            start,
+            weight,
+            FLOOR if is_normal else 1 - log_end,
+            IS_NORMAL=is_normal,
             IS_SMOOTHED=spec.label_smoothing > 0,
             WITH_GRADIENT=with_gradient,
-            BLOCK=lanes_of(classes),
-            num_warps=8 if lanes_of(classes) >= 2048 else 4,
+            BLOCK=lanes,
+            num_warps=8 if lanes >= 2048 else 4,
         )
-    return loss, nll, hit
+    return results
