@@ -10,6 +10,7 @@ from fairseq.data import LanguagePairDataset
 from sacrebleu.metrics import BLEU
 
 from ..common.cli import UserError
+from ..corpora.moses import characters
 from ..corpora.subwords import text_of
 
 # A subword model that cuts more of the clean sentences otherwise than the data has them is
@@ -20,8 +21,9 @@ MOST_SENTENCES_CUT_OTHERWISE = 0.1
 def with_noise(text, rate, generator):
     """Text in which characters were dropped, doubled, or swapped with the next one.
 
-    Each character is hit with probability ``rate``, and what happens to it is drawn evenly. Spaces
-    stay: words keep their number unless all their characters are dropped.
+    Each character is changed with probability ``rate``, and what happens to it is drawn evenly. An
+    escape of the Moses tokenizer, such as ``&apos;``, is one character. Spaces stay: words keep
+    their number unless all their characters are dropped.
 
     Args:
         text: a sentence.
@@ -33,17 +35,17 @@ def with_noise(text, rate, generator):
 
 
 def _noisy_word(word, rate, generator):
-    characters, result = list(word), []
-    for i, character in enumerate(characters):
+    left, result = characters(word), []
+    for i, character in enumerate(left):
         if generator.random() >= rate:
             result.append(character)
             continue
         kind = generator.choice(("drop", "double", "swap"))
         if kind == "double":
             result += [character, character]
-        elif kind == "swap" and i + 1 < len(characters):
-            result.append(characters[i + 1])
-            characters[i + 1] = character
+        elif kind == "swap" and i + 1 < len(left):
+            result.append(left[i + 1])
+            left[i + 1] = character
         elif kind == "swap":
             result.append(character)
     return "".join(result)

@@ -45,7 +45,7 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
         subset: name for the data in ``out``.
         shuffle_seed: put the words of each source sentence in random order.
     """
-    pair, dictionaries = _languages_and_dictionaries(like)
+    pair, dictionaries = languages_and_dictionaries(like)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
     with tempfile.TemporaryDirectory() as temporary:
@@ -80,7 +80,8 @@ def shuffled(lines, seed):
     return [" ".join(order.sample(words, len(words))) for words in map(str.split, lines)]
 
 
-def _languages_and_dictionaries(folder):
+def languages_and_dictionaries(folder):
+    """Languages (source, target) of a folder of binary data, and paths of their dictionaries."""
     for path in sorted(Path(folder).glob("*.*-*.*.idx")):
         pair = path.name.split(".")[-3].split("-")
         dictionaries = [Path(folder) / f"dict.{language}.txt" for language in pair]

@@ -13,15 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import sacremoses
-
 from ..common.cli import UserError
 from . import archives
 from .checksums import checked_checksum, checksum
 from .downloads import fetch
-from .moses import tokenized, tokenizer_script
+from .moses import tokenized, tokenizer_script, tool
 from .pairs import Text, read_lines
-from .prepare import add_out, given_options, out_folder, prepare, say, whole_number
+from .prepare import add_out, given_options, name_of, out_folder, prepare, say, whole_number
 
 SPLITS = ("train", "valid", "test")
 SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
@@ -99,7 +97,7 @@ def get_archive(corpus, path, archive, urls, wanted):
         )
     published = corpus.CHECKSUM
     return archive, {
-        "name": archive.name,
+        "name": name_of(archive),
         "checksum": found,
         "published": checksum(archive, published.partition(":")[0]) == published,
     }
@@ -127,14 +125,11 @@ def write_text(corpus, archive, record, folder, moses_dir=None, workers=1):
     for split, count in text.pairs.items():
         if not count:
             raise UserError(f"{archive} leaves no pairs for {split}; give a larger archive")
-    tool = f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
-    if moses_dir is not None:
-        tool = f"tokenizer.perl, {checksum(tokenizer_script(moses_dir), 'sha256')}"
     return {
         "corpus": corpus.TITLE,
         "archive": record,
         "tokenizer": "moses",
-        "tokenized by": tool,
+        "tokenized by": tool(moses_dir),
         "lowercased": corpus.LOWERCASED,
         "expected": corpus.EXPECTED if record["published"] else {},
         **text.manifest(),

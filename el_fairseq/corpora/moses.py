@@ -16,12 +16,13 @@ from pathlib import Path
 import sacremoses
 
 from ..common.cli import UserError
+from .checksums import checksum
 
 BLOCK_LINES = 20_000
 CHUNK_LINES = 500
 _LAST_PERIOD = re.compile(r"(?<=[^\s.])\.$")
-# What the tokenizer writes for characters that mean something to Moses.
-ESCAPES = ("&amp;", "&apos;", "&quot;", "&lt;", "&gt;", "&#124;", "&#91;", "&#93;")
+# What the tokenizer writes for characters that mean something to Moses, or one character.
+_CHARACTER = re.compile(r"&(?:amp|apos|quot|lt|gt|#124|#91|#93);|.", re.DOTALL)
 
 
 @functools.lru_cache(maxsize=None)
@@ -61,6 +62,11 @@ def detokenized(lines, language):
     return [detokenizer.detokenize(line.split(" ")) for line in lines]
 
 
+def characters(text):
+    """The characters of tokenized text, in which an escape such as ``&apos;`` is one."""
+    return _CHARACTER.findall(text)
+
+
 def lowercase(text):
     """Lowercase as Moses' script does: each character by itself.
 
@@ -78,6 +84,13 @@ def tokenizer_script(moses_dir):
             "(git clone https://github.com/moses-smt/mosesdecoder)"
         )
     return script
+
+
+def tool(moses_dir=None):
+    """What :func:`tokenized` uses, for a manifest: name and version, or checksum."""
+    if moses_dir is not None:
+        return f"tokenizer.perl, {checksum(tokenizer_script(moses_dir), 'sha256')}"
+    return f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
 
 
 def _in_processes(sentences, language, workers):

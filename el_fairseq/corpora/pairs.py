@@ -116,10 +116,9 @@ class Text:
 
         ``sentences_of`` turns a path into the sentences that count.
         """
-        sides = [
-            self.tokenize(sentences_of(path), language)
-            for path, language in zip(paths, self.languages)
-        ]
+        sides = map(sentences_of, paths)
+        if self.tokenize is not None:
+            sides = map(self.tokenize, sides, self.languages)
         counts = self.steps[step] = {"pairs": 0, "with an empty side": 0}
         for pair in in_pairs(*sides, [Path(path).name for path in paths]):
             counts["pairs"] += 1

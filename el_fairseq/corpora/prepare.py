@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import os
 import sys
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def add_out(parser, name):
     parser.add_argument("--out", type=out_folder, help=f"the corpus (default: data/{name})")
 
 
+def name_of(path):
+    """Name of a file, for a manifest, which is UTF-8 whatever file names are."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def given_options(arguments, *names):
     """Those of an argparse result's options that a user gave: their default is ``None``."""
     values = {name: getattr(arguments, name) for name in names}
@@ -78,12 +84,12 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
         UserError: ``out`` is something else, or a corpus of other options; another process is
             making it; the disk is full; the text is not what it should be.
     """
-    if _is_there(out, given):
+    if is_there(out, given):
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
     with only_here(lock, f"{out} is being made by another process: wait for it, or stop it"):
-        if _is_there(out, given):  # by one that finished while this one began
+        if is_there(out, given):  # by one that finished while this one began
             return
         with _full_disk_told(out), making(out) as folder:
             found = write_text(folder)
@@ -100,7 +106,7 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
     say(f"The corpus is ready: {out}")
 
 
-def _is_there(out, given):
+def is_there(out, given):
     """True where ``out`` is that corpus; raises :class:`UserError` where it is something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False

@@ -1,4 +1,5 @@
 import random
+import re
 
 import pytest
 import torch
@@ -23,6 +24,12 @@ def test_noise_makes_no_character_that_was_not_there(text, rate, seed):
     noisy = noise.with_noise(text, rate, random.Random(seed))
     assert set(noisy) <= set(text)
     assert len(noisy) <= 2 * len(text)
+
+
+@given(st.integers())
+def test_an_escape_of_the_moses_tokenizer_is_one_character(seed):
+    noisy = noise.with_noise("don &apos;t &amp; &lt;b&gt;", 0.9, random.Random(seed))
+    assert re.fullmatch(r"(&(apos|amp|lt|gt);|[a-z ])*", noisy)
 
 
 def test_each_kind_of_noise_happens_as_often_as_asked():

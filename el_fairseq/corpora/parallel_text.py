@@ -1,0 +1,258 @@
+"""A corpus of one's own: plain text files, a sentence a line, in two languages.
+
+``PREFIX.de`` and ``PREFIX.en``, also packed by gzip, become a corpus like the others. Training
+pairs are filtered, those to validate and test on never.
+"""
+
+import argparse
+import functools
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.cli import UserError, run
+from .checksums import checksum
+from .moses import lowercase, tokenized, tokenizer_script, tool
+from .pairs import Text, read_lines, reason_to_drop
+from .prepare import add_out, given_options, name_of, out_folder, prepare, say, whole_number
+
+DEFAULTS = {
+    **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
+    **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False},
+}
+_LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Two files of one corpus: fairseq's ``subset`` of them, and their paths."""
+
+    subset: str
+    paths: tuple
+
+
+def part_of(subset, prefix, languages):
+    """The files ``PREFIX.LANGUAGE``, or ``PREFIX.LANGUAGE.gz``, of both languages.
+
+    Raises:
+        UserError: a file is not there, is there twice, or is empty.
+    """
+    paths = []
+    for language in languages:
+        plain = Path(f"{prefix}.{language}")
+        packed = Path(f"{plain}.gz")
+        found = [path for path in (plain, packed) if path.exists()]
+        if not found:
+            raise UserError(f"there is no {plain} (nor {packed.name}): name what stands before it")
+        if len(found) > 1:
+            raise UserError(f"there are both {plain} and {packed.name}: move one of them away")
+        if not found[0].is_file() or not found[0].stat().st_size:
+            raise UserError(f"{found[0]} is empty, or no file: expected one sentence a line")
+        paths.append(found[0])
+    return Part(subset, tuple(paths))
+
+
+def named_tests(texts):
+    """Prefixes of test sets by name, from ``NAME=PREFIX`` or ``PREFIX``.
+
+    A set without a name has that of its subset: ``test``, ``test1``, ...
+
+    Raises:
+        UserError: a name is there twice, or that of another subset.
+    """
+    tests = {}
+    for number, text in enumerate(texts):
+        subset = nth_test(number)
+        name, equals, prefix = text.partition("=")
+        if not equals or not _TEST_NAME.fullmatch(name):
+            name, prefix = subset, text
+        if name in tests or (re.fullmatch(r"train|valid|test\d*", name) and name != subset):
+            raise UserError(
+                f"--test {text}: the name {name} is that of another set; choose another name"
+            )
+        tests[name] = prefix
+    return tests
+
+
+def nth_test(number):
+    """fairseq's name of test set ``number``, counted from 0."""
+    return f"test{number or ''}"
+
+
+def check_files(parts):
+    """Raise :class:`UserError` where two of the parts, or both sides of one, are the same file."""
+    seen = {}
+    for part in parts:
+        for path in part.paths:
+            status = path.stat()
+            other = seen.setdefault((status.st_dev, status.st_ino), (part.subset, path))
+            if other[1] is not path:
+                raise UserError(
+                    f"{path} ({part.subset}) and {other[1]} ({other[0]}) are the same file: give "
+                    "each set its own"
+                )
+
+
+def folded(path):
+    """Yield the lines of a file with white space folded to single spaces."""
+    return (" ".join(line.split()) for line in read_lines(path))
+
+
+def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
+    """Write ``text/`` and, for tokenized corpora, ``references/`` below ``folder``.
+
+    Args:
+        parts: a :class:`Part` for each subset, the test sets last.
+        settings: ``tokenizer`` (``moses`` or ``none``), ``lowercase``, ``max_tokens``,
+            ``max_ratio``, ``drop_test_duplicates``.
+
+    Returns:
+        The beginning of the manifest.
+    """
+    moses = settings["tokenizer"] == "moses"
+    tokenize = functools.partial(tokenized, moses_dir=moses_dir, workers=workers)
+    case = lowercase if settings["lowercase"] else str
+    subsets = [part.subset for part in parts]
+    tested = set(), set()  # the sentences of the test sets, by side
+    duplicates = dict.fromkeys(("by source", "by target", "by both"), 0)
+    with Text(folder / "text", languages, subsets, tokenize if moses else None) as text:
+        for part in reversed(parts):  # the training text last, to be compared with the test sets
+            for pair in text.read(part.subset, part.paths, folded):
+                pair = [case(sentence) for sentence in pair]
+                if part.subset == "train":
+                    reason = reason_to_drop(*pair, settings["max_tokens"], settings["max_ratio"])
+                    known = [sentence in side for sentence, side in zip(pair, tested)]
+                    if reason is None and any(known):
+                        duplicates["by source"] += known[0]
+                        duplicates["by target"] += known[1]
+                        duplicates["by both"] += all(known)
+                        if settings["drop_test_duplicates"]:
+                            reason = "a side stands in a test set"
+                    if reason is not None:
+                        text.dropped[reason] += 1
+                        continue
+                elif part.subset != "valid":
+                    for sentence, side in zip(pair, tested):
+                        side.add(sentence)
+                text.write(part.subset, pair)
+    if not text.pairs["train"]:
+        raise UserError("no training pairs are left: raise --max-tokens or --max-ratio")
+    if moses:
+        _write_references(parts, languages[1], case, folder)
+    return {
+        "corpus": f"text files {name_of(parts[0].paths[0])}, {name_of(parts[0].paths[1])}, ...",
+        "files": {
+            f"{part.subset}.{language}": {"name": name_of(path), "sha256": checksum(path, "sha256")}
+            for part in parts
+            for path, language in zip(part.paths, languages)
+        },
+        "tokenizer": "moses" if moses else None,
+        "tokenized by": tool(moses_dir) if moses else None,
+        "lowercased": settings["lowercase"],
+        "training pairs with a sentence of a test set": duplicates,
+        **text.manifest(),
+    }
+
+
+def _write_references(parts, target, case, folder):
+    """Keep the plain translations of what is not filtered: detokenizing would not restore them."""
+    (folder / "references").mkdir()
+    for part in parts:
+        if part.subset != "train":
+            path = folder / "references" / f"{part.subset}.{target}"
+            with path.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{case(line)}\n" for line in folded(part.paths[1]))
+
+
+def language(text):
+    """Reader of a language code for argparse; fairseq parts the two of a pair by a hyphen."""
+    if not _LANGUAGE.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected a code of letters, digits and _, such as de or pt_br"
+        )
+    return text
+
+
+def ratio(text):
+    """Reader of a number from 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not number >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 1")
+    return number
+
+
+def parser():
+    made = argparse.ArgumentParser(
+        prog="bash data-prep/parallel-text.sh", description=__doc__.split("\n", 1)[0]
+    )
+    made.add_argument("--source", type=language, required=True, metavar="LANGUAGE")
+    made.add_argument("--target", type=language, required=True, metavar="LANGUAGE")
+    made.add_argument("--train", required=True, metavar="PREFIX")
+    made.add_argument("--valid", required=True, metavar="PREFIX")
+    made.add_argument("--test", required=True, action="append", metavar="[NAME=]PREFIX")
+    add_out(made, "SOURCE-TARGET")
+    made.add_argument("--tokenizer", choices=("none", "moses"))
+    made.add_argument("--moses-dir", type=Path, metavar="DIR")
+    made.add_argument("--lowercase", action="store_true", default=None)
+    sizes = made.add_mutually_exclusive_group()
+    sizes.add_argument("--pieces", type=whole_number, metavar="N")
+    sizes.add_argument("--merges", type=whole_number, metavar="N")
+    made.add_argument("--dictionaries", choices=("joined", "separate"))
+    made.add_argument("--max-tokens", type=whole_number, metavar="N")
+    made.add_argument("--max-ratio", type=ratio, metavar="R")
+    made.add_argument("--drop-test-duplicates", action="store_true", default=None)
+    made.add_argument("--workers", type=whole_number, default=os.cpu_count(), metavar="N")
+    return made
+
+
+def main():
+    options = parser().parse_args()
+    languages = options.source, options.target
+    if options.source == options.target:
+        raise UserError(f"--source and --target are both {options.source}: expected two languages")
+    given = given_options(options, *DEFAULTS, "merges")
+    settings = {**DEFAULTS, **given}
+    kind, size_name = "sentencepiece", "pieces"
+    if "merges" in given:
+        kind, size_name = "subword-nmt", "merges"
+        del settings["pieces"]
+    if options.moses_dir is not None:
+        if settings["tokenizer"] != "moses":
+            raise UserError("--moses-dir is given without --tokenizer moses: add it")
+        tokenizer_script(options.moses_dir)
+    tests = named_tests(options.test)
+    subsets = {name: nth_test(number) for number, name in enumerate(tests)}
+    prefixes = {"train": options.train, "valid": options.valid}
+    prefixes.update({subsets[name]: prefix for name, prefix in tests.items()})
+    parts = [part_of(subset, prefix, languages) for subset, prefix in prefixes.items()]
+    check_files(parts)
+
+    def text(folder):
+        say("Reading, filtering and tokenizing.")
+        found = write_text(parts, languages, settings, folder, options.moses_dir, options.workers)
+        duplicates = found["training pairs with a sentence of a test set"]
+        if any(duplicates.values()) and not settings["drop_test_duplicates"]:
+            counts = ", ".join(f"{count:,} {side}" for side, count in duplicates.items())
+            say(
+                f"note: training pairs share sentences with test sets ({counts}); "
+                "--drop-test-duplicates leaves them out"
+            )
+        return {**found, "tests": subsets, "options": settings}
+
+    prepare(
+        options.out or out_folder(options.data / "-".join(languages)),
+        given,
+        text,
+        kind=kind,
+        size=settings[size_name],
+        joined=settings["dictionaries"] == "joined",
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,238 @@
+import gzip
+import json
+import os
+import sys
+
+import pytest
+from conftest import ROOT, script, succeed
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import manifest, parallel_text
+from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, part_of
+
+PAIR = ("de", "en")
+TRAIN = [
+    ("Das Licht  ist an.", "The light\u2028is on."),
+    ("", "Nothing on the other side."),
+    ("Wort " * 176, "Word"),
+    ("eins zwei drei vier", "one"),
+    ("eins zwei drei", "one"),
+    ("Die Tür ist zu.", "The door is shut."),
+    ("Die Tür ist zu!", "The door is closed."),
+    ("Guten Tag.", "Good day."),
+]
+TEST = [
+    ("Guten Tag.", "Good day."),
+    ("", ""),
+    ("Wort " * 200, "Word"),
+    ("Tür.", "The door is shut."),
+]
+
+
+def write(prefix, pairs, end=".{}"):
+    for side, language in enumerate(PAIR):
+        content = "".join(pair[side] + "\n" for pair in pairs).encode()
+        path = prefix.with_name(prefix.name + end.format(language))
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Prefixes of a training, a validation and a test set in ``tmp_path/in``."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, pairs in (("train", TRAIN), ("valid", TEST[2:]), ("test", TEST)):
+        write(folder / name, pairs)
+    return folder
+
+
+def made(folder, out, **settings):
+    parts = [part_of(name, folder / name, PAIR) for name in ("train", "valid", "test")]
+    out.mkdir()
+    return parallel_text.write_text(parts, PAIR, {**DEFAULTS, **settings}, out)
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_training_pairs_are_filtered_and_counted_and_test_sets_are_not(text, tmp_path):
+    found = made(text, tmp_path / "out")
+    assert found["dropped"] == {
+        "a side is empty": 1,
+        "a side has over 175 tokens": 1,
+        "one side has over 3 times the tokens of the other": 1,
+    }
+    assert found["pairs"] == {"train": 5, "valid": 2, "test": 4}
+    assert lines(tmp_path / "out" / "text" / "train.de")[0] == "Das Licht ist an."
+    assert lines(tmp_path / "out" / "text" / "train.en")[0] == "The light is on."
+    assert len(lines(tmp_path / "out" / "text" / "test.de")) == 4
+    assert found["tokenizer"] is None and found["lowercased"] is False
+
+
+def test_test_sentences_in_the_training_text_are_counted_and_dropped_on_demand(text, tmp_path):
+    counts = {"by source": 1, "by target": 2, "by both": 1}
+    key = "training pairs with a sentence of a test set"
+    found = made(text, tmp_path / "kept")
+    assert found[key] == counts and found["pairs"]["train"] == 5
+    found = made(text, tmp_path / "dropped", drop_test_duplicates=True)
+    assert found[key] == counts and found["pairs"]["train"] == 3
+    assert found["dropped"]["a side stands in a test set"] == 2
+
+
+def test_tokenized_text_keeps_plain_references(text, tmp_path):
+    found = made(text, tmp_path / "out", tokenizer="moses", lowercase=True)
+    assert lines(tmp_path / "out" / "text" / "test.en")[0] == "good day ."
+    assert lines(tmp_path / "out" / "references" / "test.en")[0] == "good day."
+    assert found["tokenized by"].startswith("sacremoses")
+
+
+def test_packed_files_give_the_same_text(text, tmp_path):
+    plain = made(text, tmp_path / "plain")
+    for path in list(text.iterdir()):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    packed = made(text, tmp_path / "packed")
+    del plain["files"], packed["files"], plain["corpus"], packed["corpus"]
+    assert plain == packed
+    for path in (tmp_path / "plain" / "text").iterdir():
+        assert path.read_bytes() == (tmp_path / "packed" / "text" / path.name).read_bytes()
+
+
+def longer(folder):
+    write(folder / "train", [*TRAIN, ("Noch eins", "One more")])
+    write(folder / "other", TRAIN)
+    (folder / "other.de").rename(folder / "train.de")
+
+
+def broken(folder):
+    for path in list(folder.glob("train.*")):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-9])
+        path.unlink()
+
+
+def linked(folder):
+    for language in PAIR:
+        (folder / f"test.{language}").unlink()
+        os.link(folder / f"train.{language}", folder / f"test.{language}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (longer, r"train\.de has 8 sentences and train\.en 9: they are not"),
+        (
+            lambda folder: (folder / "valid.en").write_bytes(b"a\nb \xff c\n"),
+            r"valid\.en, line 2: byte 0xff is not UTF-8",
+        ),
+        (lambda folder: (folder / "test.de").write_bytes(b""), r"test\.de is empty"),
+        (
+            lambda folder: (folder / "test.de").unlink(),
+            r"there is no .*test\.de \(nor test\.de\.gz",
+        ),
+        (lambda folder: write(folder / "test", TEST, ".{}.gz"), r"there are both .*test\.de"),
+        (lambda folder: write(folder / "train", [("", "")] * 3), "no training pairs are left"),
+        (
+            lambda folder: write(folder / "train", [("x" * 10_001, "y")]),
+            r"train\.de, line 1: a word of 10,001 characters",
+        ),
+        (broken, r"train\.de\.gz is damaged"),
+        (linked, r"test\.de \(test\) and .*train\.de \(train\) are the same file"),
+    ],
+)
+def test_text_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
+    text, tmp_path, monkeypatch, change, message
+):
+    change(text)
+    with pytest.raises(UserError, match=message) as told:
+        command(monkeypatch, text, "--out", tmp_path / "out")
+    assert "\n" not in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def command(monkeypatch, text, *options, target="en"):
+    """The command with the three sets of ``text``, in this process."""
+    words = ["--source", "de", "--target", target, "--train", text / "train"]
+    words += ["--valid", text / "valid", "--test", text / "test", "--workers", 1, *options]
+    monkeypatch.setattr(sys, "argv", ["parallel-text", *map(str, words)])
+    parallel_text.main()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pieces", "0"], "'0', expected a whole number from 1"),
+        (["--merges", "abc"], "'abc', expected a whole number from 1"),
+        (["--merges", "10", "--pieces", "10"], "not allowed with argument"),
+        (["--max-ratio", "nan"], "'nan', expected a number from 1"),
+        (["--workers", "0"], "'0', expected a whole number from 1"),
+        (["--out", "a:b"], "holds a colon or a comma"),
+        (["--source", "pt-br"], "expected a code of letters, digits and _"),
+        (["--out"], "expected one argument"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_work(
+    text, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        command(monkeypatch, text, *options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_one_language_twice_and_a_useless_option_are_refused(text, monkeypatch):
+    with pytest.raises(UserError, match="--source and --target are both de"):
+        command(monkeypatch, text, target="de")
+    with pytest.raises(UserError, match="--moses-dir is given without --tokenizer moses"):
+        command(monkeypatch, text, "--moses-dir", "moses")
+
+
+def test_test_sets_have_names_of_their_own():
+    assert named_tests(["a/b=c/x", "news=y", "z"]) == {"test": "a/b=c/x", "news": "y", "test2": "z"}
+    for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"]):
+        with pytest.raises(UserError, match=r"the name .* is that of another set"):
+            named_tests(texts)
+
+
+def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path):
+    rows = (ROOT / "tests" / "data" / "home-assistant.tsv").read_text("utf-8").split("\n")
+    pairs = [(row.split("\t")[0], row.split("\t")[2]) for row in rows[:260]]
+    for name, part in (("train", pairs[:200]), ("valid", pairs[200:220]), ("news", pairs[220:])):
+        write(tmp_path / name, part, ".{}.gz")
+    write(tmp_path / "talks", pairs[220:231])
+    out = tmp_path / "corpus"
+    options = ["--source", "de", "--target", "en", "--out", out, "--merges", 100]
+    options += ["--tokenizer", "moses", "--dictionaries", "separate"]
+    options += ["--train", tmp_path / "train", "--valid", tmp_path / "valid"]
+    options += ["--test", f"news={tmp_path}/news", "--test", f"talks={tmp_path}/talks"]
+    succeed(script("data-prep/parallel-text.sh", *options))
+    corpus = manifest.read(out)
+    assert corpus.tests == {"news": "test", "talks": "test1"}
+    assert corpus.references("talks") == [
+        " ".join(english.split()) for _, english in pairs[220:231]
+    ]
+    assert {path.name for path in corpus.bin.glob("*.en.bin")} == {
+        f"{subset}.de-en.en.bin" for subset in ("train", "valid", "test", "test1")
+    }
+    assert corpus.remove_bpe == "@@ " and corpus.subword_model == out / "bpe" / "codes"
+    found = json.loads((out / "manifest.json").read_text())
+    assert found["options"]["merges"] == 100 and "pieces" not in found["options"]
+
+    references = tmp_path / "references.en"
+    references.write_text("".join(f"{line}\n" for line in corpus.references("talks")))
+    call = ["data-prep/data-bin.sh", "--data-bin", corpus.bin, "--out", tmp_path / "linked"]
+    call += ["--subwords", "subword-nmt", "--subword-model", corpus.subword_model]
+    call += ["--tokenizer", "moses", "--test", f"news={out}/references/test.en"]
+    wrong = script(*call, "--test", f"talks={out}/references/test.en")
+    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
+    assert "holds 40 references, and test1 of" in wrong.stderr
+    assert not (tmp_path / "linked").exists()
+    succeed(script(*call, "--test", f"talks={references}"))
+    linked = manifest.read(tmp_path / "linked")
+    for name in corpus.tests:
+        assert linked.references(name) == corpus.references(name)
+        unknown = [line for line in linked.source_lines(name) if "\ufffd" in line]
+        assert len(unknown) < 5
+    assert linked.remove_bpe == "@@ " and (linked.bin / "dict.de.txt").is_file()
