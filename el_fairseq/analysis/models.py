@@ -9,6 +9,7 @@ from fairseq import checkpoint_utils, utils
 from fairseq.data import Dictionary, data_utils
 
 from ..common.cli import UserError
+from ..corpora.binarize import check_binary
 from ..runs.checkpoints import load
 
 ROWS_COMPARED = 64
@@ -148,6 +149,8 @@ def load_subset(task, data, subset):
     """
     check_folder(data)
     _check_dictionaries(task, data)
+    for index in Path(data).glob(f"{subset}.*idx"):
+        check_binary(index.with_suffix(""))
     options = task.args if task.cfg is None else task.cfg
     before, options.data = options.data, str(data)
     try:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from fairseq import options
-from fairseq_cli import preprocess as fairseq_preprocess
+from fairseq.data import indexed_dataset
 
 from ..common.cli import UserError, run
 from ..common.files import making
@@ -24,8 +24,11 @@ def preprocess(*arguments):
 
     In one process: its own parallel mode waits for ever for a worker that was killed.
     """
+    from fairseq_cli import preprocess as fairseq_preprocess  # which sets up all logging
+
     logger = logging.getLogger("fairseq_cli.preprocess")
     before, logger.propagate = list(logger.handlers), False
+    logger.setLevel(logging.INFO)
     try:
         fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
     finally:
@@ -72,6 +75,30 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
             preprocess(*arguments)
             for path in [*folder.glob("test.*")]:
                 path.rename(folder / path.name.replace("test", subset, 1))
+
+
+def check_binary(prefix):
+    """Raise :class:`UserError` where ``PREFIX.bin`` is not as long as ``PREFIX.idx`` says.
+
+    That is, of the format that fairseq writes unless told otherwise.
+    """
+    index, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
+    for path in (index, data):
+        if not path.is_file():
+            raise UserError(f"there is no {path}: binarize that set with fairseq-preprocess")
+    advice = "binarize that set again"
+    try:
+        if indexed_dataset.infer_dataset_impl(str(prefix)) not in (None, "mmap"):
+            return
+        found = indexed_dataset.MMapIndexedDataset.Index(str(index))
+        wanted = found._pointers[-1] + found._sizes[-1] * found.dtype().itemsize
+    except Exception as error:  # an index that is cut ends in various errors
+        raise UserError(f"{index} is cut off or damaged ({error!r}): {advice}") from None
+    if data.stat().st_size != wanted:
+        raise UserError(
+            f"{data} holds {data.stat().st_size:,} bytes, expected {wanted:,}: it is cut off or "
+            f"damaged; {advice}"
+        )
 
 
 def shuffled(lines, seed):

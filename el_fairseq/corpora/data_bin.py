@@ -4,6 +4,7 @@ The corpus folder holds a link to the data, and the text of its test sets.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from fairseq.data import Dictionary, data_utils
@@ -12,7 +13,7 @@ from ..common.cli import UserError, run
 from ..common.files import making
 from ..common.state import write_json
 from ..common.text import lines_of
-from .binarize import languages_and_dictionaries
+from .binarize import check_binary, languages_and_dictionaries
 from .manifest import versions
 from .parallel_text import named_tests, nth_test
 from .prepare import is_there, name_of, out_folder, say
@@ -30,26 +31,6 @@ def sentences(data, subset, pair, side, dictionary):
     prefix = Path(data, f"{subset}.{pair[0]}-{pair[1]}.{pair[side]}")
     check_binary(prefix)
     return data_utils.load_indexed_dataset(str(prefix), dictionary)
-
-
-def check_binary(prefix):
-    """Raise :class:`UserError` where ``PREFIX.bin`` is not as long as ``PREFIX.idx`` says."""
-    index, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
-    for path in (index, data):
-        if not path.is_file():
-            raise UserError(f"there is no {path}: binarize that set with fairseq-preprocess")
-    from fairseq.data.indexed_dataset import MMapIndexedDataset
-
-    try:
-        found = MMapIndexedDataset.Index(str(index))
-        wanted = int(found._pointers[-1] + found._sizes[-1] * found.dtype().itemsize)
-    except Exception as error:  # an index that is cut ends in various errors of numpy's
-        raise UserError(f"{index} is damaged ({error}): binarize that set again") from None
-    if data.stat().st_size != wanted:
-        raise UserError(
-            f"{data} holds {data.stat().st_size:,} bytes, expected {wanted:,}: it is cut off or "
-            "damaged; binarize that set again"
-        )
 
 
 def _dictionary(path):
@@ -116,6 +97,7 @@ def main():
     parser.add_argument("--lowercased", action="store_true")
     parser.add_argument("--out", type=out_folder, required=True, metavar="DIR")
     options = parser.parse_args()
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     settings = {
         "data_bin": str(options.data_bin.resolve()),
         "test": options.test,

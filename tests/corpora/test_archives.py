@@ -94,3 +94,47 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 def test_an_archive_that_is_not_there_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="there is no archive"):
         extract(tmp_path / "absent.tgz", ["a.txt"], tmp_path / "out")
+
+
+def test_a_flipped_bit_anywhere_in_a_packed_archive_is_noticed(tmp_path):
+    """Also where the text that is asked for is not touched, and in the checksum at the end."""
+    archive = write_archive(tmp_path / "talks.tgz", FILES)
+    content = archive.read_bytes()
+    for place in range(30, len(content), 7):  # after the header, which holds a name
+        damaged = bytearray(content)
+        damaged[place] ^= 4
+        archive.write_bytes(damaged)
+        refused(archive, "cut off|damaged")
+    archive.write_bytes(content[:-8] + bytes(4) + content[-4:])
+    refused(archive, "CRC")
+
+
+@pytest.mark.parametrize("mode", ["xz", "bz2"])
+def test_damaged_archives_of_other_kinds_are_one_clear_line(tmp_path, mode):
+    archive = tmp_path / f"talks.tar.{mode}"
+    with tarfile.open(archive, f"w:{mode}") as file:
+        member = tarfile.TarInfo("a.txt")
+        content = bytes(range(256)) * 999
+        member.size = len(content)
+        file.addfile(member, io.BytesIO(content))
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 4
+    archive.write_bytes(content)
+    refused(archive, "cut off|damaged")
+
+
+@pytest.mark.parametrize("kind", ["tgz", "zip"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_path_twice_is_refused(tmp_path, kind):
+    archive = tmp_path / f"talks.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for content in (b"old", b"new"):
+                file.writestr("talks/a.txt", content)
+    else:
+        with tarfile.open(archive, "w:gz") as file:
+            for content in (b"old", b"new"):
+                member = tarfile.TarInfo("talks/a.txt")
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+    refused(archive, "twice: talks/a.txt and talks/a.txt")

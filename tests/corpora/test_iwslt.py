@@ -211,7 +211,8 @@ def command_line(monkeypatch, corpus, tmp_path, *arguments):
     folder = tmp_path / "corpus"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    monkeypatch.setattr(sys, "argv", ["iwslt", "--out", str(folder), *map(str, arguments)])
+    words = ["iwslt", "--out", folder, "--workers", "1", *arguments]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
     found = []
     monkeypatch.setattr(iwslt, "prepare", lambda *a, **_: found.append(a[2](folder)))
     iwslt.main(corpus)
@@ -220,7 +221,7 @@ def command_line(monkeypatch, corpus, tmp_path, *arguments):
 
 def test_an_archive_given_by_hand_is_used_and_said_to_be_unchecked(tmp_path, monkeypatch, capsys):
     archive = write_archive(tmp_path / "mine.zip", de_en())
-    found = command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive, "--workers", "1")
+    found = command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive)
     assert re.search(r"mine\.zip is md5:\w+, expected md5:10936.*checked", capsys.readouterr().err)
     assert found["archive"]["published"] is False
 
@@ -257,3 +258,27 @@ def test_the_archive_is_downloaded_once_and_again_only_if_it_is_damaged(tmp_path
         command_line(monkeypatch, iwslt17, tmp_path, "--url", url, "--checksum", wanted)
         assert len(given) == 2
     assert cached.read_bytes() == content
+
+
+def test_all_segments_of_a_line_are_kept(tmp_path):
+    path = tmp_path / "set.xml"
+    path.write_text('<seg id="1"> a </seg><seg id="2">b</seg> <seg id="3">c </seg>\n')
+    assert list(iwslt.segments_of(path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["train.tags.fr-en.{}", "IWSLT17.TED.tst2015.fr-en.{}.xml"])
+def test_swapped_language_files_are_refused(tmp_path, name):
+    files = fr_en()
+    french, english = name.format("fr"), name.format("en")
+    files[french], files[english] = files[english], files[french]
+    with pytest.raises(UserError, match=r"fr\S* looks like en and \S*en\S* like fr: .* swapped"):
+        prepared(tmp_path, iwslt17, files)
+
+
+@pytest.mark.parametrize("option", ["--merges abc", "--merges 0", "--merges -5", "--workers 0"])
+def test_a_wrong_number_is_refused_before_any_work(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, "argv", ["iwslt", "--out", str(tmp_path / "out"), *option.split()])
+    with pytest.raises(SystemExit) as ended:
+        iwslt.main(iwslt14)
+    assert ended.value.code == 2 and "expected a whole number from 1" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

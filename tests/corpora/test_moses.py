@@ -1,3 +1,5 @@
+import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -99,6 +101,15 @@ def test_the_workers_of_a_killed_process_end_too():
     parent.stdout.close()
     while any(Path(f"/proc/{pid}").exists() and _is_running(pid) for pid in workers):
         time.sleep(0.1)
+
+
+def test_a_killed_worker_ends_the_tokenizing_in_one_line(monkeypatch):
+    monkeypatch.setattr(moses, "BLOCK_LINES", 2000)
+    stream = moses.tokenized(itertools.repeat("One."), "en", workers=2)
+    next(stream)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"a tokenizer process was killed.*--workers is 2"):
+        next(itertools.islice(stream, 10**9, None))
 
 
 def _is_running(pid):

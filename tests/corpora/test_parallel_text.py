@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT, script, succeed
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.corpora import manifest, parallel_text
+from el_fairseq.corpora import data_bin, manifest, parallel_text
+from el_fairseq.corpora.binarize import check_binary
 from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, part_of
 
 PAIR = ("de", "en")
@@ -196,7 +197,12 @@ def test_test_sets_have_names_of_their_own():
             named_tests(texts)
 
 
-def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path):
+def data_bin_command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["data-bin", *map(str, words)])
+    data_bin.main()
+
+
+def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path, monkeypatch):
     rows = (ROOT / "tests" / "data" / "home-assistant.tsv").read_text("utf-8").split("\n")
     pairs = [(row.split("\t")[0], row.split("\t")[2]) for row in rows[:260]]
     for name, part in (("train", pairs[:200]), ("valid", pairs[200:220]), ("news", pairs[220:])):
@@ -222,17 +228,26 @@ def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path):
 
     references = tmp_path / "references.en"
     references.write_text("".join(f"{line}\n" for line in corpus.references("talks")))
-    call = ["data-prep/data-bin.sh", "--data-bin", corpus.bin, "--out", tmp_path / "linked"]
-    call += ["--subwords", "subword-nmt", "--subword-model", corpus.subword_model]
-    call += ["--tokenizer", "moses", "--test", f"news={out}/references/test.en"]
-    wrong = script(*call, "--test", f"talks={out}/references/test.en")
-    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
-    assert "holds 40 references, and test1 of" in wrong.stderr
+    call = ["--data-bin", corpus.bin, "--out", tmp_path / "linked", "--subwords", "subword-nmt"]
+    call += ["--subword-model", corpus.subword_model, "--tokenizer", "moses"]
+    call += ["--test", f"news={out}/references/test.en", "--test"]
+    with pytest.raises(UserError, match=r"holds 40 references, and test1 of .* 11 sentences"):
+        data_bin_command(monkeypatch, *call, f"talks={out}/references/test.en")
     assert not (tmp_path / "linked").exists()
-    succeed(script(*call, "--test", f"talks={references}"))
+    data_bin_command(monkeypatch, *call, f"talks={references}")
     linked = manifest.read(tmp_path / "linked")
     for name in corpus.tests:
         assert linked.references(name) == corpus.references(name)
         unknown = [line for line in linked.source_lines(name) if "\ufffd" in line]
         assert len(unknown) < 5
     assert linked.remove_bpe == "@@ " and (linked.bin / "dict.de.txt").is_file()
+
+    cut = next(corpus.bin.glob("test1.*.en.bin"))
+    check_binary(cut.with_suffix(""))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"en\.bin holds [\d,]+ bytes, expected [\d,]+: it is cut"):
+        check_binary(cut.with_suffix(""))
+    index = cut.with_suffix(".idx")
+    index.write_bytes(index.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"en\.idx is cut off or damaged"):
+        check_binary(cut.with_suffix(""))

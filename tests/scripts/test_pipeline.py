@@ -101,6 +101,8 @@ def test_a_training_that_cannot_be_is_refused_in_one_line(arguments, reason, sta
     "path",
     [
         "data-prep/home-assistant.sh",
+        "data-prep/parallel-text.sh",
+        "data-prep/data-bin.sh",
         "scripts/setup.sh",
         "scripts/train.sh",
         "scripts/evaluate.sh",
