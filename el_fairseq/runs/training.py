@@ -7,8 +7,10 @@ A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/`
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from .experiment import (
 # What makes two trainings the same one.
 IDENTITY = ("criterion", "log_end", "seed", "data", "options")
 SECONDS_BETWEEN_PROGRESS = 15
+STOPPED_AFTER_CHECKPOINT = 75  # sysexits.h's EX_TEMPFAIL: the same command goes on
 
 
 def device_options():
@@ -105,7 +108,8 @@ def _grouped(options):
 def train(out, asked, bin_folder, lock):
     """Run fairseq-train to the end, or go on from the newest checkpoint; show progress.
 
-    Its whole output is appended to ``train.log``; ``training.json`` says that it finished.
+    Its whole output is appended to ``train.log``; ``training.json`` says that it finished. After
+    SIGUSR1 it ends with the next checkpoint, and this program with status 75.
 
     Raises:
         UserError: fairseq-train failed; the message ends with the last line it printed.
@@ -119,6 +123,9 @@ def train(out, asked, bin_folder, lock):
     progress = Progress(out.name, asked["options"])
     log = out / "train.log"
     processes.exit_on_signals()
+    asked_to_stop = threading.Event()
+    # fairseq-train inherits that it is ignored; Slurm may send it to every process of a task.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     with log.open("a", encoding="utf-8") as copy:
         print(f"\n{shlex.join(command)}", file=copy, flush=True)
         child = processes.start(
@@ -132,6 +139,7 @@ def train(out, asked, bin_folder, lock):
             stdin=lock,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        signal.signal(signal.SIGUSR1, lambda *_: asked_to_stop.set())
         last_line = "it printed nothing"
         try:
             for line in child.stdout:
@@ -139,6 +147,9 @@ def train(out, asked, bin_folder, lock):
                 copy.flush()
                 last_line = line.strip() or last_line
                 progress.see(line)
+                if asked_to_stop.is_set() and "Saved checkpoint" in line:
+                    progress.say("stopped after a checkpoint; the same command goes on")
+                    sys.exit(STOPPED_AFTER_CHECKPOINT)
             status = child.wait()
         finally:
             # A full disk can stop this process first; none goes on without it and holds the run.

@@ -1,4 +1,6 @@
 import json
+import signal
+import sys
 
 import pytest
 
@@ -81,3 +83,34 @@ def test_the_end_of_a_run_is_told_by_its_checkpoint(tmp_path, monkeypatch):
         "valid_nll": 3.5,
         "valid_accuracy": 61.0,
     }
+
+
+# A training that has Slurm warn its keeper of the time limit before its checkpoint is saved.
+TRAINING = """
+import os, signal, time
+assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+print("Saved checkpoint 1", flush=True)
+os.kill(os.getppid(), signal.SIGUSR1)
+time.sleep(0.1)
+print("update 7", flush=True)
+print("Saved checkpoint 2", flush=True)
+time.sleep(60)
+"""
+
+
+def test_slurms_signal_ends_a_training_after_its_next_checkpoint(tmp_path, monkeypatch):
+    start = training.processes.start
+    monkeypatch.setattr(
+        training.processes,
+        "start",
+        lambda command, **options: start([sys.executable, "-c", TRAINING], **options),
+    )
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(SystemExit) as ended:
+        training.train(tmp_path, {"options": []}, "bin", lock)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    assert ended.value.code == 75
+    assert "Saved checkpoint 2" in (tmp_path / "train.log").read_text()
+    assert not (tmp_path / "training.json").exists()

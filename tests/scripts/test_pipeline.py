@@ -266,12 +266,12 @@ options = '''
 '''
 [evaluate]
 last = 2
-options = "--beam 2 --batch-size 128"
+options = "--beam 1 --batch-size 128 --max-len-a 0 --max-len-b 10"
 [runs]
 jobs = 2
 cpu = true
 [report]
-options = "--noise-sentences 10 --beam 1"
+options = "--noise-sentences 5 --beam 1"
 """
     )
     return path
