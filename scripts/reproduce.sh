@@ -40,12 +40,17 @@ END
 }
 help_or_continue "$@"
 [ $# -ge 1 ] || wrong_usage "name an experiment: $(experiments), or a .toml file"
+# A dry run makes nothing, not even the environment: any Python does, without torch, which only the
+# package's own __init__ needs here.
 if before_dashes --dry-run "$@" && [ ! -x "$python" ]; then
-  # A dry run makes nothing, not even the environment.
   python=$(find_python)
   [ -n "$python" ] || die "a dry run needs a Python 3.11 or 3.12; name one: EL_PYTHON=/path/to/it"
-else
-  set_up
+  exec "$python" -c '
+import runpy, sys, types
+package = sys.modules["el_fairseq"] = types.ModuleType("el_fairseq")
+package.__path__ = [sys.argv.pop(1)]
+runpy.run_module("el_fairseq.experiments.reproduce", run_name="__main__", alter_sys=True)
+' "$root/el_fairseq" "$@"
 fi
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+set_up
 exec "$python" -m el_fairseq.experiments.reproduce "$@"

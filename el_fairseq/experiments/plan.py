@@ -153,8 +153,9 @@ class Plan:
         kinds += [["--best"]] if self.experiment.best else []
         command = ["bash", script("evaluate"), str(self.folder / a_run.name)]
         command += ["--data", str(self.data)]
+        options = self.experiment.evaluate_options
         return [
-            [*command, "--subset", test, *kind, "--", *self.experiment.evaluate_options]
+            [*command, "--subset", test, *kind, *(["--", *options] if options else [])]
             for test in self.tests
             for kind in kinds
         ]

@@ -277,7 +277,7 @@ _KEYS = {
     "train.options": (_OPTIONS, _words, _REQUIRED),
     "evaluate.last": ("a whole number from 0", number_from(0), 0),
     "evaluate.best": ("true or false", _flag, False),
-    "evaluate.options": (_OPTIONS, _words, ["--beam", "5", "--batch-size", "128"]),
+    "evaluate.options": (_OPTIONS, _words, []),
     "runs.seeds": ("a list of different whole numbers from 0", _list_of(seed), [1, 2, 3, 4, 5]),
     "runs.criteria": ('a list of "ce", "el" or both', _list_of(criterion), list(CRITERIA)),
     "runs.log-ends": ("a list of different numbers in (0, 1]", _list_of(log_end), [0.5]),

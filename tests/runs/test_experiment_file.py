@@ -3,6 +3,7 @@ import shlex
 import pytest
 
 from el_fairseq.common.cli import UserError
+from el_fairseq.runs import evaluation
 from el_fairseq.runs.experiment import criterion_options, names, option_value, read_experiment
 
 SMALLEST = """
@@ -60,7 +61,8 @@ def test_the_papers_trainings_are_asked_for_word_for_word(name, options):
     assert shlex.join(criterion_options("el", experiment.log_ends[0])) == (
         "--criterion encouraging_loss --log-end 0.5 --report-accuracy"
     )
-    assert experiment.evaluate_options == ["--beam", "5", "--batch-size", "128"]
+    assert evaluation.OPTIONS == ["--beam", "5", "--batch-size", "128"]
+    assert experiment.evaluate_options == []
     assert (experiment.last, experiment.best) == (10, True)
     assert experiment.seeds == [1, 2, 3, 4, 5]
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -310,7 +311,9 @@ def test_an_array_job_that_is_still_in_the_queue_is_not_submitted_again(runs, da
 
 
 def test_a_dry_run_makes_nothing_not_even_the_environment(tmp_path):
-    environment = {"EL_VENV": str(tmp_path / "venv")}
+    # Also with a Python that has no torch.
+    python = Path(sys.base_prefix, "bin", "python3")
+    environment = {"EL_VENV": str(tmp_path / "venv"), "EL_PYTHON": str(python)}
     words = ["iwslt14-de-en", "--runs", tmp_path / "runs", "--slurm", "--dry-run"]
     result = succeed(script("scripts/reproduce.sh", *words, env=environment))
     assert "#SBATCH --array=0,1,2,3,4,5,6,7,8,9" in result.stdout

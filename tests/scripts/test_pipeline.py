@@ -266,7 +266,7 @@ options = '''
 '''
 [evaluate]
 last = 2
-options = "--beam 1 --batch-size 128 --max-len-a 0 --max-len-b 10"
+options = "--beam 1 --max-len-a 0 --max-len-b 10"
 [runs]
 jobs = 2
 cpu = true
