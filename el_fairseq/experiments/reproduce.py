@@ -274,6 +274,14 @@ def parser():
     return made
 
 
+def with_sbatch_options(arguments):
+    """Arguments in which the value of ``--sbatch``, options themselves, is no option of ours."""
+    if "--sbatch" not in arguments[:-1]:
+        return arguments
+    at = arguments.index("--sbatch")
+    return [*arguments[:at], f"--sbatch={arguments[at + 1]}", *arguments[at + 2 :]]
+
+
 def check_device(plan):
     """Raise :class:`UserError` where the experiment is made for a GPU and there is none."""
     if plan.slots or plan.cpu or plan.experiment.cpu or plan.in_slurm:
@@ -287,7 +295,7 @@ def check_device(plan):
 
 def main():
     arguments, train_options = split_at_dashes(sys.argv[1:])
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(with_sbatch_options(arguments))
     plan = Plan(options, train_options)
     processes.exit_on_signals()
     if options.task is not None:

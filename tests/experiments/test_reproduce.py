@@ -166,6 +166,13 @@ def test_a_wrong_argument_is_named(dry_run, capsys, arguments, reason):
     assert reason in capsys.readouterr().err
 
 
+def test_options_for_sbatch_may_be_one_or_several():
+    for text, words in (("--time=1:00", ["--time=1:00"]), ("-p x -t 1", ["-p", "x", "-t", "1"])):
+        arguments = reproduce.with_sbatch_options(["mine", "--sbatch", text, "--cpu"])
+        options = reproduce.parser().parse_args(arguments)
+        assert options.sbatch == words and options.cpu
+
+
 def test_lists_are_read_in_the_order_given():
     assert reproduce.comma_list(seed, "a seed")("3,1,2") == [3, 1, 2]
     with pytest.raises(argparse.ArgumentTypeError):
