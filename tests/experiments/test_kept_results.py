@@ -1,0 +1,19 @@
+from pathlib import Path
+
+import pytest
+
+from el_fairseq.experiments import comparison
+from el_fairseq.experiments import results as found
+
+ROOT = Path(__file__).parents[2]
+KEPT = sorted(path.parent for path in ROOT.glob("scripts/results/*/results.json"))
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_the_kept_table_is_what_the_kept_results_and_translations_give(folder, tmp_path):
+    results = found.read(folder)
+    tables, comparisons = comparison.all_tables(results, folder)
+    remarks = comparison.notes(results, comparisons)
+    comparison.write_tables(tmp_path, results["title"], tables, remarks)
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()

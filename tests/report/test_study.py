@@ -1,0 +1,66 @@
+import math
+
+import pytest
+
+from el_fairseq.report import study
+
+
+def record(loss, seed, bleu):
+    return {
+        "loss": loss,
+        "log_end": None if loss == "CE" else 0.5,
+        "seed": seed,
+        "scores": {"test": {"averaged5": {"bleu": bleu, "chrf": bleu + 20}}},
+        "beams": {"test": {"1": {"bleu": bleu - 1}, "5": {"bleu": bleu}}},
+        "calibration": {
+            "temperature": 1.1,
+            "before": {"expected_calibration_error": 0.05, "nll_nats": 2 * math.log(2)},
+            "after": {"expected_calibration_error": 0.01, "nll_nats": math.log(2)},
+        },
+        "valid_nll": 2.5,
+        "valid_accuracy": 68.0,
+    }
+
+
+@pytest.fixture
+def results():
+    bleu = {"CE": (40.0, 41.0, 42.0), "EL, log end 0.5": (41.0, 41.5, 43.5)}
+    return {
+        "title": "A corpus",
+        "source": "de",
+        "target": "en",
+        "tests": ["test"],
+        "checkpoints": ["averaged5"],
+        "runs": [
+            record(loss, seed, value)
+            for loss, values in bleu.items()
+            for seed, value in enumerate(values, 1)
+        ],
+    }
+
+
+def test_a_measure_stands_with_both_losses_and_with_what_separates_them(results):
+    table = study.table(results, "EL, log end 0.5")
+    assert table.title == "A corpus, 3 seeds"
+    # Differences 1, 0.5 and 1.5: mean 1, deviation 0.5, t = 2 * sqrt(3), 4.303 * 0.5 / sqrt(3).
+    measured = ["41.00 ± 1.00", "42.00 ± 1.32", "+1.00", "-0.24 to +2.24", "0.074"]
+    assert table.rows[0] == ["BLEU", *measured]
+    same = {row[0]: row[1:] for row in table.rows if row[3] in ("+0.00", "+0.000")}
+    assert same["validation nll, bits"] == [*["2.500 ± 0.000"] * 2, "+0.000", "", ""]
+    assert same["test nll, bits"][0] == "2.000 ± 0.000"
+    assert same["calibration error, %"][0] == "5.00 ± 0.00"
+
+
+def test_seeds_that_only_one_loss_has_are_not_compared(results):
+    del results["runs"][2], results["runs"][-2]
+    assert study.table(results, "EL, log end 0.5").rows[0][1:4] == ["40.00", "41.00", "+1.00"]
+    del results["runs"][0]
+    assert study.compared([results]) == []
+
+
+def test_the_picture_is_a_png_that_grows_with_the_comparisons(results):
+    def height(image):
+        assert image.startswith(b"\x89PNG")
+        return int.from_bytes(image[20:24], "big")
+
+    assert height(study.picture([results, results])) > height(study.picture([results]))
