@@ -5,7 +5,7 @@ set -euo pipefail
 usage() {
   cat <<END
 Usage: bash scripts/train.sh EXPERIMENT CRITERION SEED [--data DIR] [--out DIR] [--log-end LE]
-                             [-- fairseq-train options]
+                             [--processes N] [-- fairseq-train options]
 
 Trains one run, or goes on with it after an interruption. On the GPU at half precision where there
 is one, else on the CPU.
@@ -16,7 +16,13 @@ is one, else on the CPU.
   --data DIR     the corpus, with bin/ in it (default: the experiment's)
   --out DIR      the run's folder (default: runs/EXPERIMENT/ce-seed1, el0.5-seed1, ...)
   --log-end LE   where the bonus of el turns linear, in (0, 1] (default: 0.5)
+  --processes N  train with N processes, on as many GPUs or on the CPU; they share the batch, so
+                 --update-freq is divided by N
   -- ...         more options for fairseq-train, after those of the experiment
+
+Under torchrun (torchrun --no-python ... bash scripts/train.sh ...) and under Slurm's srun the
+processes that those start train one run together, on several machines too.
+SIGUSR1 stops a training after a checkpoint; the same command goes on.
 
 In the run's folder: checkpoints/, train.log, tensorboard/, and training.json when it is finished.
 END

@@ -14,8 +14,6 @@ import threading
 import time
 from pathlib import Path
 
-import torch
-
 from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes
 from ..common.locks import locked
@@ -30,22 +28,18 @@ from .experiment import (
     argument,
     criterion_options,
     log_end,
+    number_from,
     read_experiment,
     run_name,
     seed,
 )
+from .launch import find_launch, shared_batch
 
 # What makes two trainings the same one.
-IDENTITY = ("criterion", "log_end", "seed", "data", "options")
-SECONDS_BETWEEN_PROGRESS = 15
+IDENTITY = ("criterion", "log_end", "seed", "data", "options", "processes")
 STOPPED_AFTER_CHECKPOINT = 75  # sysexits.h's EX_TEMPFAIL: the same command goes on
-
-
-def device_options():
-    """One GPU at half precision where there is one, the CPU otherwise."""
-    if torch.cuda.is_available():
-        return ["--fp16", "--distributed-world-size", "1"]
-    return ["--cpu"]
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_PROGRESS = 15
 
 
 def claim(out, asked):
@@ -63,26 +57,28 @@ def claim(out, asked):
         out / "lock", f"{out} is being trained by another process; wait for it, or stop it first"
     )
     try:
-        _agree(out, asked)
+        if not agree(out, asked):
+            (out / "train.log").unlink(missing_ok=True)
+            write_json(out / "run.json", asked)
     except BaseException:
         lock.close()
         raise
     return lock
 
 
-def _agree(out, asked):
-    record = out / "run.json"
-    begun = any(out.glob("checkpoints/checkpoint*.pt")) or (out / "training.json").exists()
-    if record.exists() and begun:
-        advice = f"delete {out} to train anew, or choose another --out"
-        before = read_json(record, advice)
-        for name in IDENTITY:
-            if before.get(name) != asked.get(name):
-                was, now = differing(before.get(name), asked.get(name))
-                raise UserError(f"{out} was trained with {name} {was}, now it is {now}; {advice}")
-    else:
-        (out / "train.log").unlink(missing_ok=True)
-        write_json(record, asked)
+def agree(out, asked):
+    """Whether ``out`` is begun as the run that is ``asked`` for; an error where as another."""
+    if not any(out.glob("checkpoints/checkpoint*.pt")) and not (out / "training.json").exists():
+        return False
+    if not (out / "run.json").exists():
+        return False
+    advice = f"delete {out} to train anew, or choose another --out"
+    before = {"processes": 1, **read_json(out / "run.json", advice)}
+    for name in IDENTITY:
+        if before.get(name) != asked.get(name):
+            was, now = differing(before.get(name), asked.get(name))
+            raise UserError(f"{out} was trained with {name} {was}, now it is {now}; {advice}")
+    return True
 
 
 def differing(before, now):
@@ -105,60 +101,111 @@ def _grouped(options):
     return groups
 
 
-def train(out, asked, bin_folder, lock):
+def train(out, asked, bin_folder, lock, launch):
     """Run fairseq-train to the end, or go on from the newest checkpoint; show progress.
 
-    Its whole output is appended to ``train.log``; ``training.json`` says that it finished. After
-    SIGUSR1 it ends with the next checkpoint, and this program with status 75.
+    Its whole output is appended to ``train.log`` (of processes but the first, to
+    ``train-RANK.log``); ``training.json`` says that it finished. On SIGUSR1 it writes a checkpoint
+    and ends, and so does this program, with status 75.
 
     Raises:
         UserError: fairseq-train failed; the message ends with the last line it printed.
     """
-    repair(out / "checkpoints")
+    if launch.keeps_folder:
+        repair(out / "checkpoints")
     command = [sys.executable, "-m", f"{__package__}.worker", str(bin_folder)]
     command += ["--user-dir", str(Path(__file__).parents[1])]
     command += ["--save-dir", str(out / "checkpoints"), "--log-format", "json"]
     command += ["--tensorboard-logdir", str(out / "tensorboard")]
-    command += [*device_options(), *asked["options"]]
-    progress = Progress(out.name, asked["options"])
-    log = out / "train.log"
     processes.exit_on_signals()
+    workers = []
     asked_to_stop = threading.Event()
-    # fairseq-train inherits that it is ignored; Slurm may send it to every process of a task.
+    # The workers inherit that it is ignored, until they are ready for it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    with log.open("a", encoding="utf-8") as copy:
-        print(f"\n{shlex.join(command)}", file=copy, flush=True)
-        child = processes.start(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # Holds the run as long as it lives, unlike the processes that it starts to read data:
-            # those close their standard input.
-            stdin=lock,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+    try:
+        for rank in launch.ranks:
+            log = out / (f"train-{rank}.log" if rank else "train.log")
+            options = [*launch.options(rank), *asked["options"]]
+            workers.append(Worker(rank, [*command, *options], log, lock))
         signal.signal(signal.SIGUSR1, lambda *_: asked_to_stop.set())
-        last_line = "it printed nothing"
-        try:
-            for line in child.stdout:
-                copy.write(line)
-                copy.flush()
-                last_line = line.strip() or last_line
-                progress.see(line)
-                if asked_to_stop.is_set() and "Saved checkpoint" in line:
-                    progress.say("stopped after a checkpoint; the same command goes on")
-                    sys.exit(STOPPED_AFTER_CHECKPOINT)
-            status = child.wait()
-        finally:
-            # A full disk can stop this process first; none goes on without it and holds the run.
-            processes.end([child])
-    if status < 0:
-        last_line = f"{processes.ending(status)} ended it (after: {last_line})"
-    if status != 0:
-        raise UserError(f"fairseq-train failed: {last_line} (all it said is in {log})")
-    write_json(out / "training.json", finished(out))
+        watcher = threading.Thread(target=_end_all_when_one_fails, args=[workers], daemon=True)
+        watcher.start()
+        progress = Progress(out.name, asked["options"])
+        for line in workers[0].lines():
+            progress.see(line)
+            if asked_to_stop.is_set():
+                workers[0].process.send_signal(signal.SIGUSR1)
+        watcher.join()
+        if workers[0].process.returncode == STOPPED_AFTER_CHECKPOINT:
+            progress.say("stopped after a checkpoint; the same command goes on")
+            sys.exit(STOPPED_AFTER_CHECKPOINT)
+        failed = next(filter(None, (one.failure() for one in _by_end(workers))), None)
+    finally:
+        # A full disk can stop this process first; none goes on without it and holds the run.
+        processes.end([one.process for one in workers])
+    if failed:
+        raise UserError(failed)
+    if launch.keeps_folder:
+        write_json(out / "training.json", finished(out))
+
+
+class Worker:
+    """A process of fairseq-train, whose output goes to a log."""
+
+    def __init__(self, rank, command, log, lock):
+        self.rank, self.log, self.ended = rank, log, float("inf")
+        with log.open("a", encoding="utf-8") as file:
+            print(f"\n{shlex.join(command)}", file=file, flush=True)
+            self.process = processes.start(
+                command,
+                # Holds the run as long as it lives, unlike the processes that it starts to read
+                # data: those close their standard input.
+                stdin=lock or subprocess.DEVNULL,
+                stdout=file if rank else subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    def lines(self):
+        """Yield the lines of its output when they are in the log; returns when it ended."""
+        if self.process.stdout is not None:
+            with self.log.open("a", encoding="utf-8") as copy:
+                for line in self.process.stdout:
+                    copy.write(line)
+                    copy.flush()
+                    yield line
+        self.process.wait()
+
+    def failure(self):
+        """What went wrong, in one line; ``None`` where nothing did."""
+        status = self.process.wait()
+        if status == 0:
+            return None
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        said = ([line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1]
+        if status < 0:
+            said = f"{processes.ending(status)} ended it; the same command goes on (after: {said})"
+        which = f", process {self.rank}" if self.rank else ""
+        return f"fairseq-train{which} failed: {said} (all it said is in {self.log})"
+
+
+def _end_all_when_one_fails(workers):
+    left = list(workers)
+    while left:
+        now = time.monotonic()
+        for one in [one for one in left if one.process.poll() is not None]:
+            left.remove(one)
+            one.ended = now
+        if any(one.process.returncode for one in workers):
+            processes.end([one.process for one in left])
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _by_end(workers):
+    """Those that ended first come first, and of these, those killed: others fail for them."""
+    return sorted(workers, key=lambda one: (one.ended, one.process.returncode >= 0))
 
 
 def finished(out):
@@ -237,6 +284,7 @@ def main():
     parser.add_argument("--runs", type=Path, help="folder that gets the run, under its own name")
     parser.add_argument("--out", type=Path, help="the run's folder itself")
     parser.add_argument("--log-end", type=argument(log_end, LOG_END), default=0.5)
+    parser.add_argument("--processes", type=argument(number_from(1), "a whole number from 1"))
     parser.usage = "%(prog)s EXPERIMENT CRITERION SEED [options] [-- fairseq-train options]"
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(ours)
@@ -247,6 +295,7 @@ def main():
     data = usable(arguments.data or experiment.corpus)
     if not (data / "bin").is_dir():
         raise UserError(f"there is no {data / 'bin'}: prepare the data first, or name it by --data")
+    launch = find_launch(arguments.processes)
     asked = {
         "experiment": experiment.name,
         "criterion": arguments.criterion,
@@ -257,12 +306,20 @@ def main():
             *experiment.train_options,
             *criterion_options(arguments.criterion, arguments.log_end),
             *("--seed", str(arguments.seed)),
+            *shared_batch(experiment.train_options, theirs, launch.world),
             *theirs,
         ],
+        "processes": launch.world,
     }
-    with claim(out, asked) as lock:
+    if launch.keeps_folder:
+        with claim(out, asked) as lock:
+            if not (out / "training.json").exists():
+                train(out, asked, data / "bin", lock, launch)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        agree(out, asked)
         if not (out / "training.json").exists():
-            train(out, asked, data / "bin", lock)
+            train(out, asked, data / "bin", None, launch)
     print(f"{out.name} is trained: {out}")
 
 

@@ -11,6 +11,7 @@ It is fairseq's program with these differences:
   that has a checkpoint of its own goes on from that.
 - A checkpoint is written beside and renamed when all of it is on the disk, its copies
   (``checkpoint_best.pt``, ``checkpoint_last.pt``) as well.
+- SIGUSR1 has it write a checkpoint after the update that it is at, and end with status 75.
 - ``extra_state`` of a checkpoint also holds the last validation (``last_validation``).
 """
 
@@ -18,6 +19,7 @@ import functools
 import logging
 import math
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -35,9 +37,11 @@ from .. import criterion  # noqa: F401  (registers it)
 from ..common.cli import UserError, run
 from ..common.files import writing
 from .checkpoints import trust_fairseq_checkpoints
+from .training import STOPPED_AFTER_CHECKPOINT
 
 logger = logging.getLogger(__name__)
 _last_validation = {}
+_stop_asked = []
 
 
 def _compose_batches_as_from_epoch_1():
@@ -139,6 +143,26 @@ def _go_on_from_last_checkpoint():
     checkpoint_utils.load_checkpoint = load_checkpoint
 
 
+def _stop_after_checkpoint():
+    original = fairseq_train.validate_and_save
+
+    @functools.wraps(original)
+    def validate_and_save(config, trainer, task, iterator, *arguments):
+        losses, should_stop = original(config, trainer, task, iterator, *arguments)
+        if _stop_asked and not should_stop and trainer.data_parallel_rank == 0:
+            state = {"train_iterator": iterator.state_dict(), "val_loss": losses[0]}
+            if hasattr(checkpoint_utils.save_checkpoint, "best"):
+                state["best"] = checkpoint_utils.save_checkpoint.best
+            last = Path(config.checkpoint.save_dir, "checkpoint_last.pt")
+            trainer.save_checkpoint(str(last), state)
+            logger.info(f"stopped after update {trainer.get_num_updates()}")
+            sys.exit(STOPPED_AFTER_CHECKPOINT)
+        return losses, should_stop
+
+    fairseq_train.validate_and_save = validate_and_save
+    signal.signal(signal.SIGUSR1, lambda *_: _stop_asked.append(True))
+
+
 def _is_at_end(trainer):
     """Whether fairseq would have stopped after the update of the checkpoint just loaded."""
     limits, patience = trainer.cfg.optimization, trainer.cfg.checkpoint.patience
@@ -158,6 +182,7 @@ def adapt_fairseq():
     _write_checkpoints_whole()
     _keep_state()
     _go_on_from_last_checkpoint()
+    _stop_after_checkpoint()
 
 
 # Processes that torch starts for further GPUs import this module as __mp_main__.

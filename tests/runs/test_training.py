@@ -6,6 +6,7 @@ import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.runs import training
+from el_fairseq.runs.launch import Launch
 from el_fairseq.runs.training import claim, usable
 
 ASKED = {
@@ -15,6 +16,7 @@ ASKED = {
     "seed": 1,
     "data": "/corpus",
     "options": ["--lr", "0.01", "--adam-betas", "(0.9, 0.98)", "--fp16"],
+    "processes": 1,
 }
 
 
@@ -48,7 +50,7 @@ def test_options_that_led_to_no_checkpoint_do_not_bind(tmp_path):
 def test_a_run_of_an_earlier_version_is_the_run_of_the_same_options(tmp_path):
     begun(tmp_path)
     earlier = {**ASKED, "recipe": "demo"}
-    del earlier["experiment"]
+    del earlier["experiment"], earlier["processes"]
     (tmp_path / "run.json").write_text(json.dumps(earlier))
     claim(tmp_path, ASKED).close()
 
@@ -85,20 +87,19 @@ def test_the_end_of_a_run_is_told_by_its_checkpoint(tmp_path, monkeypatch):
     }
 
 
-# A training that has Slurm warn its keeper of the time limit before its checkpoint is saved.
+# A training that has Slurm warn its keeper of the time limit before it is ready for it.
 TRAINING = """
-import os, signal, time
+import os, signal, sys, time
 assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
-print("Saved checkpoint 1", flush=True)
 os.kill(os.getppid(), signal.SIGUSR1)
 time.sleep(0.1)
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
 print("update 7", flush=True)
-print("Saved checkpoint 2", flush=True)
 time.sleep(60)
 """
 
 
-def test_slurms_signal_ends_a_training_after_its_next_checkpoint(tmp_path, monkeypatch):
+def test_slurms_signal_ends_a_training_by_a_checkpoint(tmp_path, monkeypatch):
     start = training.processes.start
     monkeypatch.setattr(
         training.processes,
@@ -107,10 +108,10 @@ def test_slurms_signal_ends_a_training_after_its_next_checkpoint(tmp_path, monke
     )
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     with (tmp_path / "lock").open("w") as lock, pytest.raises(SystemExit) as ended:
-        training.train(tmp_path, {"options": []}, "bin", lock)
+        training.train(tmp_path, {"options": []}, "bin", lock, Launch())
     for number, handler in kept.items():
         signal.signal(number, handler)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     assert ended.value.code == 75
-    assert "Saved checkpoint 2" in (tmp_path / "train.log").read_text()
+    assert "update 7" in (tmp_path / "train.log").read_text()
     assert not (tmp_path / "training.json").exists()
