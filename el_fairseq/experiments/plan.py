@@ -121,9 +121,7 @@ class Plan:
         processes = self.gpus_per_run * self.nodes
         if processes == 1:
             return []
-        spread = ["--update-freq", divided_update_freq(options, processes)]
-        # Under Slurm there is a task for each process, and train.sh joins them.
-        return spread if self.in_slurm else [*spread, "--distributed-world-size", str(processes)]
+        return ["--update-freq", divided_update_freq(options, processes)]
 
     @functools.cached_property
     def _tests(self):
@@ -145,6 +143,9 @@ class Plan:
         command += [str(a_run.seed), "--data", str(self.data), "--runs", str(self.folder)]
         if a_run.log_end is not None:
             command += ["--log-end", str(a_run.log_end)]
+        # Under Slurm there is a task for each process, and train.sh joins them.
+        if self.gpus_per_run > 1 and not self.in_slurm:
+            command += ["--processes", str(self.gpus_per_run)]
         return command + (["--", *self.train_options] if self.train_options else [])
 
     def evaluate_commands(self, a_run):

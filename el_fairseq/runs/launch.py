@@ -127,6 +127,7 @@ def shared_batch(options, given, world):
     Raises:
         UserError: the batch cannot be divided.
     """
+    given = {word.partition("=")[0] for word in given}
     if "--distributed-world-size" in given and world > 1:
         raise UserError("--distributed-world-size contradicts --processes or a launcher: omit it")
     if world == 1 or "--update-freq" in given:

@@ -114,9 +114,7 @@ def test_one_run_on_several_gpus_gets_them_and_a_divided_update_freq(dry_run, gp
     gpus(5)
     lines = dry_run("--gpus-per-run", "2", "--seeds", "1", "--", "--dropout", "0")
     assert lines[2] == "# 2 runs at a time, with CUDA_VISIBLE_DEVICES=0,1 | 2,3"
-    assert trainings(lines)[0].endswith(
-        " -- --dropout 0 --update-freq 2 --distributed-world-size 2"
-    )
+    assert trainings(lines)[0].endswith(" --processes 2 -- --dropout 0 --update-freq 2")
 
 
 def test_the_cpu_is_used_where_it_is_asked_for_although_there_is_a_gpu(dry_run, gpus):

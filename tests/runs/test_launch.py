@@ -108,6 +108,6 @@ def test_a_contradicting_environment_is_named(environment, variables, processes,
 def test_processes_share_the_batch_of_one():
     assert shared_batch(["--update-freq", "4,8"], [], 2) == ["--update-freq", "2,4"]
     assert shared_batch(["--update-freq", "4"], [], 1) == []
-    assert shared_batch(["--update-freq", "3"], ["--update-freq", "2"], 2) == []
+    assert shared_batch(["--update-freq", "3"], ["--update-freq=2"], 2) == []
     with pytest.raises(UserError, match="--update-freq is 1, which 2 processes cannot share"):
         shared_batch(["--lr", "1"], [], 2)
