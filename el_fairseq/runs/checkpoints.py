@@ -88,7 +88,9 @@ class Progress:
         extra = state.get("extra_state", {})
         self.path = path
         self.updates = state["optimizer_history"][-1]["num_updates"]
-        self.seconds = extra.get("previous_training_time", 0)
+        self.seconds = float(
+            extra.get("previous_training_time", 0)
+        )  # a tensor of several processes
         self.validation = extra.get("last_validation", {})
         self.best = extra.get("best")
         self.is_best = self.best is not None and extra.get("val_loss") == self.best
