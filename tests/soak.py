@@ -48,6 +48,8 @@ TINY = [
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILLS = 6  # at most, in a cycle
 SECONDS_TO_END = 20
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36  # linux/prctl.h
+_libc = ctypes.CDLL(None)
 _popen = subprocess.Popen
 
 
@@ -73,6 +75,7 @@ class Forked:
     def _become(self, module, arguments, options, outputs):
         status = 1
         try:
+            _libc.prctl(PR_SET_NAME, module.rpartition(".")[2].encode())
             for number in (*SIGNALS, signal.SIGUSR1):
                 if number not in (signal.SIGKILL, signal.SIGINT):
                     signal.signal(number, signal.SIG_DFL)
@@ -181,14 +184,15 @@ def descendants():
 
 
 def wait_until_none_is_left():
-    """Those processes that are still there after some seconds; they are killed."""
+    """Names of those processes that are still there after some seconds; they are killed."""
     end = time.monotonic() + SECONDS_TO_END
     while descendants() and time.monotonic() < end:
         time.sleep(0.05)
-    left = descendants()
-    for number in left:
+    names = []
+    for number in descendants():
+        names.append(Path(f"/proc/{number}/comm").read_text().strip())
         os.kill(number, signal.SIGKILL)
-    return left
+    return names
 
 
 class Experiment:
@@ -287,7 +291,7 @@ def disturb(draw, experiment, seconds, tried):
         return f"{name}: it hung"
     left = wait_until_none_is_left()
     if left:
-        return f"{name}: {len(left)} processes outlived it"
+        return f"{name}: {', '.join(left)} outlived it"
     if "Traceback" in experiment.said():
         return f"{name}: a traceback: {experiment.said()}"
     return None
@@ -325,7 +329,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
-    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans become this one's children
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans become children of this process
     for name in PROGRAMS:
         importlib.import_module(name)
     subprocess.Popen = start
