@@ -84,8 +84,6 @@ def get_archive(corpus, path, archive, urls, wanted):
     if archive is None:
         fetch(urls or corpus.URLS, path, pinned)
         archive = path
-    elif not archive.is_file():
-        raise UserError(f"there is no file {archive}; --archive names a .tgz or .zip file")
     found = checksum(archive, kind)
     if found != pinned:
         message = f"{archive} is {found}, expected {pinned}"
@@ -152,21 +150,33 @@ def main(corpus):
     if options.moses_dir is not None:
         tokenizer_script(options.moses_dir)
     out = options.out or out_folder(options.data / name)
+    kind = corpus.CHECKSUM.partition(":")[0]
     given = given_options(options, size_name)
+    size = given.get(size_name, corpus.SIZE)
+    at_most = size_name not in given
+    if options.moses_dir is not None:
+        given["tokenized by"] = tool(options.moses_dir)
+    if options.archive is not None:
+        if not options.archive.is_file():
+            raise UserError(
+                f"there is no file {options.archive}; --archive names a .tgz or .zip file"
+            )
+        given["archive"] = checksum(options.archive, kind)
 
     def text(folder):
         path = out.parent / "archives" / corpus.URLS[0].rsplit("/", 1)[-1]
-        found = get_archive(corpus, path, options.archive, options.url, wanted)
+        archive, record = get_archive(corpus, path, options.archive, options.url, wanted)
         say("Extracting and tokenizing.")
-        manifest = write_text(corpus, *found, folder, options.moses_dir, options.workers)
-        return {**manifest, "options": {size_name: corpus.SIZE, **given}}
+        found = write_text(corpus, archive, record, folder, options.moses_dir, options.workers)
+        made = {"tokenized by": found["tokenized by"], "archive": checksum(archive, kind)}
+        return {**found, "options": {size_name: size, **made}}
 
     prepare(
         out,
         given,
         text,
         kind=corpus.SUBWORDS,
-        size=given.get(size_name, corpus.SIZE),
+        size=size,
         joined=corpus.JOINED_DICTIONARY,
-        at_most=not given,
+        at_most=at_most,
     )

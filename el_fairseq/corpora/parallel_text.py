@@ -143,11 +143,6 @@ def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
         _write_references(parts, languages[1], case, folder)
     return {
         "corpus": f"text files {name_of(parts[0].paths[0])}, {name_of(parts[0].paths[1])}, ...",
-        "files": {
-            f"{part.subset}.{language}": {"name": name_of(path), "sha256": checksum(path, "sha256")}
-            for part in parts
-            for path, language in zip(part.paths, languages)
-        },
         "tokenizer": "moses" if moses else None,
         "tokenized by": tool(moses_dir) if moses else None,
         "lowercased": settings["lowercase"],
@@ -231,6 +226,13 @@ def main():
     prefixes.update({subsets[name]: prefix for name, prefix in tests.items()})
     parts = [part_of(subset, prefix, languages) for subset, prefix in prefixes.items()]
     check_files(parts)
+    files = {
+        f"{part.subset}.{side}": checksum(path, "sha256")
+        for part in parts
+        for side, path in zip(languages, part.paths)
+    }
+    given.update(files, tests=subsets)
+    settings.update(files, tests=subsets)
 
     def text(folder):
         say("Reading, filtering and tokenizing.")

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import sys
@@ -282,3 +283,16 @@ def test_a_wrong_number_is_refused_before_any_work(tmp_path, monkeypatch, capsys
         iwslt.main(iwslt14)
     assert ended.value.code == 2 and "expected a whole number from 1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_of_another_archive_or_size_is_refused(tmp_path, monkeypatch):
+    archive = write_archive(tmp_path / "mine.zip", de_en())
+    found = command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive)
+    (tmp_path / "corpus" / "manifest.json").write_text(json.dumps(found))
+    monkeypatch.undo()
+    other = write_archive(tmp_path / "other.zip", de_en(), folder="elsewhere")
+    for options in (["--archive", other], ["--merges", "5"]):
+        words = ["iwslt", "--out", tmp_path / "corpus", *options]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        with pytest.raises(UserError, match=r"was made with (archive|merges) \S+, now it is"):
+            iwslt.main(iwslt14)

@@ -225,6 +225,11 @@ def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path, monkeypat
     assert corpus.remove_bpe == "@@ " and corpus.subword_model == out / "bpe" / "codes"
     found = json.loads((out / "manifest.json").read_text())
     assert found["options"]["merges"] == 100 and "pieces" not in found["options"]
+    monkeypatch.setattr(sys, "argv", ["parallel-text", *map(str, options)])
+    parallel_text.main()
+    write(tmp_path / "talks", pairs[221:232])
+    with pytest.raises(UserError, match=r"was made with test1\.de sha256:\w+, now it is"):
+        parallel_text.main()
 
     references = tmp_path / "references.en"
     references.write_text("".join(f"{line}\n" for line in corpus.references("talks")))
