@@ -243,7 +243,8 @@ def notes(results, comparisons):
                 f"Over {seeds} seeds: paired t-test, two-sided. detectable: the true difference "
                 f"that so many seeds would find in {POWER:.0%} of experiments."
             )
-        lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
+        if comparisons > 1:
+            lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
     first = [record["scores"][results["tests"][0]] for record in results["runs"]]
     for name in ("bleu", "chrf", "ter"):
         signatures = {one[kind][f"{name}_signature"] for one in first for kind in one}

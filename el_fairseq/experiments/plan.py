@@ -193,8 +193,8 @@ class Plan:
         for a_run in self.runs:
             for command in (self.train_command(a_run), *self.evaluate_commands(a_run)):
                 yield shlex.join(command)
-        yield shlex.join(self.table_command())
         yield shlex.join(self.report_command())
+        yield shlex.join(self.table_command())
 
 
 def script(name):

@@ -187,7 +187,7 @@ class Progress:
         """How far the experiment is, ``seconds`` after this start."""
         count, trained = len(self.plan.runs), self.trained()
         line = f"{self.plan.experiment.name}: {self.finished()} of {count} runs done"
-        if trained > self.before:
+        if self.before < trained < count:
             left = seconds * (count - trained) / (trained - self.before)
             line += f", about {duration(left)} left"
         return line

@@ -80,7 +80,8 @@ def _resources(nodes, gpus, cpu):
 def step(nodes, processes):
     """Beginning of a command that Slurm runs with ``processes`` on each of ``nodes`` machines."""
     # Since 22.05 srun does not inherit --cpus-per-task from sbatch.
-    return ["srun", f"--nodes={nodes}", f"--ntasks-per-node={processes}", f"--cpus-per-task={CPUS}"]
+    step = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={processes}", f"--cpus-per-task={CPUS}"]
+    return [*step, "--kill-on-bad-exit=1"]
 
 
 def submit(runs, table, folder, options):

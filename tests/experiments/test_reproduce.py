@@ -97,10 +97,10 @@ def test_a_dry_run_prints_every_command_and_does_nothing(dry_run, gpus, tmp_path
     assert trainings(lines)[-1].endswith("--log-end 0.75")
     assert sum(line.endswith(" --subset test --last 10") for line in lines) == 6
     assert sum("--best" in line for line in lines) == 6
-    assert lines[-2].endswith(
+    assert lines[-1].endswith(
         f"scripts/table.sh iwslt14-de-en --runs {tmp_path / 'runs'} --last 10"
     )
-    assert lines[-1].endswith(f"scripts/report.sh {tmp_path / 'runs'}")
+    assert lines[-2].endswith(f"scripts/report.sh {tmp_path / 'runs'}")
 
 
 def test_the_experiments_own_defaults_are_taken(dry_run, gpus):

@@ -72,9 +72,9 @@ def test_a_run_on_several_machines_shares_the_batch_among_all_gpus(tmp_path):
     options = reproduce.parser().parse_args([*words, "--nodes", "2", "--gpus-per-run", "2"])
     plan = Plan(options, [])
     assert plan.train_command(plan.runs[0])[-2:] == ["--update-freq", "1"]
-    assert slurm.step(2, 2) == [
-        *("srun", "--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=4"),
-    ]
+    step = slurm.step(2, 2)
+    assert step[:4] == ["srun", "--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=4"]
+    assert "--kill-on-bad-exit=1" in step, "a process that dies takes the others with it"
 
 
 def test_the_prologue_stands_before_the_command_of_both_jobs(tmp_path):

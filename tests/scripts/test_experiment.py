@@ -264,8 +264,10 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs,
     result = succeed(script(*call))
     assert "EL, log end 0.5, minus CE" in result.stdout
 
-    for name in ("table.md", "table.csv"):
-        assert (folder / name).read_bytes() == (runs / name).read_bytes()
+    made, expected = (
+        [{**one, "minutes": 0} for one in results.read(where)["runs"]] for where in (folder, runs)
+    )
+    assert made == expected
     for model in ("test-averaged2", "test-best"):
         path = Path("evaluation", model, "hypotheses.en")
         assert (folder / NAMES[0] / path).read_bytes() == (runs / NAMES[0] / path).read_bytes()
