@@ -22,7 +22,10 @@ setup(
     license="MIT",
     python_requires=">=3.8",
     packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
-    package_data={"el_fairseq.report": ["everyday/*.txt", "templates/*.j2"]},
+    package_data={
+        "el_fairseq": ["config/*.yaml", "config/*/*.yaml"],
+        "el_fairseq.report": ["everyday/*.txt", "templates/*.j2"],
+    },
     install_requires=["numba", "numpy", "torch"],
     extras_require={
         "fairseq": [
