@@ -12,7 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
-from .batching import warn_of_dropped_sentences
+from .fairseq_fixes import restore_numpy_long, warn_of_dropped_sentences
 from .fairseq_models import (
     check_fusible,
     check_served,
@@ -282,4 +282,5 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
 
 
 # Whoever imports the extension by --user-dir imports this module.
+restore_numpy_long()
 warn_of_dropped_sentences()

@@ -77,3 +77,11 @@ def small(tmp_path_factory):
     from small import make
 
     return make(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """Sixty pairs of random words, binary (``trainings.make_corpus``)."""
+    from trainings import make_corpus
+
+    return make_corpus(tmp_path_factory.mktemp("small-corpus"))

@@ -1,14 +1,17 @@
 """Trainings by fairseq in the test's own process: a few updates of tiny models in a second."""
 
-import json
-import logging
+import copy
+import itertools
 import types
 
 import torch
-from fairseq import options
+from fairseq import options, tasks, utils
+from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
 from fairseq_cli import preprocess
-from fairseq_cli import train as fairseq_train
+from omegaconf import open_dict
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion)
 
@@ -22,6 +25,9 @@ TRANSFORMER = {
         ("attention_heads", 2),
     ]
 }
+
+
+TIMES = ("train_wall", "ups", "wps")
 
 
 def words_of(options):
@@ -54,42 +60,46 @@ def make_corpus(folder, train=60, valid=10):
     )
 
 
-def train(data, folder, *words, criterion="encouraging_loss"):
-    """Train on the CPU; returns the log's records of updates and the last checkpoint's weights."""
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(
-        parser,
-        [
-            *(str(data), "--save-dir", str(folder), "--cpu", "--criterion", criterion),
-            *("--optimizer", "adam", "--lr", "0.01", "--dropout", "0", "--max-tokens", "64"),
-            *("--required-batch-size-multiple", "1", "--num-workers", "0", "--seed", "1"),
-            *("--no-epoch-checkpoints", "--log-interval", "1", "--log-format", "json"),
-            *("--max-epoch", "1", "--disable-validation"),
-            *map(str, words),
-        ],
-    )
-    records = _Records()
-    logger = logging.getLogger("fairseq.logging.progress_bar")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(records)
-    try:
-        fairseq_train.main(convert_namespace_to_omegaconf(args))
-    finally:
-        logger.removeHandler(records)
-    weights = None
-    if (folder / "checkpoint_last.pt").exists():
-        weights = torch.load(folder / "checkpoint_last.pt")["model"]
-    return types.SimpleNamespace(updates=records.updates, weights=weights)
+def configuration(data, *words):
+    """fairseq's configuration of a training on the CPU, one epoch of small batches."""
+    words = [
+        *(str(data), "--cpu", "--optimizer", "adam", "--lr", "0.01", "--dropout", "0"),
+        *("--max-tokens", "64", "--max-epoch", "1", "--required-batch-size-multiple", "1"),
+        *("--num-workers", "0", "--seed", "1", *map(str, words)),
+    ]
+    args = options.parse_args_and_arch(options.get_training_parser(), words)
+    return convert_namespace_to_omegaconf(args)
 
 
-class _Records(logging.Handler):
-    """The numbers that fairseq logs after each update."""
+def with_criterion(cfg, name="encouraging_loss", **options):
+    """The same with a criterion and its options, label smoothing 0.1 unless they say otherwise."""
+    cfg = copy.deepcopy(cfg)
+    with open_dict(cfg):
+        cfg.criterion = {"_name": name, "label_smoothing": 0.1, "sentence_avg": False, **options}
+    return cfg
 
-    def __init__(self):
-        super().__init__()
-        self.updates = []
 
-    def emit(self, record):
-        # fairseq renames its progress bar's logger for each kind of record.
-        if record.name == "train_inner":
-            self.updates.append({k: float(v) for k, v in json.loads(record.getMessage()).items()})
+def train(cfg, updates=None):
+    """Train for one epoch, or fewer updates, as fairseq-train does, and save nothing.
+
+    Returns the log of each update (numbers, with ``gnorm``) and the weights by name.
+    """
+    metrics.reset()
+    utils.set_torch_seed(cfg.common.seed)
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
+    epoch = trainer.get_train_iterator(epoch=1)
+    trainer.begin_epoch(1)
+    batches = epoch.next_epoch_itr(shuffle=False)
+    logs = []
+    with metrics.aggregate():
+        for batch in itertools.islice(
+            iterators.GroupedIterator(batches, cfg.optimization.update_freq[0]), updates
+        ):
+            with metrics.aggregate(new_root=True) as logged:
+                trainer.train_step(batch)
+            values = logged.get_smoothed_values().items()
+            logs.append({key: float(value) for key, value in values if key not in TIMES})
+    weights = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    return {"logs": logs, "weights": weights}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fairseq.data import data_utils
 
-from el_fairseq.batching import warn_of_dropped_sentences
+from el_fairseq.fairseq_fixes import warn_of_dropped_sentences
 
 
 @pytest.fixture(autouse=True)

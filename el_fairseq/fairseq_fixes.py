@@ -1,7 +1,8 @@
-"""A word about the sentences that fairseq leaves out of its batches."""
+"""What today's fairseq packages get wrong, set right while the extension is loaded."""
 
 import functools
 import logging
+import types
 
 import numpy as np
 from fairseq.data import data_utils
@@ -40,3 +41,13 @@ def warn_of_dropped_sentences():
 
     watched_batch_by_size.warned = False
     data_utils.batch_by_size = watched_batch_by_size
+
+
+def restore_numpy_long():
+    """Give numpy 2 the ``numpy.compat.long`` that fairseq still asks for.
+
+    Without it language models end in an AttributeError under ``--sample-break-mode eos``, and
+    translation does under ``--num-batch-buckets``.
+    """
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
