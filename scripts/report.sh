@@ -7,8 +7,8 @@ usage() {
 Usage: bash scripts/report.sh EXPERIMENT|RUNS [-- options of python -m el_fairseq.analysis]
 
 Analyses one finished run of each loss (margins, energies, calibration, rare words, text of other
-domains, noise) and writes the report of all runs. An analysis that is there and newer than the
-results is not made again.
+domains, noise) and writes the report of all runs. An analysis of the same checkpoints, data and
+options is not made again.
 
   EXPERIMENT   $(experiments), or a .toml file:
                its runs are in runs/EXPERIMENT
@@ -29,4 +29,4 @@ runs=$(cd -- "$runs" && pwd)
 shift
 set_up
 cd "$root"
-"$python" -m el_fairseq.report.of_runs "$runs" "$@"
+exec "$python" -m el_fairseq.report "$runs" "$@"

@@ -34,7 +34,7 @@ class Tiny:
     def __init__(self, folder):
         self.folder = folder
         self.text, self.bin, self.lm = folder / "text", folder / "bin", folder / "lm"
-        self.subwords = folder / "subwords.model"
+        self.subwords = folder / "bpe" / "sentencepiece.model"
         self.ce, self.el = folder / "ce.pt", folder / "el.pt"
         self.language_model = folder / "lm.pt"
 
@@ -57,6 +57,7 @@ def write_text(folder):
 def write_manifest(folder):
     """The corpus's manifest, as far as scoring and reporting read it."""
     manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": "sentencepiece"}
+    manifest["pairs"] = SIZES
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -72,6 +73,7 @@ def make(folder):
     made = Tiny(folder)
     write_text(made.text)
     write_manifest(made.folder)
+    made.subwords.parent.mkdir()
     sentencepiece.SentencePieceTrainer.train(
         input=[made.text / "train.de", made.text / "train.en"],
         model_prefix=str(made.subwords.with_suffix("")),

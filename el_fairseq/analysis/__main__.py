@@ -7,13 +7,11 @@ tokens-NAME.npz.
 """
 
 import argparse
-import json
 import logging
 import math
+import os
 import random
 import re
-import shlex
-import sys
 import warnings
 from pathlib import Path
 
@@ -23,6 +21,9 @@ from fairseq.data import LanguagePairDataset
 
 from ..common.cli import UserError, run
 from ..common.files import writing
+from ..common.paths import this_command
+from ..common.state import write_json
+from ..common.tables import Table
 from ..corpora.subwords import Subwords
 from ..ops.bonus import Bonus
 from . import distributions, frequency, noise, ood
@@ -68,7 +69,7 @@ def main():
         with writing(out / f"tokens-{name}.npz", "wb") as file:
             np.savez_compressed(file, **table)
     result = {
-        "command": shlex.join(["python", "-m", "el_fairseq.analysis", *sys.argv[1:]]),
+        "command": this_command("analysis"),
         "data": arguments.data,
         "subset": arguments.subset,
         "sentences": len(dataset) - runner.left_out["tokens"],
@@ -85,15 +86,15 @@ def main():
             result["models"][model.name]["temperature"] = found
     if chosen and translates:
         result["noise"] = measure_noise(runner, models, dataset, chosen, subwords, arguments)
-    with writing(out / "analysis.json") as file:
-        json.dump(plain(result), file, indent=1, allow_nan=False)
-        file.write("\n")
+    write_json(out / "analysis.json", plain(result))
     print_summary(result)
-    print(f"\nWritten: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
+    print(f"Written: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
 
 
 def valid_subset(task, arguments):
     """The dataset to fit temperatures on; ``None`` where the data have no such part."""
+    if not arguments.valid_subset:
+        return None
     if any(Path(arguments.data).glob(f"{arguments.valid_subset}.*")):
         return load_subset(task, arguments.data, arguments.valid_subset)
     print(f"no temperature is fitted: {arguments.data} holds no {arguments.valid_subset} subset")
@@ -158,18 +159,21 @@ def measure_ood(runner, models, dataset, others, columns, arguments):
 
 def measure_noise(runner, models, dataset, chosen, subwords, arguments):
     """Accuracy and BLEU under noise in the source, on the chosen sentences."""
+    bootstrap = arguments.seed, arguments.bootstrap
     result = {"sentences": len(chosen), "seed": arguments.seed, "beam": arguments.beam}
     if subwords:
         result["characters"] = {
             model.name: runner.noise_curve(
-                model, dataset, chosen, subwords, arguments.noise_rates, arguments.seed
+                model, dataset, chosen, subwords, arguments.noise_rates, *bootstrap
             )
             for model in models
         }
     networks = [network for model in models for network in model.networks]
     if all(hasattr(getattr(network, "encoder", None), "embed_tokens") for network in networks):
         result["gradient_sign"] = {
-            model.name: runner.attack_curve(model, dataset, chosen, arguments.attack_strengths)
+            model.name: runner.attack_curve(
+                model, dataset, chosen, arguments.attack_strengths, *bootstrap
+            )
             for model in models
         }
     return result
@@ -190,36 +194,51 @@ def plain(value):
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, str):  # a path that is not UTF-8
+        return os.fsencode(value).decode("utf-8", "replace")
     return value
 
 
 def print_summary(result):
     rows = [
-        ("accuracy", lambda m: f"{m['accuracy']:.2%}"),
-        ("negative log-likelihood (nats)", lambda m: f"{-mean(m, 'log_prob'):.4f}"),
-        ("calibration error", lambda m: f"{m['calibration']['expected_calibration_error']:.2%}"),
-        ("mean margin (logits)", lambda m: f"{mean(m, 'margin'):.3f}"),
-        ("mean energy (logits)", lambda m: f"{mean(m, 'energy'):.3f}"),
-        ("gradient from p > 0.5, CE", lambda m: f"{m['gradient']['ce']:.1%}"),
-        ("gradient from p > 0.5, EL", lambda m: f"{m['gradient']['el']:.1%}"),
+        ("accuracy", lambda model: f"{model['accuracy']:.2%}"),
+        ("accuracy, frequent tokens", of_class("many")),
+        ("accuracy, medium tokens", of_class("medium")),
+        ("accuracy, rare tokens", of_class("few")),
+        ("nll, nats", lambda model: f"{model['calibration']['nll_nats']:.4f}"),
+        ("calibration error", lambda model: f"{calibration_error(model['calibration']):.2%}"),
+        ("mean margin, logits", lambda model: f"{mean(model, 'margin'):.3f}"),
+        ("mean energy, logits", lambda model: f"{mean(model, 'energy'):.3f}"),
+        ("gradient from p > 0.5, CE", lambda model: f"{model['gradient']['ce']:.1%}"),
+        ("gradient from p > 0.5, EL", lambda model: f"{model['gradient']['el']:.1%}"),
     ]
-    models = result["models"]
     if result["valid_subset"]:
-        rows[3:3] = [
-            ("temperature", lambda m: f"{m['temperature']['temperature']:.3f}"),
-            ("negative log-likelihood after", lambda m: f"{after(m, 'nll_nats'):.4f}"),
-            ("calibration error after", lambda m: f"{after(m, 'expected_calibration_error'):.2%}"),
+        rows[6:6] = [
+            ("temperature", lambda model: f"{model['temperature']['temperature']:.3f}"),
+            ("nll after it, nats", lambda model: f"{after(model)['nll_nats']:.4f}"),
+            ("calibration error after it", lambda model: f"{calibration_error(after(model)):.2%}"),
         ]
-    print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences")
+    models = result["models"]
+    title = f"{result['tokens']:,} tokens of {result['sentences']:,} sentences"
     if result["sentences_left_out"]:
-        print(f"left out: {result['sentences_left_out']} sentences, too long for a model")
-    print(f"{'':32}" + "".join(f"{name:>12}" for name in models))
-    for label, cell in rows:
-        print(f"{label:32}" + "".join(f"{cell(model):>12}" for model in models.values()))
+        title += f", {result['sentences_left_out']} left out, too long for a model"
+    cells = [[label, *(cell(model) for model in models.values())] for label, cell in rows]
+    print(Table(title, ["", *models], cells).text("simple"))
 
 
-def after(model, quantity):
-    return model["temperature"]["after"][quantity]
+def of_class(name):
+    """Cell with the accuracy of a frequency class, empty where the data have no such token."""
+    return lambda model: (
+        f"{model['by_frequency'][name]['accuracy']:.2%}" if name in model["by_frequency"] else ""
+    )
+
+
+def after(model):
+    return model["temperature"]["after"]
+
+
+def calibration_error(found):
+    return found["expected_calibration_error"]
 
 
 def mean(model, quantity):
@@ -234,7 +253,7 @@ def parse_arguments():
         "--valid-subset",
         default="valid",
         metavar="SUBSET",
-        help="the part that the temperature of calibration is fitted on (%(default)s)",
+        help="the part that the temperature of calibration is fitted on (%(default)s); '' for none",
     )
     parser.add_argument(
         "--model",

@@ -20,8 +20,8 @@ def gradient_size(prob, log_end=None):
         log_end: of the encouraging loss, in (0, 1]; None for cross-entropy.
     """
     p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
-    pull = Bonus(log_end).pull(p, 1 - p) if log_end is not None else 0
-    return (2 * (1 - p) * (1 + pull)).numpy()
+    of_bonus = Bonus(log_end).pull(p, 1 - p) if log_end is not None else 0
+    return (2 * (1 - p) * (1 + of_bonus)).numpy()
 
 
 def well_classified_share(prob, log_end):

@@ -10,9 +10,8 @@ from fairseq.data import Dictionary, data_utils
 
 from ..common.cli import UserError
 from ..corpora.binarize import check_binary
+from ..fairseq_models import predicts_by_softmax
 from ..runs.checkpoints import load
-
-ROWS_COMPARED = 64
 
 
 class Model:
@@ -21,21 +20,20 @@ class Model:
     The logits of a single network are its own, unless it overrides ``get_normalized_probs``
     (adaptive softmax, copying, nearest neighbours): its log-probabilities are then the truth, and
     are taken as logits. An ensemble averages probabilities, as fairseq's does; its logits are the
-    logarithms of the mean. ``logits_are`` says in words which of the three it is, once a batch
-    has been seen. For log-probabilities the free energy is 0 and the energy is ``-log p``.
+    logarithms of the mean. ``logits_are`` says in words which of the three it is. For
+    log-probabilities the free energy is 0 and the energy is ``-log p``.
     """
 
     def __init__(self, name, paths, networks):
         self.name = name
         self.paths = paths
         self.networks = networks
-        self._plain = {}
 
     @property
     def logits_are(self):
         if len(self.networks) > 1:
             return "logarithms of the mean probability of the ensemble"
-        if not self._plain.get(self.networks[0], True):
+        if not predicts_by_softmax(self.networks[0]):
             return "log-probabilities: the model computes them in its own way"
         return "the network's own"
 
@@ -51,27 +49,13 @@ class Model:
 
     def _logits(self, network, sample):
         net_output = network(**sample["net_input"])
-        if network not in self._plain:
-            self._plain[network] = _softmax_of_output_is_the_truth(network, net_output)
-        if self._plain[network]:
+        if predicts_by_softmax(network):
             return net_output[0]
         return network.get_normalized_probs(net_output, log_probs=True)
 
     def target(self, sample):
         """Target tokens (B, T) of a batch."""
         return self.networks[0].get_targets(sample, None)
-
-
-def _softmax_of_output_is_the_truth(network, net_output):
-    output = net_output[0]
-    log_probs = network.get_normalized_probs(net_output, log_probs=True)
-    if output.shape != log_probs.shape:
-        return False
-    # Some rows of all of the batch tell, and take little memory.
-    rows, truth = output.flatten(0, -2), log_probs.flatten(0, -2)
-    some = slice(None, None, max(1, len(rows) // ROWS_COMPARED))
-    found = F.log_softmax(rows[some].float(), dim=-1)
-    return torch.allclose(found, truth[some].float(), atol=1e-3)
 
 
 def load_models(paths_by_name, data, user_dir=None, device="cpu"):
@@ -161,7 +145,9 @@ def load_subset(task, data, subset):
             f"no subset {subset} in {data}; it holds: {_subsets(data) or 'none'}"
         ) from None
     except Exception as error:  # fairseq's readers of binary data fail in many ways
-        raise UserError(f"subset {subset} of {data} cannot be read: {error!r}") from None
+        raise UserError(
+            f"subset {subset} of {data} cannot be read ({error!r}): binarize it again"
+        ) from None
     finally:
         options.data = before
     if len(dataset) == 0:

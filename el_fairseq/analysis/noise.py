@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from fairseq.data import LanguagePairDataset
 from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
 
 from ..common.cli import UserError
 from ..corpora.moses import characters
@@ -103,18 +104,39 @@ def check_subwords(task, dataset, indices, subwords):
         )
 
 
-def bleu_of(hypotheses, references):
-    """Corpus BLEU of lists of sentences, by sacreBLEU: score and signature."""
-    metric = BLEU()
-    score = metric.corpus_score(hypotheses, [references]).score
-    return score, str(metric.get_signature())
+def bleu_of(hypotheses, references, replicates):
+    """Corpus BLEU of lists of sentences, with the 95 % interval of sacreBLEU's bootstrap.
+
+    Returns:
+        ``(score, low, high, signature)``.
+    """
+    metrics = {"BLEU": BLEU(references=[references])}
+    signatures, results = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)()
+    (found,) = results["BLEU"]
+    low, high = max(found.mean - found.ci, 0), found.mean + found.ci
+    return found.score, low, high, str(signatures["BLEU"])
+
+
+def accuracy_of(counts, replicates, seed):
+    """Accuracy from (S, 2) counts of :func:`count_correct`, with a 95 % bootstrap interval.
+
+    Sentences are drawn. Returns ``(accuracy, low, high)``.
+    """
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(replicates, len(counts)))
+    correct, tokens = counts[drawn].sum(1).T
+    low, high = np.quantile(correct / tokens, (0.025, 0.975))
+    return counts[:, 0].sum() / counts[:, 1].sum(), low, high
 
 
 def count_correct(model, sample, logits, padding):
-    """Number of target tokens that the model ranks first, and number of target tokens."""
+    """For each sentence, how many target tokens the model ranks first, and how many there are.
+
+    Returns an integer array (B, 2).
+    """
     target = model.target(sample)
     kept = target != padding
-    return int((logits.argmax(-1) == target)[kept].sum()), int(kept.sum())
+    correct = (logits.argmax(-1) == target) & kept
+    return torch.stack([correct.sum(1), kept.sum(1)], dim=1).cpu().numpy()
 
 
 def attacked_logits(model, sample, padding, strengths):

@@ -46,37 +46,45 @@ class Runner:
                 table.add(model.logits(sample), model.target(sample), sample["id"], self.padding)
         return table.columns()
 
-    def noise_curve(self, model, dataset, indices, subwords, rates, seed):
-        """Accuracy and BLEU at each rate of character noise."""
+    def noise_curve(self, model, dataset, indices, subwords, rates, seed, replicates):
+        """Accuracy and BLEU at each rate of character noise, with intervals over sentences."""
         own = translator(self.task, model, self.beam)
         dictionary = self.task.target_dictionary
-        curve = {"rates": rates, "sentences": [], "accuracy": [], "bleu": []}
+        accuracy, bleu, sentences = [], [], []
         for rate in rates:
             noisy = noise.noisy_dataset(self.task, dataset, indices, subwords, rate, seed)
-            correct = tokens = 0
-            hypotheses, references = [], []
+            counts, hypotheses, references = [], [], []
             with torch.no_grad():
                 for sample in self.batches(model, noisy, f"noise {rate:.0%}"):
-                    counted = noise.count_correct(model, sample, model.logits(sample), self.padding)
-                    correct, tokens = correct + counted[0], tokens + counted[1]
+                    logits = model.logits(sample)
+                    counts.append(noise.count_correct(model, sample, logits, self.padding))
                     hypotheses += [text_of(x, dictionary, subwords.symbol) for x in own(sample)]
                     references += [
                         text_of(noisy.tgt[i], dictionary, subwords.symbol) for i in sample["id"]
                     ]
-            curve["sentences"].append(len(hypotheses))
-            curve["accuracy"].append(correct / tokens)
-            score, curve["signature"] = noise.bleu_of(hypotheses, references)
-            curve["bleu"].append(score)
-        return curve
+            sentences.append(len(hypotheses))
+            accuracy.append(noise.accuracy_of(np.concatenate(counts), replicates, seed))
+            *score, signature = noise.bleu_of(hypotheses, references, replicates)
+            bleu.append(score)
+        return {
+            "rates": rates,
+            "sentences": sentences,
+            "accuracy": with_intervals(accuracy),
+            "bleu": with_intervals(bleu),
+            "signature": signature,
+        }
 
-    def attack_curve(self, model, dataset, indices, strengths):
-        """Accuracy at each strength of the gradient-sign perturbation."""
-        correct = np.zeros(len(strengths), dtype=int)
-        tokens = 0
+    def attack_curve(self, model, dataset, indices, strengths, seed, replicates):
+        """Accuracy at each strength of the gradient-sign perturbation, with intervals."""
+        counts = [[] for _ in strengths]
         for sample in self.batches(model, dataset, "gradient sign", indices):
             attacked = noise.attacked_logits(model, sample, self.padding, strengths)
-            for i, (_, logits) in enumerate(attacked):
-                counted = noise.count_correct(model, sample, logits, self.padding)
-                correct[i] += counted[0]
-            tokens += counted[1]
-        return {"strengths": strengths, "accuracy": correct / tokens}
+            for found, (_, logits) in zip(counts, attacked):
+                found.append(noise.count_correct(model, sample, logits, self.padding))
+        accuracy = [noise.accuracy_of(np.concatenate(c), replicates, seed) for c in counts]
+        return {"strengths": strengths, "accuracy": with_intervals(accuracy)}
+
+
+def with_intervals(triples):
+    """``value``, ``low`` and ``high``, lists, of a list of such triples."""
+    return dict(zip(("value", "low", "high"), map(list, zip(*triples))))

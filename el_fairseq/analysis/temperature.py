@@ -16,7 +16,8 @@ from .runner import Runner
 from .tokens import rows_at_a_time
 
 LEAST, GREATEST = 0.05, 20.0
-RELATIVE_STEP = 1e-4
+# The error after a step of Newton's method goes by its square.
+RELATIVE_STEP = 1e-3
 MOST_PASSES = 30
 
 

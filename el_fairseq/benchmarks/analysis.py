@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ..common.cli import UserError, run
+from ..common.tables import Table
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -33,8 +34,15 @@ def measure(command):
         seconds = time.perf_counter() - start
         if status != 0:
             output.seek(0)
-            raise UserError(f"{command[0]} failed: {output.read().strip().splitlines()[-1]}")
+            said = output.read().strip().split("\n")[-1] or "it printed nothing"
+            raise UserError(f"{Path(command[0]).name} failed: {said}")
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def beside_python(program):
+    """Path of a program of this environment, which need not be activated."""
+    path = Path(sys.executable).with_name(program)
+    return str(path) if path.exists() else program
 
 
 def main():
@@ -53,25 +61,31 @@ def main():
     with tempfile.TemporaryDirectory() as out:
         commands = {
             "fairseq-validate": [
-                *("fairseq-validate", arguments.data, "--path", arguments.checkpoint),
+                *(
+                    beside_python("fairseq-validate"),
+                    arguments.data,
+                    "--path",
+                    arguments.checkpoint,
+                ),
                 *("--valid-subset", arguments.subset, "--required-batch-size-multiple", "1"),
                 *("--user-dir", str(PACKAGE), "--task", arguments.task, *batch),
             ],
             "el_fairseq.analysis": [
                 *(sys.executable, "-m", "el_fairseq.analysis", arguments.data),
                 *("--subset", arguments.subset, "--model", f"model={arguments.checkpoint}"),
-                *("--noise-sentences", "0", "--out", out, *batch),
+                *("--noise-sentences", "0", "--valid-subset", "", "--out", out, *batch),
             ],
         }
         found = {name: [] for name in commands}
         for _ in range(arguments.times):
             for name, command in commands.items():
                 found[name].append(measure(command))
-    print(f"{'':20}{'wall, s':>10}{'CPU, s':>10}{'MB':>10}")
     medians = [[statistics.median(column) for column in zip(*found[name])] for name in commands]
-    for name, values in zip(commands, medians):
-        print(f"{name:20}" + "".join(f"{value:10.1f}" for value in values))
-    print(f"{'ratio':20}" + "".join(f"{mine / its:10.2f}" for its, mine in zip(*medians)))
+    rows = [
+        [name, *(f"{value:.1f}" for value in values)] for name, values in zip(commands, medians)
+    ]
+    rows.append(["ratio", *(f"{ours / theirs:.2f}" for theirs, ours in zip(*medians))])
+    print(Table("", ["", "wall, s", "CPU, s", "MB"], rows).text("simple"), end="")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,12 @@ def split_at_dashes(arguments):
 
 
 def run(main):
-    """Run ``main``; a :class:`UserError` or a failing file operation ends in one line, status 1."""
+    """Run ``main``; a :class:`UserError` or a failing file operation ends in one line, status 1.
+
+    What the terminal's encoding lacks is printed as ``?``.
+    """
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")
     try:
         main()
     except (UserError, OSError) as error:

@@ -79,17 +79,6 @@ def read(folder):
     return results
 
 
-def flat_records(results):
-    """Records with the scores that are compared (first test set, first checkpoints) beside the
-    rest: what a report of one test set reads."""
-    test, kind = results["tests"][0], results["checkpoints"][0]
-    common = {"experiment": results["experiment"], "data": results["data"]}
-    where = {"subset": test, "evaluation": f"{test}-{kind}"}
-    return [
-        {**record, **common, **record["scores"][test][kind], **where} for record in results["runs"]
-    ]
-
-
 def is_finished(experiment, folder, tests):
     """Whether the run in a folder is trained, and scored on all test sets."""
     return (folder / "training.json").exists() and all(

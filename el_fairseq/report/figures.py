@@ -1,4 +1,7 @@
-"""The report's pictures. Each function returns a drawing: a function of a theme to a PNG."""
+"""The report's pictures. Each function returns a drawing: a function of a theme to a PNG.
+
+Numbers are those of analysis.json, where ``None`` stands for one that is not finite.
+"""
 
 import functools
 
@@ -26,6 +29,10 @@ def _line(look, index):
     """Colour and line style of the model with this number."""
     colours = look["colours"]
     return {"color": colours[index % len(colours)], "linestyle": LINES[index % len(LINES)]}
+
+
+def _numbers(values):
+    return np.array(values, dtype=float)
 
 
 def _percent(axis):
@@ -58,9 +65,9 @@ def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False)
     """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
     for index, (name, model) in enumerate(models.items()):
         found = model["quantities"][quantity]["histogram"]
-        tokens = np.array(found["tokens"], dtype=float)
+        tokens = _numbers(found["tokens"])
         share = tokens / (tokens.sum() + found["below"] + found["above"])
-        edges = sign * np.array(found["bin_edges"])
+        edges = sign * _numbers(found["bin_edges"])
         order = slice(None, None, sign)
         line = _line(look, index)
         axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=line["color"])
@@ -108,7 +115,7 @@ def confidence(axes, look, models):
     """Share of tokens at each confidence."""
     for index, (name, model) in enumerate(models.items()):
         found = model["calibration"]["reliability"]
-        tokens = np.array(found["tokens"], dtype=float)
+        tokens = _numbers(found["tokens"])
         axes.stairs(
             tokens / tokens.sum(),
             found["bin_edges"],
@@ -131,7 +138,7 @@ def bars(axes, look, groups, series, label, groups_label=""):
     for index, (name, values) in enumerate(series.items()):
         drawn = axes.bar(
             at + (index - (len(series) - 1) / 2) * width,
-            values,
+            _numbers(values),
             width * 0.94,
             color=_line(look, index)["color"],
             hatch=(None, "//", "..", "xx")[index % 4],
@@ -140,7 +147,9 @@ def bars(axes, look, groups, series, label, groups_label=""):
             label=name,
         )
         if len(groups) * len(series) <= 12:
-            axes.bar_label(drawn, [f"{value:.0%}" for value in values], fontsize=9, padding=1)
+            axes.bar_label(
+                drawn, [f"{value:.0%}" for value in _numbers(values)], fontsize=9, padding=1
+            )
     axes.set_xticks(at, groups)
     axes.set_xlabel(groups_label)
     axes.grid(visible=False, axis="x")
@@ -157,8 +166,8 @@ def roc(axes, look, models, score):
     for index, (name, scores) in enumerate(models.items()):
         found = scores[score]
         axes.plot(
-            found["roc"]["fpr"],
-            found["roc"]["tpr"],
+            _numbers(found["roc"]["fpr"]),
+            _numbers(found["roc"]["tpr"]),
             **_line(look, index),
             label=f"{name}: AUROC {found['auroc']['value']:.3f}",
         )
@@ -171,21 +180,46 @@ def roc(axes, look, models, score):
 
 @_drawing
 def against_noise(axes, look, models, strength, quantity, label, noise_label):
-    """A quantity of each model over the strength of the noise."""
+    """A quantity of each model over the strength of the noise, with its intervals."""
     for index, (name, found) in enumerate(models.items()):
-        axes.plot(
-            found[strength],
-            found[quantity],
+        value, low, high = (_numbers(found[quantity][key]) for key in ("value", "low", "high"))
+        at = _numbers(found[strength])
+        axes.errorbar(
+            at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2),  # bars beside each other
+            value,
+            # The middle of a bootstrap interval is not quite the value.
+            np.maximum([value - low, high - value], 0),
             **_line(look, index),
             marker="o",
             markersize=4,
+            capsize=3,
+            elinewidth=1,
             label=name,
         )
     axes.set_xlabel(noise_label)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
+    axes.set_xticks(at)
     if strength == "rates":
         _percent(axes.xaxis)
     if quantity == "accuracy":
         _percent(axes.yaxis)
+    axes.legend()
+
+
+@_drawing
+def beams(axes, look, losses):
+    """BLEU by beam size; ``losses`` maps a loss to the BLEU of its runs by beam."""
+    for index, (name, found) in enumerate(losses.items()):
+        sizes = sorted(found)
+        means = [np.mean(found[size]) for size in sizes]
+        # Dots for the runs, a line through their means.
+        axes.plot(range(len(sizes)), means, **_line(look, index), marker="o", label=name)
+        for at, size in enumerate(sizes):
+            axes.scatter(
+                [at] * len(found[size]), found[size], s=12, color=_line(look, index)["color"]
+            )
+    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    axes.set_xlabel("beam size")
+    axes.set_ylabel("BLEU")
     axes.legend()

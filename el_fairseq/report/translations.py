@@ -1,98 +1,93 @@
-"""Translations of several runs: whom to compare, and the sentences they differ on most."""
-
-import json
-from pathlib import Path
+"""Translations of several runs, and the sentences on which they differ most."""
 
 from sacrebleu import CHRF
 
 from ..common.cli import UserError
-from ..common.text import lines_of
+from ..corpora import manifest
 from ..experiments.comparison import FEWEST_WORDS
-from ..runs.scoring import detokenized
+from ..experiments.results import hypotheses, references
 
 SHOWN = 20
 
 
 class Translations:
-    """What the runs of a results.json made of one test set, and the test set itself.
+    """A test set and what some runs made of it, as plain text.
 
-    ``source`` and ``reference`` are lists of sentences, ``hypotheses`` maps the name of a run's
-    folder to its list.
+    ``source`` (``None`` where nobody knows the corpus) and ``reference`` are lists of sentences,
+    ``hypotheses`` maps the loss of each run to its list.
+
+    Raises:
+        UserError: they are not all there, or not as many as references.
     """
 
-    def __init__(self, folder, records):
-        data = Path(records[0]["data"])
-        try:
-            manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
-            subset = records[0]["subset"]
-            self.source, self.reference = (
-                detokenized(
-                    lines_of(data / "text" / f"{subset}.{manifest[side]}"),
-                    manifest,
-                    manifest[side],
-                )
-                for side in ("source", "target")
+    def __init__(self, folder, results, test, records):
+        self.reference = references(folder, results, test)
+        self.hypotheses = {
+            record["loss"]: of_run(folder, results, record, test, self.reference)
+            for record in records
+        }
+        self.source = None
+        if results["data"]:
+            self.source = manifest.read(results["data"]).source_lines(test)
+            _check(self.source, self.reference, f"the source in {results['data']}")
+
+    def most_different(self, count=SHOWN):
+        """The sentences whose chrF differs most between runs, the largest difference first.
+
+        Sentences of a few words, where one word makes all the difference, are left out.
+
+        Returns:
+            A list of dicts: ``number`` (from 1), ``source``, ``reference``, and
+            ``translations``, a list of (loss, text, chrF).
+        """
+        metric = CHRF()
+        sentences = []
+        for i, reference in enumerate(self.reference):
+            if len(reference.split()) < FEWEST_WORDS:
+                continue
+            texts = {loss: lines[i] for loss, lines in self.hypotheses.items()}
+            sentences.append(
+                {
+                    "number": i + 1,
+                    "source": self.source and self.source[i],
+                    "reference": reference,
+                    "translations": [
+                        (loss, text, metric.sentence_score(text, [reference]).score)
+                        for loss, text in texts.items()
+                    ],
+                }
             )
-            self.hypotheses = {
-                record["run"]: lines_of(
-                    Path(folder)
-                    / record["run"]
-                    / "evaluation"
-                    / record["evaluation"]
-                    / f"hypotheses.{manifest['target']}"
-                )
-                for record in records
-            }
-        except FileNotFoundError as error:
-            raise UserError(
-                f"there is no {error.filename}: the report shows translations of runs that are "
-                "evaluated (scripts/evaluate.sh), beside their corpus"
-            ) from None
+        return sorted(sentences, key=_difference, reverse=True)[:count]
 
 
-def baseline_of(record, records):
-    """The cross-entropy run that a run is compared with: of its experiment and seed, or None."""
-    if record["criterion"] == "ce":
-        return None
-    for other in records:
-        if other["criterion"] == "ce" and all(
-            other[key] == record[key] for key in ("experiment", "seed", "data", "subset")
-        ):
-            return other
-    return None
+def of_run(folder, results, record, test, reference):
+    """Translations of a test set by the compared checkpoints of a run.
 
-
-def most_different(translations, names, count=SHOWN):
-    """The sentences whose chrF differs most between runs, the largest difference first.
-
-    Sentences of a few words, where one word makes all the difference, are left out.
-
-    Args:
-        translations: :class:`Translations` of the runs.
-        names: a dict of each run's folder to what it is called.
-
-    Returns:
-        A list of dicts: ``number`` (from 1), ``source``, ``reference``, and ``translations``, a
-        list of (name, text, chrF).
+    Raises:
+        UserError: they are not all there, or not as many as references.
     """
-    metric = CHRF()
-    sentences = []
-    for i, reference in enumerate(translations.reference):
-        if len(reference.split()) < FEWEST_WORDS:
-            continue
-        texts = [translations.hypotheses[run][i] for run in names]
-        scores = [metric.sentence_score(text, [reference]).score for text in texts]
-        sentences.append(
-            {
-                "number": i + 1,
-                "source": translations.source[i],
-                "reference": reference,
-                "translations": list(zip(names.values(), texts, scores)),
-            }
+    kind = results["checkpoints"][0]
+    lines = hypotheses(folder, results, record["run"], test, kind)
+    _check(lines, reference, f"{record['run']} in {folder}")
+    return lines
+
+
+def _check(lines, reference, name):
+    if len(lines) != len(reference):
+        raise UserError(
+            f"{name} has {len(lines)} sentences in a test set of {len(reference)} references: "
+            "delete the folder that was cut short, and make it again"
         )
-    return sorted(sentences, key=_difference, reverse=True)[:count]
 
 
 def _difference(sentence):
     scores = [score for _, _, score in sentence["translations"]]
     return max(scores) - min(scores)
+
+
+def of_first_runs(folder, results):
+    """:class:`Translations` of the main test set by the first run of each loss."""
+    first = {}
+    for record in results["runs"]:
+        first.setdefault(record["loss"], record)
+    return Translations(folder, results, results["tests"][0], first.values())

@@ -34,15 +34,15 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy(batch, col
     confidence, choice = logits.softmax(-1).max(-1)
     right = (choice == target).flatten().tolist()
     bins = {}
-    for p, hit in zip(confidence.flatten().tolist(), right):
+    for p, correct in zip(confidence.flatten().tolist(), right):
         number = next(i for i in range(15) if p <= (i + 1) / 15)
-        bins.setdefault(number, []).append((p, hit))
-    gaps = [abs(sum(p - hit for p, hit in found)) for found in bins.values()]
+        bins.setdefault(number, []).append((p, correct))
+    gaps = [abs(sum(p - correct for p, correct in found)) for found in bins.values()]
     found = calibration(columns)
     assert found["expected_calibration_error"] == pytest.approx(sum(gaps) / len(right))
     assert found["reliability"]["tokens"].sum() == len(right)
     for number, inside in bins.items():
-        accuracy = sum(hit for _, hit in inside) / len(inside)
+        accuracy = sum(correct for _, correct in inside) / len(inside)
         assert found["reliability"]["accuracy"][number] == pytest.approx(accuracy)
     nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
     assert found["nll_nats"] == pytest.approx(nll.item())

@@ -47,8 +47,8 @@ def test_single_models_and_ensembles_say_what_sentences_by_themselves_say(tiny, 
         assert columns["token"][here].tolist() == target.tolist()
         right = log_probs.gather(1, target.long().unsqueeze(1)).squeeze(1)
         np.testing.assert_allclose(columns["log_prob"][here], right, atol=2e-5)
-        hits = (log_probs.argmax(-1) == target).tolist()
-        assert columns["correct"][here].tolist() == hits
+        correct = (log_probs.argmax(-1) == target).tolist()
+        assert columns["correct"][here].tolist() == correct
     if len(names) > 1:
         np.testing.assert_allclose(columns["free_energy"], 0, atol=1e-5)
         assert "ensemble" in model.logits_are
@@ -186,7 +186,11 @@ def test_data_that_is_missing_empty_damaged_or_of_other_dictionaries_is_refused(
     copy = tmp_path / "copy"
     shutil.copytree(tiny.bin, copy)
     (copy / "test.de-en.de.idx").write_bytes(b"")
-    assert "cannot be read" in refused(tiny, data=copy)
+    assert "cut off or damaged" in refused(tiny, data=copy)
+    shutil.copy(tiny.bin / "test.de-en.de.idx", copy)
+    binary = copy / "test.de-en.en.bin"
+    binary.write_bytes(binary.read_bytes()[:-6])
+    assert "test.de-en.en.bin holds" in refused(tiny, data=copy)
     (copy / "dict.de.txt").write_text("haus 3\nbaum 2\n")
     task, _ = load_models({"M": [str(tiny.ce)]}, tiny.bin)
     with pytest.raises(UserError, match="not a dictionary of the models"):

@@ -1,6 +1,7 @@
 import random
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -119,22 +120,34 @@ def test_a_step_against_the_gradient_hurts_and_clean_accuracy_is_that_of_the_tok
     task, models, dataset = loaded
     runner = Runner(task, models, 4096, beam=1, device="cpu")
     everything = range(len(dataset))
-    curve = runner.attack_curve(models[0], dataset, everything, [0.0, 0.5, 1.0])
+    curve = runner.attack_curve(models[0], dataset, everything, [0.0, 0.5, 1.0], 1, 50)["accuracy"]
     columns = runner.token_columns(models[0], dataset, "tokens")
-    assert curve["accuracy"][0] == pytest.approx(columns["correct"].mean())
-    assert curve["accuracy"][2] < curve["accuracy"][0]
+    assert curve["value"][0] == pytest.approx(columns["correct"].mean())
+    assert curve["value"][2] < curve["value"][0]
+    for low, value, high in zip(curve["low"], curve["value"], curve["high"]):
+        assert low < value < high
 
 
 def test_noise_curves_begin_at_what_the_clean_data_gives(tiny, loaded):
     task, models, dataset = loaded
     runner = Runner(task, models, 300, beam=1, device="cpu")
     subwords = Subwords(tiny.subwords)
-    curve = runner.noise_curve(models[0], dataset, range(43), subwords, [0.0, 0.3], seed=1)
+    arguments = models[0], dataset, range(43), subwords, [0.0, 0.3], 1, 50
+    curve = runner.noise_curve(*arguments)
     columns = runner.token_columns(models[0], dataset, "tokens")
-    assert curve["accuracy"][0] == pytest.approx(columns["correct"].mean())
+    assert curve["accuracy"]["value"][0] == pytest.approx(columns["correct"].mean())
     assert curve["sentences"] == [43, 43]
-    assert len(curve["bleu"]) == 2
-    assert 0 <= curve["bleu"][1] <= 100
+    for low, value, high in zip(*(curve["bleu"][key] for key in ("low", "value", "high"))):
+        assert low < value < high
     assert "tok:13a" in curve["signature"]
-    again = runner.noise_curve(models[0], dataset, range(43), subwords, [0.0, 0.3], seed=1)
-    assert again == curve
+    assert runner.noise_curve(*arguments) == curve
+
+
+def test_intervals_of_accuracy_are_those_of_drawing_sentences():
+    draw = np.random.default_rng(3)
+    tokens = draw.integers(5, 15, 400)
+    counts = np.stack([draw.binomial(tokens, 0.7), tokens], axis=1)
+    value, low, high = noise.accuracy_of(counts, 2000, seed=1)
+    assert value == counts[:, 0].sum() / tokens.sum()
+    # Sentences of independent tokens: the standard error is the binomial one.
+    assert high - low == pytest.approx(2 * 1.96 * (0.7 * 0.3 / tokens.sum()) ** 0.5, rel=0.15)

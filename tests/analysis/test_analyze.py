@@ -88,7 +88,7 @@ def test_every_question_is_answered(analysed, tiny):
     areas = found["ood"]["shuffled"]["models"]["CE"]["mean_log_prob"]["auroc"]
     assert 0 <= areas["low"] <= areas["value"] <= areas["high"] <= 1
     assert found["noise"]["characters"]["both"]["rates"] == [0, 0.2]
-    assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]) == 2
+    assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]["low"]) == 2
     assert set(found["models"]["CE"]["by_frequency"]) == {"many", "medium", "few", "special"}
     for model in found["models"].values():
         fitted = model["temperature"]

@@ -1,0 +1,32 @@
+"""Paths and commands as people read and type them."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def shown(path):
+    """A path as commands in the repository's folder name it: absolute where it is not below.
+
+    Symbolic links stay. What is not UTF-8 in its name is replaced.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() follows links)
+    if ROOT in path.parents:
+        path = path.relative_to(ROOT)
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def command(module, *words):
+    """A command that runs a module of this package, from the repository's folder."""
+    return shlex.join([shown(sys.executable), "-m", f"el_fairseq.{module}", *map(str, words)])
+
+
+def this_command(module):
+    """The command that started this process, complete, to be typed in the repository's folder."""
+    if Path.cwd() == ROOT:
+        return command(module, *sys.argv[1:])
+    absolute = shlex.join([sys.executable, "-m", f"el_fairseq.{module}", *sys.argv[1:]])
+    return f"cd {shlex.quote(str(Path.cwd()))} && {absolute}"

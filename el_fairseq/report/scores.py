@@ -1,0 +1,225 @@
+"""Numbers of finished runs: scores, differences with what they can tell, translations."""
+
+import itertools
+import re
+import statistics
+
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+
+from ..common.paths import shown
+from ..corpora import manifest
+from ..experiments.comparison import RESAMPLINGS, kept_results, mean_and_deviation, over_seeds
+from ..experiments.results import references
+from ..runs import training_log
+from . import commands, figures, translations
+
+SCORES = ("bleu", "chrf", "ter")
+
+
+class Runs:
+    """What the report says of the runs in a folder; ``results`` is their ``results.json``.
+
+    Attributes are what the words of the page ask for: ``comparisons`` (a dict for each test set
+    and encouraging loss), ``means`` and ``rows`` (of tables, by test set), ``signatures``,
+    ``beams`` (by test set), ``named`` (each run's record by what it is called),
+    ``translations`` with ``ahead``, and the set-up.
+    """
+
+    def __init__(self, folder, results):
+        self.folder, self.results = folder, results
+        self.kind = results["checkpoints"][0]
+        self.records = results["runs"]
+        self.named = _named(self.records)
+        self.seeds = {
+            loss: [record["seed"] for record in records]
+            for loss, records in _by_loss(self.records).items()
+        }
+        self.logs = {
+            name: training_log.epochs(folder / record["run"] / "train.log")
+            for name, record in self.named.items()
+            if (folder / record["run"] / "train.log").is_file()
+        }
+        self.comparisons, self.rows, self.means, self.signatures = [], {}, {}, {}
+        for test in results["tests"]:
+            self._compare(test)
+        self.beams = {test: self._by_beam(test) for test in results["tests"]}
+        self.sentences = self._scores(self.records[0], results["tests"][0])["sentences"]
+        self.kept = kept_results(results, folder)
+        self._set_up()
+        self._translate()
+
+    def _scores(self, record, test):
+        return record["scores"][test][self.kind]
+
+    def _compare(self, test):
+        """Scores of a test set with intervals; differences to the baseline of the same seed."""
+        reference = references(self.folder, self.results, test)
+        rows, differences = [], {}
+        for _, group in itertools.groupby(
+            sorted(self.records, key=lambda record: record["seed"]), lambda record: record["seed"]
+        ):
+            records = sorted(group, key=lambda record: record["log_end"] or 0)
+            texts = [
+                translations.of_run(self.folder, self.results, record, test, reference)
+                for record in records
+            ]
+            for record, ((low, high), p) in zip(records, bootstrap(texts, reference)):
+                scores = self._scores(record, test)
+                row = {
+                    **record,
+                    "chrf": scores["chrf"],
+                    "ter": scores["ter"],
+                    "difference": None,
+                    "p": None,
+                }
+                row["bleu"] = {"value": scores["bleu"], "low": low, "high": high}
+                if record["criterion"] != "ce" and records[0]["criterion"] == "ce":
+                    baseline = self._scores(records[0], test)
+                    row["difference"] = scores["bleu"] - baseline["bleu"]
+                    row["p"] = p
+                    differences.setdefault(record["loss"], []).append(row)
+                rows.append(row)
+        self.rows[test] = rows
+        self.comparisons += [
+            comparison(test, loss, [row["difference"] for row in found], found[0]["p"])
+            for loss, found in differences.items()
+        ]
+        self.means[test] = [
+            {
+                "loss": loss,
+                "seeds": len(records),
+                **{
+                    name: mean_and_deviation([self._scores(r, test)[name] for r in records])
+                    for name in SCORES
+                },
+                "minutes": mean_and_deviation([record["minutes"] for record in records]),
+            }
+            for loss, records in _by_loss(self.records).items()
+        ]
+        found = [self._scores(record, test) for record in self.records]
+        self.signatures[test] = "; ".join(
+            f"{label}: {' or '.join(sorted({scores[f'{name}_signature'] for scores in found}))}"
+            for label, name in (("BLEU", "bleu"), ("chrF", "chrf"), ("TER", "ter"))
+        )
+
+    def _by_beam(self, test):
+        """BLEU of the runs of each loss by beam size, where all runs were translated with some."""
+        beams = {}
+        for loss, records in _by_loss(self.records).items():
+            for record in records:
+                for size, scores in record.get("beams", {}).get(test, {}).items():
+                    beams.setdefault(loss, {}).setdefault(int(size), []).append(scores["bleu"])
+        return beams
+
+    def _set_up(self):
+        data = self.results["data"]
+        self.data = shown(data) if data else None
+        self.pairs = manifest.read(data).pairs if data else None
+        self.parameters = None
+        log = self.folder / self.records[0]["run"] / "train.log"
+        if log.is_file():
+            found = re.search(
+                r"num\. shared model params: ([\d,]+)", log.read_text("utf-8", "replace")
+            )
+            self.parameters = int(found[1].replace(",", "")) if found else None
+        self.five_seeds = (
+            f"bash scripts/reproduce.sh {self.results['experiment']} --seeds 1,2,3,4,5"
+        )
+
+    def _translate(self):
+        texts = translations.of_first_runs(self.folder, self.results)
+        self.translations = texts.most_different()
+        self.fewest_words = translations.FEWEST_WORDS
+        best = [max(found["translations"], key=lambda row: row[2]) for found in self.translations]
+        self.ahead = {name: sum(row[0] == name for row in best) for name in texts.hypotheses}
+
+    def drawings(self):
+        """The pictures by name, each a function of a theme."""
+        drawn = {
+            f"beams-{test}": figures.beams(found) for test, found in self.beams.items() if found
+        }
+        if self.logs:
+            for name, part, quantity, label in (
+                ("train", "train", "nll_loss", "training nll (bits a token)"),
+                ("valid", "valid", "nll_loss", "validation nll (bits a token)"),
+                ("accuracy", "valid", "accuracy", "validation accuracy (%)"),
+            ):
+                runs = [(self.named[name]["loss"], epochs) for name, epochs in self.logs.items()]
+                drawn[f"curves-{name}"] = figures.curves(runs, part, quantity, label)
+        return drawn
+
+    def train_commands(self):
+        """Commands that train the runs; none where nobody knows their corpus."""
+        if not self.results["data"]:
+            return []
+        return [commands.train(self.folder, self.results, record) for record in self.records]
+
+    def evaluate_commands(self):
+        """Commands that translate and score the test sets."""
+        if not self.results["data"]:
+            return []
+        return [
+            commands.evaluate(self.folder, record, test, kind)
+            for record in self.records
+            for test in self.results["tests"]
+            for kind in record["scores"][test]
+        ]
+
+
+def comparison(test, loss, differences, p):
+    """What differences of BLEU to cross-entropy, one a seed, can tell.
+
+    Args:
+        p: p-value of the paired bootstrap of the first seed's two models.
+
+    Returns:
+        A dict: ``seeds``, ``mean``, ``p``, and ``over_seeds``, the paired t-test
+        (:class:`~..experiments.comparison.OverSeeds`), ``None`` where their spread is unknown.
+    """
+    return {
+        "test": test,
+        "loss": loss,
+        "seeds": len(differences),
+        "mean": statistics.fmean(differences),
+        "p": p,
+        "over_seeds": over_seeds(differences),
+    }
+
+
+def bootstrap(texts, reference):
+    """sacreBLEU's paired bootstrap over sentences of BLEU, of translations of one test set.
+
+    Args:
+        texts: a list of lists of sentences; the first is the baseline.
+        reference: list of sentences.
+
+    Returns:
+        For each of ``texts`` the 95 % interval ``(low, high)`` of its BLEU, and the p-value of
+        its difference to the baseline (``None`` for that one; 1 for the same text, for which
+        sacreBLEU has no answer).
+    """
+    named = [(str(number), text) for number, text in enumerate(texts)]
+    test = PairedTest(named, {"BLEU": BLEU(references=[reference])}, None, "bs", RESAMPLINGS)
+    _, results = test()
+    found = []
+    for text, result in zip(texts, results["BLEU"]):
+        p = result.p_value if text != texts[0] else 1.0
+        found.append(((result.mean - result.ci, result.mean + result.ci), p))
+    return [(found[0][0], None), *found[1:]]
+
+
+def _by_loss(records):
+    groups = {}
+    for record in records:
+        groups.setdefault(record["loss"], []).append(record)
+    return groups
+
+
+def _named(records):
+    """Records by what they are called: their loss where that says which one it is."""
+    losses = [record["loss"] for record in records]
+    return {
+        record["loss"] if losses.count(record["loss"]) == 1 else record["run"]: record
+        for record in records
+    }

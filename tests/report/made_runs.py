@@ -1,0 +1,92 @@
+"""A folder of finished runs as the scripts leave it, without the time they take."""
+
+import json
+import shutil
+
+from el_fairseq.experiments.results import shared_options
+from el_fairseq.runs.experiment import criterion_options, loss_name, run_name
+
+KIND = "averaged2"
+AWKWARD = "<b>bold</b> & | pipe {name}"
+
+
+def hypotheses_of(tiny):
+    """Bad and good translations of the made-up test set, for CE and EL."""
+    references = (tiny.text / "test.en").read_text().splitlines()
+    good = [line if i % 3 else f"{line} star" for i, line in enumerate(references)]
+    bad = [" ".join(line.split()[::-1]) for line in references]
+    bad[next(i for i, line in enumerate(references) if len(line.split()) > 6)] = AWKWARD
+    return {"ce": bad, "el": good}
+
+
+def write_run(folder, tiny, criterion, seed, bleu):
+    """A run's folder; returns its record."""
+    log_end = 0.5 if criterion == "el" else None
+    name = run_name(criterion, log_end, seed)
+    evaluation = folder / name / "evaluation" / f"test-{KIND}"
+    evaluation.mkdir(parents=True)
+    for stem, lines in (
+        ("hypotheses", hypotheses_of(tiny)[criterion]),
+        ("references", (tiny.text / "test.en").read_text().splitlines()),
+    ):
+        (evaluation / f"{stem}.en").write_text("".join(f"{line}\n" for line in lines))
+    (evaluation / "evaluation.json").write_text(json.dumps({"options": ["--beam", "4"]}))
+    shutil.copy(getattr(tiny, criterion), evaluation / "averaged.pt")
+    lines = ["2026-01-01 00:00:00 | INFO | num. shared model params: 12,345 (num. trained: 1)\n"]
+    for epoch in (1, 2):
+        numbers = {"nll_loss": 5 - epoch, "accuracy": 40 + epoch, "num_updates": 10 * epoch}
+        for kind in ("train", "valid"):
+            record = {"epoch": epoch, **{f"{kind}_{key}": str(v) for key, v in numbers.items()}}
+            lines.append(f"2026-01-01 00:00:00 | INFO | {kind} | {json.dumps(record)}\n")
+    (folder / name / "train.log").write_text("".join(lines))
+    scores = {"sentences": 43, "bleu": bleu, "chrf": 2 * bleu, "ter": 90 - bleu}
+    scores.update({f"{score}_signature": f"{score}-signature" for score in ("bleu", "chrf", "ter")})
+    options = ["--arch", "transformer", *criterion_options(criterion, log_end)]
+    return {
+        "run": name,
+        "criterion": criterion,
+        "log_end": log_end,
+        "loss": loss_name(criterion, log_end),
+        "seed": seed,
+        "options": [*options, "--seed", str(seed), "--dropout", "0.2"],
+        "updates": 20,
+        "minutes": 1.5,
+        "valid_nll": 3.0,
+        "valid_accuracy": 42.0,
+        "scores": {"test": {KIND: scores}},
+    }
+
+
+def results_of(tiny, records):
+    """``results.json`` of these records."""
+    return {
+        "experiment": "tiny",
+        "title": "A made-up language",
+        "data": str(tiny.folder),
+        "source": "de",
+        "target": "en",
+        "tokenizer": None,
+        "lowercased": False,
+        "tests": ["test"],
+        "checkpoints": [KIND],
+        "published": None,
+        "options": shared_options(records[0]["options"]),
+        "report_options": [
+            *("--noise-sentences", "10", "--noise-rates", "0,0.2", "--attack-strengths", "0,0.5"),
+            *("--beam", "1", "--bootstrap", "10", "--cpu"),
+        ],
+        "runs": records,
+    }
+
+
+def write_experiment(folder, tiny, seeds):
+    """A folder of runs of both losses, EL 2.5 BLEU ahead plus a tenth of the seed."""
+    records = [
+        write_run(folder, tiny, criterion, seed, bleu)
+        for criterion, bleu_of in (("ce", lambda s: 10.0 + s), ("el", lambda s: 12.5 + 1.1 * s))
+        for seed in seeds
+        for bleu in [bleu_of(seed)]
+    ]
+    results = results_of(tiny, records)
+    (folder / "results.json").write_text(json.dumps(results))
+    return results
