@@ -46,7 +46,8 @@ class Subwords:
 def _sentencepiece(path):
     import sentencepiece
 
-    processor = sentencepiece.SentencePieceProcessor(model_proto=Path(path).read_bytes())
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.LoadFromSerializedProto(Path(path).read_bytes())
     return lambda text: " ".join(processor.encode(text, out_type=str))
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 import statistics
 
 from sacrebleu.metrics import BLEU
@@ -15,6 +16,7 @@ from ..runs import training_log
 from . import commands, figures, translations
 
 SCORES = ("bleu", "chrf", "ter")
+FINE = "{:.3f}"
 
 
 class Runs:
@@ -35,19 +37,52 @@ class Runs:
             loss: [record["seed"] for record in records]
             for loss, records in _by_loss(self.records).items()
         }
-        self.logs = {
-            name: training_log.epochs(folder / record["run"] / "train.log")
-            for name, record in self.named.items()
-            if (folder / record["run"] / "train.log").is_file()
-        }
+        self.logs = {name: self._epochs(record) for name, record in self.named.items()}
+        self.logs = {name: epochs for name, epochs in self.logs.items() if epochs}
         self.comparisons, self.rows, self.means, self.signatures = [], {}, {}, {}
         for test in results["tests"]:
             self._compare(test)
         self.beams = {test: self._by_beam(test) for test in results["tests"]}
         self.sentences = self._scores(self.records[0], results["tests"][0])["sentences"]
+        self.calibration = self._calibration()
         self.kept = kept_results(results, folder)
         self._set_up()
         self._translate()
+
+    def _epochs(self, record):
+        """Epochs of a run's log, or of its record in an exported folder, where either is there."""
+        log = self.folder / record["run"] / "train.log"
+        if log.is_file():
+            return training_log.epochs(log)
+        curves = record.get("curves", {"updates": []})
+        return [
+            {
+                part: {
+                    "num_updates": updates,
+                    "nll_loss": curves[f"{part}_nll"][i],
+                    "accuracy": curves[f"{part}_accuracy"][i],
+                }
+                for part in ("train", "valid")
+            }
+            for i, updates in enumerate(curves["updates"])
+        ]
+
+    def _calibration(self):
+        """Rows on calibration over seeds, where every run's record has it."""
+        if not all("calibration" in record for record in self.records):
+            return []
+        rows = []
+        for loss, records in _by_loss(self.records).items():
+            found = [record["calibration"] for record in records]
+            row = {"loss": loss, "seeds": len(found)}
+            row["temperature"] = mean_and_deviation([one["temperature"] for one in found], FINE)
+            for when in ("before", "after"):
+                errors = [100 * one[when]["expected_calibration_error"] for one in found]
+                row[when] = mean_and_deviation(errors)
+                nll = [one[when]["nll_nats"] for one in found]
+                row[f"nll_{when}"] = mean_and_deviation(nll, FINE)
+            rows.append(row)
+        return rows
 
     def _scores(self, record, test):
         return record["scores"][test][self.kind]
@@ -93,7 +128,9 @@ class Runs:
                     name: mean_and_deviation([self._scores(r, test)[name] for r in records])
                     for name in SCORES
                 },
-                "minutes": mean_and_deviation([record["minutes"] for record in records]),
+                "minutes": mean_and_deviation([record["minutes"] for record in records])
+                if all("minutes" in record for record in records)
+                else None,
             }
             for loss, records in _by_loss(self.records).items()
         ]
@@ -113,6 +150,7 @@ class Runs:
         return beams
 
     def _set_up(self):
+        self.options = shlex.join(self.results["options"])
         data = self.results["data"]
         self.data = shown(data) if data else None
         self.pairs = manifest.read(data).pairs if data else None
