@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 import torch
@@ -35,16 +36,28 @@ PROGRAMS = [
     *("el_fairseq.corpora.iwslt14", "el_fairseq.corpora.prepare", "tensorboardX", "sacremoses"),
     *("subword_nmt.learn_bpe", "subword_nmt.apply_bpe"),
 ]
-TINY = [
-    *("--encoder-layers", "1", "--decoder-layers", "1", "--share-decoder-input-output-embed"),
-    *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8"),
-    *("--encoder-ffn-embed-dim", "8", "--decoder-ffn-embed-dim", "8"),
-    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
-    *("--lr", "0.02", "--warmup-updates", "10", "--dropout", "0.1", "--num-workers", "0"),
-    *("--max-tokens", "1000", "--update-freq", "1", "--max-update", "14", "--log-interval", "1"),
-    *("--save-interval-updates", "3", "--keep-last-epochs", "3"),
-    *("--eval-bleu-args", '{"beam": 1, "max_len_a": 0, "max_len_b": 5}'),
-]
+EXPERIMENT = """
+title = "Soak"
+[corpus]
+command = "bash data-prep/iwslt14-de-en.sh"
+[train]
+options = '''
+--arch transformer_iwslt_de_en --share-decoder-input-output-embed
+--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 8 --decoder-embed-dim 8
+--encoder-ffn-embed-dim 8 --decoder-ffn-embed-dim 8
+--encoder-attention-heads 2 --decoder-attention-heads 2
+--optimizer adam --lr 0.02 --lr-scheduler inverse_sqrt --warmup-updates 10
+--label-smoothing 0.1 --dropout 0.1 --max-tokens 1000 --required-batch-size-multiple 1
+--max-update 14 --save-interval-updates 3 --keep-last-epochs 3 --num-workers 0 --log-interval 1
+'''
+[evaluate]
+last = 2
+best = true
+options = "--beam 1 --max-len-a 0 --max-len-b 8"
+[runs]
+seeds = [1]
+cpu = true
+"""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KILLS = 6  # at most, in a cycle
 SECONDS_TO_END = 20
@@ -101,6 +114,7 @@ class Forked:
                 os.environ.clear()
                 os.environ.update(options["env"])
             os.chdir(options.get("cwd") or ".")
+            warnings.simplefilter("ignore", RuntimeWarning)  # that the module is imported already
             sys.argv = [module, *map(str, arguments)]
             runpy.run_module(module, run_name="__main__", alter_sys=True)
             status = 0
@@ -190,7 +204,8 @@ def wait_until_none_is_left():
         time.sleep(0.05)
     names = []
     for number in descendants():
-        names.append(Path(f"/proc/{number}/comm").read_text().strip())
+        status = Path(f"/proc/{number}/status").read_text().split("\n")
+        names.append(" ".join(line for line in status if line.startswith(("Name", "State"))))
         os.kill(number, signal.SIGKILL)
     return names
 
@@ -201,10 +216,8 @@ class Experiment:
     def __init__(self, archive, folder, data):
         self.folder, self.data, self.output = folder, data or folder / "data", folder / "output"
         folder.mkdir(parents=True, exist_ok=True)
-        self.arguments = [
-            *("iwslt14-de-en", "--archive", archive, "--data", self.data),
-            *("--runs", folder / "runs", "--seeds", "1", "--cpu", "--last", "2", "--", *TINY),
-        ]
+        self.arguments = [archive.with_name("soak.toml"), "--archive", archive]
+        self.arguments += ["--data", self.data, "--runs", folder / "runs"]
 
     def start(self, file_size=None):
         """Start it, with a limit on the size of files, which is how a disk is full here."""
@@ -335,6 +348,7 @@ def main():
     subprocess.Popen = start
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     archive = write_archive(folder / "de-en.tgz", de_en(test_size=4))
+    archive.with_name("soak.toml").write_text(EXPERIMENT)
     undisturbed = Experiment(archive, folder / "undisturbed", None)
     began = time.monotonic()
     status = undisturbed.start().wait()

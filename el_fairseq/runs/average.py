@@ -4,11 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from ..common.cli import UserError, run
-from ..common.files import writing
-from .checkpoints import epoch_checkpoints, load
+from .checkpoints import epoch_checkpoints, load, save
 from .experiment import argument, number_from
 
 
@@ -57,8 +54,7 @@ def average_last(folder, last, output):
         )
     averaged = average(paths)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with writing(output, "wb") as file:
-        torch.save(averaged, file)
+    save(averaged, output)
     names = ", ".join(path.name for path in paths)
     print(f"Averaged {names} into {output}", file=sys.stderr)
 

@@ -143,20 +143,47 @@ def repair(folder):
         return
     last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
     if latest.path != last:
-        _copy(latest.path, last)
+        copy(latest.path, last)
     if latest.best is None:
         return
     before = _first_whole([best] if best.exists() else [])
     if latest.is_best and (before is None or before.updates < latest.updates):
-        _copy(latest.path, best)
+        copy(latest.path, best)
     elif before is None:
         for path in reversed(_numbered(folder)):
             progress = _first_whole([path])
             if progress and progress.is_best and progress.best == latest.best:
-                _copy(path, best)
+                copy(path, best)
                 break
 
 
-def _copy(source, target):
-    with source.open("rb") as original, writing(target, "wb") as file:
-        shutil.copyfileobj(original, file)
+def save(state, path):
+    """Write a checkpoint; it appears, or is replaced, when all of it is on the disk.
+
+    Raises:
+        UserError: it could not be written; the message says why.
+    """
+    try:
+        with writing(path, "wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch hides the first behind the second
+        raise _not_written(path, error) from None
+
+
+def copy(source, target):
+    """Copy a checkpoint as :func:`save` writes one."""
+    try:
+        with Path(source).open("rb") as original, writing(target, "wb") as file:
+            shutil.copyfileobj(original, file)
+    except OSError as error:
+        raise _not_written(target, error) from None
+
+
+def _not_written(path, error):
+    while not isinstance(error, OSError) and error.__context__ is not None:
+        error = error.__context__
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return UserError(
+        f"{path} could not be written ({reason}): make room, and run the same command again; it "
+        "goes on from what is there"
+    )

@@ -18,7 +18,6 @@ It is fairseq's program with these differences:
 import functools
 import logging
 import math
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ from pathlib import Path
 # First of all that imports fairseq: it says what is logged, and where.
 from fairseq_cli import train as fairseq_train
 
-import torch  # isort: skip
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
@@ -34,9 +32,8 @@ from fairseq.trainer import Trainer
 from omegaconf import open_dict
 
 from .. import criterion  # noqa: F401  (registers it)
-from ..common.cli import UserError, run
-from ..common.files import writing
-from .checkpoints import trust_fairseq_checkpoints
+from ..common.cli import run
+from .checkpoints import copy, save, trust_fairseq_checkpoints
 from .training import STOPPED_AFTER_CHECKPOINT
 
 logger = logging.getLogger(__name__)
@@ -62,33 +59,14 @@ def _compose_batches_as_from_epoch_1():
 
 
 def _write_checkpoints_whole():
-    def save(state, filename, async_write=False):
-        try:
-            with writing(filename, "wb") as file:
-                torch.save(state, file)
-        except (OSError, RuntimeError) as error:  # torch hides the first behind the second
-            raise _not_written(filename, error) from None
-
-    def copy(source, target, overwrite=False):
-        try:
-            with Path(source).open("rb") as original, writing(target, "wb") as file:
-                shutil.copyfileobj(original, file)
-        except OSError as error:
-            raise _not_written(target, error) from None
+    def copy_whole(source, target, overwrite=False):
+        copy(source, target)
         return True
 
-    checkpoint_utils.torch_persistent_save = save
-    PathManager.copy = staticmethod(copy)
-
-
-def _not_written(path, error):
-    while not isinstance(error, OSError) and error.__context__ is not None:
-        error = error.__context__
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return UserError(
-        f"{path} could not be written ({reason}): make room, and run the same command again; it "
-        "goes on from the checkpoint before"
+    checkpoint_utils.torch_persistent_save = lambda state, path, async_write=False: save(
+        state, path
     )
+    PathManager.copy = staticmethod(copy_whole)
 
 
 def _keep_state():

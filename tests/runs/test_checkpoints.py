@@ -2,6 +2,7 @@ import argparse
 import errno
 import os
 import pickle
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from conftest import run
 
 from el_fairseq.common.cli import UserError
+from el_fairseq.runs import checkpoints
 from el_fairseq.runs.average import average
 from el_fairseq.runs.checkpoints import epoch_checkpoints, load, newest, repair
 
@@ -186,9 +188,25 @@ def test_nothing_is_removed_where_its_successor_does_not_fit(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        UserError, match=r"checkpoint_last\.pt could not be written \(No space left"
+    ):
         repair(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint2.pt", "checkpoint_last.pt"}
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_and_leaves_the_one_before(tmp_path):
+    path = save(tmp_path / "checkpoint_last.pt", [1.0])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"checkpoint_last\.pt could not be written \(File too"):
+            checkpoints.save({"model": torch.zeros(10000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["checkpoint_last.pt"]
 
 
 def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_path):
