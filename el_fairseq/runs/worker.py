@@ -25,6 +25,8 @@ from pathlib import Path
 # First of all that imports fairseq: it says what is logged, and where.
 from fairseq_cli import train as fairseq_train
 
+# isort: split
+
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
