@@ -84,8 +84,3 @@ experiments() {
   local file
   for file in "$root"/scripts/experiments/*.toml; do basename "$file" .toml; done | paste -sd ' '
 }
-
-# json_field FILE NAME: a field of a JSON object.
-json_field() {
-  "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"
-}

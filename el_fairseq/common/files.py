@@ -1,9 +1,28 @@
 """Files and folders that are whole or not there: written beside, renamed when finished."""
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+from .cli import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def full_disk_told(path):
+    """Turn the error of a full disk, which names no file, into a :class:`UserError` that does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"{path} could not be written ({error.strerror}): make room on its disk, and run the "
+            "same command again"
+        ) from None
 
 
 @contextmanager
@@ -16,7 +35,7 @@ def writing(path, mode="w"):
     unfinished = path.with_name(f".{path.name}.unfinished")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with unfinished.open(mode, **text) as file:
+        with full_disk_told(path), unfinished.open(mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -36,7 +55,8 @@ def making(folder):
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        yield unfinished
+        with full_disk_told(folder):
+            yield unfinished
         unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,8 +1,6 @@
 """The stages that every corpus goes through, from text to what fairseq-train reads."""
 
 import argparse
-import contextlib
-import errno
 import os
 import sys
 from pathlib import Path
@@ -91,7 +89,7 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
     with only_here(lock, f"{out} is being made by another process: wait for it, or stop it"):
         if is_there(out, given):  # by one that finished while this one began
             return
-        with _full_disk_told(out), making(out) as folder:
+        with making(out) as folder:
             found = write_text(folder)
             _tell_counts(found)
             say(f"Learning and applying subwords ({kind}, {size:,}).")
@@ -154,16 +152,3 @@ def _binarize(folder, found, joined):
         *("--trainpref", prefixes.pop("train"), "--validpref", prefixes.pop("valid")),
         *("--testpref", ",".join(prefixes.values()), "--destdir", str(folder / "bin")),
     )
-
-
-@contextlib.contextmanager
-def _full_disk_told(out):
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise UserError(
-            f"{out} could not be written ({error.strerror}): make room on its disk, or choose "
-            "another --out, and run the same command again; nothing half-made is left"
-        ) from None

@@ -1,5 +1,9 @@
+import errno
+import os
+
 import pytest
 
+from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import making, writing
 
 
@@ -39,3 +43,17 @@ def test_what_a_killed_process_left_beside_does_not_get_into_the_folder(tmp_path
     (left / "stale").write_text("")
     with making(tmp_path / "text") as unfinished:
         assert list(unfinished.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [writing, making])
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, kind):
+    path = tmp_path / "results.json"
+    told = pytest.raises(UserError, match=r"results\.json could not be written .*: make room")
+    with told, kind(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_failures_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), writing(tmp_path / "results.json"):
+        raise PermissionError("not here")
