@@ -1,0 +1,93 @@
+"""One run by scripts/train.sh and scripts/evaluate.sh, in small, with what can happen to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, script, succeed
+from small import MODEL
+
+EXPERIMENT = """
+title = "Small"
+[corpus]
+command = "true"
+folder = "{corpus}"
+[train]
+options = "{options} --optimizer adam --lr 0.02 --max-tokens 60 --update-freq 2 --max-epoch 3 \
+--num-workers 0 --log-interval 1 --required-batch-size-multiple 1"
+[evaluate]
+last = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def experiment(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("experiment") / "small.toml"
+    path.write_text(EXPERIMENT.format(corpus=small, options=" ".join(MODEL)))
+    return path
+
+
+def start(*arguments, **environment):
+    command = ["bash", str(ROOT / "scripts/train.sh"), *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def workers_of(keeper):
+    """Processes of fairseq-train that a keeper started, by rank."""
+    found = {}
+    children = f"/proc/{keeper.pid}/task/{keeper.pid}/children"
+    with open(children) as numbers:  # noqa: PTH123
+        for number in numbers.read().split():
+            words = open(f"/proc/{number}/cmdline").read().split("\0")  # noqa: PTH123, SIM115
+            if "--distributed-rank" in words:
+                found[int(words[words.index("--distributed-rank") + 1])] = int(number)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes by Linux's /proc")
+def test_a_worker_that_dies_takes_the_training_down_and_the_same_command_resumes(
+    experiment, tmp_path
+):
+    out = tmp_path / "run"
+    arguments = [experiment, "el", "1", "--out", out, "--processes", "2"]
+    with start(*arguments) as keeper:
+        while not (out / "checkpoints" / "checkpoint1.pt").exists():
+            assert keeper.poll() is None, keeper.stderr.read()
+            time.sleep(0.02)
+        os.kill(workers_of(keeper)[1], signal.SIGKILL)
+        said = keeper.stderr.read()
+    assert keeper.returncode == 1
+    assert "fairseq-train, process 1 failed: signal SIGKILL ended it" in said
+    assert said.count("\n") == 1
+    succeed(script("scripts/train.sh", *arguments))
+    assert "training on 2 devices" in (out / "train.log").read_text()
+    assert json.loads((out / "training.json").read_text())["minutes"] >= 0
+
+
+def test_tasks_of_srun_train_one_run_and_not_each_its_own(experiment, tmp_path):
+    out = tmp_path / "run"
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"}
+    tasks = [
+        start(
+            *(experiment, "ce", "1", "--out", out, "--", "--max-epoch", "1"),
+            **step,
+            SLURM_PROCID=str(rank),
+            SLURM_LOCALID=str(rank),
+        )
+        for rank in (0, 1)
+    ]
+    said = [task.communicate() for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
+    log = (out / "train.log").read_text()
+    assert log.count("training on 2 devices") == 1
+    assert "Loaded checkpoint" not in log
