@@ -59,7 +59,7 @@ seeds = [1]
 cpu = true
 """
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-KILLS = 6  # at most, in a cycle
+KILLS = 16  # at most, in a cycle
 SECONDS_TO_END = 20
 PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36  # linux/prctl.h
 _libc = ctypes.CDLL(None)
@@ -363,7 +363,7 @@ def main():
     while time.monotonic() < end:
         where = folder / f"seed-{seed}"
         before = sum(tried.values())
-        wrong = cycle(seed, expected, archive, where, undisturbed.data, seconds / 3, tried)
+        wrong = cycle(seed, expected, archive, where, undisturbed.data, seconds / 5, tried)
         kills = sum(tried.values()) - before
         print(
             f"seed {seed}: {kills} interruptions, {'; '.join(wrong) or 'no difference'}", flush=True

@@ -29,6 +29,7 @@ from .experiment import (
     criterion_options,
     log_end,
     number_from,
+    option_value,
     read_experiment,
     run_name,
     seed,
@@ -230,10 +231,8 @@ class Progress:
     """Prints a line now and then: how far the training is, and how long it will take."""
 
     def __init__(self, name, options):
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument("--max-update", type=float, default=0)
-        parser.add_argument("--max-epoch", type=float, default=0)
-        self.end, _ = parser.parse_known_args(options)
+        self.max_update = _number(options, "--max-update")
+        self.max_epoch = _number(options, "--max-epoch")
         self.name = name
         self.first = None
         self.printed = 0.0
@@ -241,8 +240,8 @@ class Progress:
     def done(self, numbers):
         """Share of the training that is done, from a log record."""
         return max(
-            numbers["num_updates"] / self.end.max_update if self.end.max_update else 0,
-            numbers["update"] / self.end.max_epoch if self.end.max_epoch else 0,
+            numbers["num_updates"] / self.max_update if self.max_update else 0,
+            numbers["update"] / self.max_epoch if self.max_epoch else 0,
         )
 
     def see(self, line):
@@ -252,10 +251,9 @@ class Progress:
             return
         kind, numbers = record
         if kind == "valid":
-            self.say(
-                f"epoch {numbers['epoch']:3.0f}  validation: nll {numbers['nll_loss']:.3f} bits, "
-                f"accuracy {numbers['accuracy']:.1f} %"
-            )
+            found = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
+            found += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
+            self.say(f"epoch {numbers['epoch']:3.0f}  validation: {', '.join(found) or 'done'}")
         elif kind == "train_inner":
             done = self.done(numbers)
             self.first = self.first or (now, done)
@@ -273,6 +271,14 @@ class Progress:
 
     def say(self, text):
         print(f"{self.name:12} {text}", flush=True)
+
+
+def _number(options, name):
+    """The number that is an option's value; 0 where there is none: fairseq says what is wrong."""
+    try:
+        return float(option_value(options, name, 0))
+    except ValueError:
+        return 0
 
 
 def main():

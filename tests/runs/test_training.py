@@ -115,3 +115,9 @@ def test_slurms_signal_ends_a_training_by_a_checkpoint(tmp_path, monkeypatch):
     assert ended.value.code == 75
     assert "update 7" in (tmp_path / "train.log").read_text()
     assert not (tmp_path / "training.json").exists()
+
+
+def test_progress_is_shown_of_criterions_that_know_no_accuracy(capsys):
+    progress = training.Progress("ce-seed1", ["--max-update", "many"])
+    progress.see('2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.1", "valid_nll_loss": "4.5"}')
+    assert capsys.readouterr().out == "ce-seed1     epoch   1  validation: nll 4.500 bits\n"
