@@ -68,20 +68,36 @@ def detectable_difference(deviation, seeds):
     return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
 
 
-def bootstrap_p(baseline, system, references):
-    """p-value of sacreBLEU's paired bootstrap test of two lists of hypotheses, by BLEU.
+def bootstrap(texts, reference):
+    """sacreBLEU's paired bootstrap over sentences of BLEU, of translations of one test set.
 
-    Koehn, 2004: the share of resampled test sets on which the difference is as far from the
+    Koehn, 2004: p is the share of resampled test sets on which the difference is as far from the
     observed one as that is from zero. sacreBLEU's own random seed: the same again each time.
+
+    Args:
+        texts: a list of lists of sentences; the first is the baseline.
+        reference: list of sentences.
+
+    Returns:
+        For each of ``texts`` the 95 % interval ``(low, high)`` of its BLEU, and the p-value of
+        its difference to the baseline (``None`` for that one; 1 for the same text, for which
+        sacreBLEU has no answer).
     """
-    if baseline == system:  # sacreBLEU finds no resample that differs more than by nothing
-        return 1.0
-    systems = [("baseline", baseline), ("system", system)]
+    named = [(str(number), text) for number, text in enumerate(texts)]
     test = PairedTest(
-        systems, {"BLEU": sacrebleu.BLEU(references=[references])}, None, "bs", RESAMPLINGS
+        named, {"BLEU": sacrebleu.BLEU(references=[reference])}, None, "bs", RESAMPLINGS
     )
     _, results = test()
-    return results["BLEU"][1].p_value
+    found = []
+    for text, result in zip(texts, results["BLEU"]):
+        p = result.p_value if text != texts[0] else 1.0
+        found.append(((result.mean - result.ci, result.mean + result.ci), p))
+    return [(found[0][0], None), *found[1:]]
+
+
+def bootstrap_p(baseline, system, references):
+    """p-value of :func:`bootstrap` of two lists of hypotheses."""
+    return bootstrap([baseline, system], references)[1][1]
 
 
 def mean_and_deviation(values, form="{:.2f}"):

@@ -5,12 +5,9 @@ import re
 import shlex
 import statistics
 
-from sacrebleu.metrics import BLEU
-from sacrebleu.significance import PairedTest
-
 from ..common.paths import shown
 from ..corpora import manifest
-from ..experiments.comparison import RESAMPLINGS, kept_results, mean_and_deviation, over_seeds
+from ..experiments.comparison import bootstrap, kept_results, mean_and_deviation, over_seeds
 from ..experiments.results import references
 from ..runs import training_log
 from . import commands, figures, translations
@@ -33,6 +30,8 @@ class Runs:
         self.kind = results["checkpoints"][0]
         self.records = results["runs"]
         self.named = _named(self.records)
+        # Exported results may know the time of processors alone.
+        self.minutes = "minutes" if "minutes" in self.records[0] else "cpu_minutes"
         self.seeds = {
             loss: [record["seed"] for record in records]
             for loss, records in _by_loss(self.records).items()
@@ -128,9 +127,7 @@ class Runs:
                     name: mean_and_deviation([self._scores(r, test)[name] for r in records])
                     for name in SCORES
                 },
-                "minutes": mean_and_deviation([record["minutes"] for record in records])
-                if all("minutes" in record for record in records)
-                else None,
+                "minutes": mean_and_deviation([record[self.minutes] for record in records]),
             }
             for loss, records in _by_loss(self.records).items()
         ]
@@ -223,28 +220,6 @@ def comparison(test, loss, differences, p):
         "p": p,
         "over_seeds": over_seeds(differences),
     }
-
-
-def bootstrap(texts, reference):
-    """sacreBLEU's paired bootstrap over sentences of BLEU, of translations of one test set.
-
-    Args:
-        texts: a list of lists of sentences; the first is the baseline.
-        reference: list of sentences.
-
-    Returns:
-        For each of ``texts`` the 95 % interval ``(low, high)`` of its BLEU, and the p-value of
-        its difference to the baseline (``None`` for that one; 1 for the same text, for which
-        sacreBLEU has no answer).
-    """
-    named = [(str(number), text) for number, text in enumerate(texts)]
-    test = PairedTest(named, {"BLEU": BLEU(references=[reference])}, None, "bs", RESAMPLINGS)
-    _, results = test()
-    found = []
-    for text, result in zip(texts, results["BLEU"]):
-        p = result.p_value if text != texts[0] else 1.0
-        found.append(((result.mean - result.ci, result.mean + result.ci), p))
-    return [(found[0][0], None), *found[1:]]
 
 
 def _by_loss(records):

@@ -157,12 +157,25 @@ def test_the_first_line_of_several_seeds_says_what_to_do(tiny, tmp_path, quick):
     assert "**These seeds do not tell the losses apart**" in markdown_of(tmp_path).splitlines()[2]
 
 
-def test_bleu_by_beam_is_a_picture_where_the_runs_know_it(tiny, tmp_path, quick):
+def test_results_without_logs_and_models_show_what_their_records_know(tiny, tmp_path, quick):
     results = write_experiment(tmp_path, tiny, seeds=[1, 2])
-    for record in results["runs"]:
+    for number, record in enumerate(results["runs"]):
+        (tmp_path / record["run"] / "train.log").unlink()
+        record["cpu_minutes"] = record.pop("minutes")
         record["beams"] = {"test": {"1": {"bleu": 9.5}, "5": {"bleu": 10.0}}}
+        after = {"nll_nats": 1.5, "expected_calibration_error": 0.02 + 0.01 * number}
+        before = {"nll_nats": 1.6, "expected_calibration_error": 0.05}
+        record["calibration"] = {"temperature": 1.1, "before": before, "after": after}
+        curve = {"train_nll": [4.0, 3.0], "valid_nll": [4.1, 3.2]}
+        curve.update(train_accuracy=[30, 40], valid_accuracy=[31, 39])
+        record["curves"] = {"updates": [10, 20], **curve}
     write(tmp_path, {**results, "data": None})
-    assert "report-pictures/beams-test.png" in markdown_of(tmp_path)
+    text = markdown_of(tmp_path)
+    assert "report-pictures/beams-test.png" in text
+    assert "report-pictures/curves-valid.png" in text
+    assert "5.00 ± 0.00 (CE)" in text
+    assert "2.50 ± 0.71 (CE), 4.50 ± 0.71 (EL, log end 0.5)" in text
+    assert "| TER | minutes of CPU |" in text
 
 
 def test_results_or_an_analysis_alone_make_a_report(copy, tmp_path):
