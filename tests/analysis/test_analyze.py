@@ -2,11 +2,12 @@
 
 import json
 import logging
+import shlex
 import sys
 
 import numpy as np
 import pytest
-from conftest import run, succeed
+from conftest import ROOT, run, succeed
 
 from el_fairseq.analysis import __main__ as analyze_module
 from el_fairseq.common import cli
@@ -101,7 +102,9 @@ def test_every_question_is_answered(analysed, tiny):
 
 def test_the_command_that_made_it_is_kept(analysed):
     folder, _, found = analysed
-    assert found["command"].startswith("python -m el_fairseq.analysis ")
+    python, *words = shlex.split(found["command"])
+    assert (ROOT / python).samefile(sys.executable)
+    assert words[:2] == ["-m", "el_fairseq.analysis"]
     assert f"--out {folder / 'analysis'}" in found["command"]
 
 
