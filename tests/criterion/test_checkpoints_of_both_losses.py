@@ -45,7 +45,7 @@ def test_each_loss_goes_on_from_the_others_checkpoint(checkpoints):
     counts = [state["optimizer_history"][-1]["num_updates"] for state in states]
     assert counts == [2, 2, 4, 6]  # fine-tuning begins to count anew
     weights = [state["model"]["decoder.output_projection.weight"] for state in states]
-    for before, after in zip(weights, weights[1:], strict=False):
+    for before, after in zip(weights, weights[1:]):
         # A few updates of about 0.01 do not make up for a new start from another seed.
         assert 0 < (after - before).abs().max() < 0.08
 

@@ -4,7 +4,6 @@ import dataclasses
 import shlex
 
 import pytest
-import tomllib
 import torch
 from conftest import ROOT, run, succeed
 from fairseq import options
@@ -15,6 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion, whose options are merged)
+
+tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
 
 CONFIG = ROOT / "el_fairseq" / "config"
 EXPERIMENTS = {
