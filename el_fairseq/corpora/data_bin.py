@@ -14,9 +14,10 @@ from ..common.files import making
 from ..common.state import write_json
 from ..common.text import lines_of
 from .binarize import check_binary, languages_and_dictionaries
+from .checksums import checksum
 from .manifest import versions
 from .parallel_text import named_tests, nth_test
-from .prepare import is_there, name_of, out_folder, say
+from .prepare import fairseq_path, is_there, name_of, say
 from .subwords import MODELS, Subwords, text_of
 
 SYMBOLS = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ ", "none": None}
@@ -89,18 +90,22 @@ def main():
     parser = argparse.ArgumentParser(
         prog="bash data-prep/data-bin.sh", description=__doc__.split("\n", 1)[0]
     )
-    parser.add_argument("--data-bin", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--data-bin", type=fairseq_path, required=True, metavar="DIR")
     parser.add_argument("--test", required=True, action="append", metavar="[NAME=]REFERENCES")
     parser.add_argument("--subwords", choices=SYMBOLS, default="none")
     parser.add_argument("--subword-model", type=Path, metavar="FILE")
     parser.add_argument("--tokenizer", choices=("none", "moses"), default="none")
     parser.add_argument("--lowercased", action="store_true")
-    parser.add_argument("--out", type=out_folder, required=True, metavar="DIR")
+    parser.add_argument("--out", type=fairseq_path, required=True, metavar="DIR")
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
+    references = {name: Path(path) for name, path in named_tests(options.test).items()}
+    for path in references.values():
+        if not path.is_file():
+            raise UserError(f"there is no file {path}: --test names plain translations")
     settings = {
-        "data_bin": str(options.data_bin.resolve()),
-        "test": options.test,
+        "data-bin": str(options.data_bin),
+        "references": {name: checksum(path, "sha256") for name, path in references.items()},
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
         "lowercased": options.lowercased,
@@ -110,7 +115,7 @@ def main():
     with making(options.out) as folder:
         found = describe(
             options.data_bin,
-            named_tests(options.test),
+            references,
             options.subwords,
             options.subword_model,
             folder,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..common.cli import UserError, run
 from .pairs import Text
-from .prepare import add_out, given_options, out_folder, prepare, say, whole_number
+from .prepare import add_out, given_options, out_of, prepare, say, whole_number
 
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
@@ -168,7 +168,7 @@ def main():
         return {**extract(archive, arguments.pair, folder, *numbers), "options": settings}
 
     prepare(
-        arguments.out or out_folder(arguments.data / f"home-assistant-{arguments.pair}"),
+        out_of(arguments, f"home-assistant-{arguments.pair}"),
         given,
         write_text,
         kind="sentencepiece",

@@ -19,7 +19,7 @@ from .checksums import checked_checksum, checksum
 from .downloads import fetch
 from .moses import tokenized, tokenizer_script, tool
 from .pairs import Text, read_lines
-from .prepare import add_out, given_options, name_of, out_folder, prepare, say, whole_number
+from .prepare import add_out, given_options, name_of, out_of, prepare, say, whole_number
 
 SPLITS = ("train", "valid", "test")
 SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
@@ -149,7 +149,7 @@ def main(corpus):
     wanted = options.checksum and checked_checksum(options.checksum)
     if options.moses_dir is not None:
         tokenizer_script(options.moses_dir)
-    out = options.out or out_folder(options.data / name)
+    out = out_of(options, name)
     kind = corpus.CHECKSUM.partition(":")[0]
     given = given_options(options, size_name)
     size = given.get(size_name, corpus.SIZE)

@@ -15,7 +15,7 @@ from ..common.cli import UserError, run
 from .checksums import checksum
 from .moses import lowercase, tokenized, tokenizer_script, tool
 from .pairs import Text, read_lines, reason_to_drop
-from .prepare import add_out, given_options, name_of, out_folder, prepare, say, whole_number
+from .prepare import add_out, given_options, name_of, out_of, prepare, say, whole_number
 
 DEFAULTS = {
     **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
@@ -247,7 +247,7 @@ def main():
         return {**found, "tests": subsets, "options": settings}
 
     prepare(
-        options.out or out_folder(options.data / "-".join(languages)),
+        out_of(options, "-".join(languages)),
         given,
         text,
         kind=kind,

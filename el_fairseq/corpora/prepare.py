@@ -26,8 +26,8 @@ def whole_number(text):
     return int(text)
 
 
-def out_folder(text):
-    """Reader of ``--out`` for argparse: a path that fairseq can read later.
+def fairseq_path(text):
+    """Reader of a path that fairseq can read, for argparse.
 
     fairseq takes a colon, and its preparation a comma, for the end of a path.
     """
@@ -47,9 +47,21 @@ def out_folder(text):
 
 
 def add_out(parser, name):
-    """Add ``--out`` and ``--data``, the folder where the corpus ``name`` goes without it."""
+    """Add ``--out``, and ``--data``, the folder where corpora go without it."""
     parser.add_argument("--data", type=Path, default=Path("data"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=out_folder, help=f"the corpus (default: data/{name})")
+    parser.add_argument("--out", type=fairseq_path, help=f"the corpus (default: data/{name})")
+
+
+def out_of(arguments, name):
+    """The corpus's folder: ``--out``, or ``name`` where corpora go.
+
+    Raises:
+        UserError: fairseq could not read it there.
+    """
+    try:
+        return arguments.out or fairseq_path(arguments.data / name)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"the corpus would go to {error} by --out") from None
 
 
 def name_of(path):

@@ -6,7 +6,7 @@ import pytest
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.locks import only_here
 from el_fairseq.corpora import prepare as module
-from el_fairseq.corpora.prepare import out_folder, prepare
+from el_fairseq.corpora.prepare import fairseq_path, prepare
 
 LINES = "low lower lowest new newer newest\n" * 3
 
@@ -100,4 +100,4 @@ def test_sentences_too_long_for_fairseqs_models_are_told(tmp_path, capsys):
 def test_paths_that_fairseq_cannot_read_are_refused():
     for text, message in (("a:b", "colon"), ("a,b", "comma"), ("a\udcff", "not UTF-8")):
         with pytest.raises(Exception, match=message):
-            out_folder(text)
+            fairseq_path(text)
