@@ -102,6 +102,9 @@ class Forked:
                     os.dup2(1, number)
                 elif output is not None:
                     os.dup2(output if isinstance(output, int) else output.fileno(), number)
+            # The objects before would take a pipe for the file that they were opened on.
+            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
             kept = {0, 1, 2, *options.get("pass_fds", ())}
             for number in set(range(256)) - kept:
                 try:
