@@ -246,10 +246,13 @@ class Experiment:
             if path.suffix == ".pt":
                 state = torch.load(path, weights_only=True)
                 found[name] = [state["model"], state.get("last_optimizer_state")]
-            elif path.suffix == ".json" or path.name in ("table.md", "table.csv"):
-                found[name] = path.read_text().replace(str(self.folder), "")
+            elif path.suffix in (".json", ".csv", ".md"):
+                text = path.read_text().replace(str(self.data), "DATA")
+                text = text.replace(str(self.folder), "")
                 if path.suffix == ".json":
-                    found[name] = without_times(json.loads(found[name]))
+                    found[name] = without_times(json.loads(text))
+                else:  # minutes stand in the last column of their tables
+                    found[name] = re.sub(r"(\| +|,)\d+\.\d( \|)?$", "", text, flags=re.M)
             elif path.name.startswith(("hypotheses.", "references.", "generate-")):
                 found[name] = re.sub(r" in [\d.]+s.*", "", path.read_text())
         return found
