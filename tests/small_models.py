@@ -61,7 +61,9 @@ def sample(language_modeling=False):
     target[1, 4:] = PAD
     net_input = {"src_tokens": tokens, "src_lengths": torch.tensor([6, 6, 6])}
     if not language_modeling:
-        net_input["prev_output_tokens"] = target.roll(1, 1)
+        # Stock fairseq's models return NaN where padding comes first.
+        start = torch.full((len(target), 1), DICTIONARY.eos())
+        net_input["prev_output_tokens"] = torch.cat([start, target[:, :-1]], 1)
     return {"net_input": net_input, "target": target, "ntokens": int(target.ne(PAD).sum())}
 
 
