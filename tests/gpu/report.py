@@ -73,9 +73,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu-report.md")
     # The tests of this program run it on the CPU.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--benchmark", nargs="*", default=["--repeats", "5"], help=argparse.SUPPRESS
-    )
+    parser.add_argument("--benchmark", default="--repeats 5", help=argparse.SUPPRESS)
     parser.add_argument(
         "tests", nargs="*", default=["tests/gpu"], help="tests or options of pytest"
     )
@@ -95,7 +93,7 @@ def main():
             {"EL_TEST_DEVICE": args.device},
         )
         rows = results(junit) if junit.exists() else []
-    benchmark = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark]
+    benchmark = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
     benchmark_failed, said = run(benchmark)
     parts = [
         "# Tests on a GPU",

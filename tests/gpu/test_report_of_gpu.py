@@ -2,7 +2,7 @@
 
 import sys
 
-from conftest import ROOT, run, script, succeed
+from conftest import ROOT, run, script
 
 
 def test_without_a_gpu_it_says_so_and_ends_with_status_2(tmp_path):
@@ -13,12 +13,15 @@ def test_without_a_gpu_it_says_so_and_ends_with_status_2(tmp_path):
 
 
 def test_the_report_holds_machine_results_and_times(tmp_path):
-    test = "tests/gpu/test_gpu.py::test_the_kernel_for_gpus_is_there"
+    passing, failing = tmp_path / "test_passing.py", tmp_path / "test_failing.py"
+    passing.write_text("def test_right():\n    pass\n")
+    failing.write_text("def test_wrong():\n    assert 1 == 2\n")
+    command = [sys.executable, ROOT / "tests" / "gpu" / "report.py", "--device", "cpu"]
     out = tmp_path / "report.md"
-    words = ["--device", "cpu", "--out", out, test, "--benchmark", "--repeats", "1"]
-    small = ["--shapes", "64x100", "--projections", "64x8x100"]
-    succeed(run([sys.executable, ROOT / "tests" / "gpu" / "report.py", *words, *small]))
+    result = run([*command, "--out", out, "--benchmark=--help", passing, failing])
+    assert result.returncode == 1, result.stderr
     report = out.read_text()
     assert "| torch " in report
-    assert "| test_the_kernel_for_gpus_is_there | passed " in report
-    assert "| 64 x 100 " in report
+    assert "| test_right | passed " in report
+    assert "| test_wrong | failure: assert 1 == 2 " in report
+    assert "usage: " in report  # what the benchmark said
