@@ -23,7 +23,7 @@ setup(
     python_requires=">=3.8",
     packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
     package_data={
-        "el_fairseq": ["config/*.yaml", "config/*/*.yaml"],
+        "el_fairseq": ["py.typed", "config/*.yaml", "config/*/*.yaml"],
         "el_fairseq.report": ["everyday/*.txt", "templates/*.j2"],
     },
     install_requires=["numba", "numpy", "torch"],
@@ -55,6 +55,7 @@ setup(
         "test": [
             "hypothesis",
             "mosestokenizer",
+            "mypy",
             "mypy",
             "pytest",
             "pytest-xdist",

@@ -232,7 +232,10 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
                     scores, target, spec.bonus.weight, self.padding_idx, reduction
                 )
                 nll = F.cross_entropy(
-                    scores.detach(), target, ignore_index=self.padding_idx, reduction="none"
+                    scores.detach().to(loss.dtype),
+                    target,
+                    ignore_index=self.padding_idx,
+                    reduction="none",
                 )
                 hit = scores.argmax(-1) == target
             else:

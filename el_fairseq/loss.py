@@ -4,11 +4,13 @@ Source: Zhao et al., "Well-classified Examples are Underestimated in Classificat
 Neural Networks", AAAI 2022, arXiv 2110.06537, section 3.
 """
 
+import functools
 import math
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .ops.autograd import loss_of_hidden, loss_of_rows
 from .ops.bonus import Bonus, Spec
@@ -16,14 +18,15 @@ from .ops.bonus import Bonus, Spec
 BASE_LOSSES = ("ce", "mse")
 
 
+@functools.lru_cache(maxsize=64)
 def checked_spec(
-    log_end=0.5,
-    label_smoothing=0.0,
-    ignore_index=-100,
-    bonus_start=0.0,
-    bonus_weight=1.0,
-    base_loss="ce",
-):
+    log_end: float = 0.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    bonus_start: float = 0.0,
+    bonus_weight: float = 1.0,
+    base_loss: str = "ce",
+) -> Spec:
     """The options as the kernels take them; raise ``ValueError`` naming one that is wrong."""
     if not 0 <= label_smoothing < 1:
         raise ValueError(
@@ -41,31 +44,34 @@ def checked_spec(
 
 
 def encouraging_loss(
-    logits,
-    target,
+    logits: Tensor,
+    target: Tensor,
     *,
-    log_end=0.5,
-    label_smoothing=0.0,
-    ignore_index=-100,
-    reduction="mean",
-    bonus_start=0.0,
-    bonus_weight=1.0,
-    base_loss="ce",
-):
+    log_end: float = 0.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    bonus_start: float = 0.0,
+    bonus_weight: float = 1.0,
+    base_loss: str = "ce",
+    weight: Optional[Tensor] = None,
+    inplace_backward: bool = False,
+) -> Tensor:
     """Encouraging loss: cross-entropy plus a bonus for what is already right.
 
     ``sum_k q_k * (-log p_k + bonus_weight * b(p_k))`` with ``p`` the softmax of ``logits`` and
     ``q = (1 - label_smoothing) * onehot(target) + label_smoothing / V``. The bonus ``b(p)`` is
     ``log(1 - p)`` up to ``p = log_end`` and its tangent from there on (section 3 of the paper).
     Without the bonus this is :func:`torch.nn.functional.cross_entropy`, for which it is a
-    drop-in, at less cost: the gradient is computed with the loss, block by block, and takes the
-    only memory of the logits' size. Like that function it works under ``torch.compile`` and
-    autocast; its gradient cannot be differentiated again.
+    drop-in: under autocast, activation checkpoints, ``torch.compile``, ``torch.jit.trace``,
+    ``torch.func`` and forward mode, and its gradient can be differentiated again. The gradient is
+    computed with the loss, and takes the only memory of the logits' size.
 
     Args:
         logits: floating point, (V,), (N, V) or (N, V, d1, ...), as for ``F.cross_entropy``;
             float16 and bfloat16 are computed in float32.
-        target: class indices (int64) in [0, V) or ``ignore_index``; (), (N,) or (N, d1, ...).
+        target: class indices (int64 or uint8) in [0, V) or ``ignore_index``; (), (N,) or
+            (N, d1, ...).
         log_end: where the log curve ends, in (0, 1]. 0.5 is safe everywhere, 0.75 suits tasks
             where most targets are already predicted right, 1 is the normal bonus, unbounded
             (``1 - p`` is floored at 1e-5).
@@ -78,6 +84,12 @@ def encouraging_loss(
         bonus_weight: factor of the bonus; 0 is cross-entropy.
         base_loss: ``"ce"``, or ``"mse"``: the mean over classes of ``(onehot - p)^2`` with its
             mirrored bonus ``-(onehot - (1 - p))^2``, where only ``bonus_weight`` applies.
+        weight: (V,), how much each class counts, as for ``F.cross_entropy``: a factor of
+            ``q_k``, and ``"mean"`` divides by the sum of the targets' weights.
+        inplace_backward: the gradient takes the place of the logits, which are lost, and needs no
+            memory. Only for logits that nothing else reads: where an operation has saved them
+            autograd refuses, but other views of them show the gradient. They must be the result
+            of an operation, and the gradient cannot be differentiated again.
 
     Returns:
         The loss in nats, float64 for float64 logits and float32 otherwise.
@@ -89,42 +101,51 @@ def encouraging_loss(
         log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, base_loss
     )
     _check_reduction(reduction)
+    target = _indices(logits, target)
     rows = _rows(logits, target)
+    _check_weight(weight, rows.size(-1))
+    if inplace_backward and logits.is_leaf and logits.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            "inplace_backward is True for logits that are a leaf, such as a parameter, which would "
+            "be lost: leave it out"
+        )
     flat_target = target.reshape(-1)
     if base_loss == "mse":
-        loss = mean_squared_error(rows, flat_target, bonus_weight, ignore_index, reduction)
+        loss = mean_squared_error(rows, flat_target, bonus_weight, ignore_index, reduction, weight)
     else:
-        loss, _, _ = loss_of_rows(rows, flat_target, spec, reduction)
+        loss, _, _ = loss_of_rows(rows, flat_target, spec, reduction, inplace_backward, weight)
     return loss.view(target.shape) if reduction == "none" else loss
 
 
 def linear_encouraging_loss(
-    hidden,
-    weight,
-    target,
-    bias=None,
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    bias: Optional[Tensor] = None,
     *,
-    log_end=0.5,
-    label_smoothing=0.0,
-    ignore_index=-100,
-    reduction="mean",
-    bonus_start=0.0,
-    bonus_weight=1.0,
-):
+    log_end: float = 0.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    bonus_start: float = 0.0,
+    bonus_weight: float = 1.0,
+    class_weight: Optional[Tensor] = None,
+) -> Tensor:
     """Encouraging loss of the logits ``F.linear(hidden, weight, bias)``, never held as a whole.
 
     Equals ``encouraging_loss(F.linear(hidden, weight, bias), target, ...)`` for hidden states of
     shape (..., D) and a target of shape (...), in memory that does not grow with N x V: the
-    projection, the loss and all gradients are computed in one pass over blocks of rows.
+    projection, the loss and all gradients are computed in one pass over blocks of rows. (Float16,
+    whose gradients need the loss scale, and ``reduction="none"`` take a second pass in backward.)
 
     Args:
         hidden: (..., D), floating point.
         weight: (V, D), of the same dtype (autocast makes it so).
-        target: (...), class indices (int64) in [0, V) or ``ignore_index``.
+        target: (...), class indices (int64 or uint8) in [0, V) or ``ignore_index``.
         bias: (V,) or ``None``.
+        class_weight: (V,), the ``weight`` of :func:`encouraging_loss`.
 
-    The other arguments, the result and the errors are those of :func:`encouraging_loss`;
-    ``reduction="none"`` is for values alone, and refused where a gradient is required.
+    The other arguments, the result and the errors are those of :func:`encouraging_loss`.
     """
     spec = checked_spec(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight)
     _check_reduction(reduction)
@@ -143,14 +164,25 @@ def linear_encouraging_loss(
             f"bias has shape {tuple(bias.shape)}, expected {tuple(weight.shape[:1])} for a "
             f"weight of shape {tuple(weight.shape)}"
         )
-    _check_dtypes(hidden, target)
+    target = _indices(hidden, target)
+    _check_weight(class_weight, weight.size(0))
     flat_target = target.reshape(-1)
     flat_hidden = hidden.reshape(-1, hidden.size(-1))
-    loss, _, _ = loss_of_projection(flat_hidden, weight, bias, flat_target, spec, reduction)
+    loss, _, _ = loss_of_projection(
+        flat_hidden, weight, bias, flat_target, spec, reduction, class_weight
+    )
     return loss.view(target.shape) if reduction == "none" else loss
 
 
-def loss_of_projection(hidden, weight, bias, target, spec, reduction):
+def loss_of_projection(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    target: Tensor,
+    spec: Spec,
+    reduction: str,
+    class_weight: Optional[Tensor] = None,
+) -> Tuple[Tensor, Tensor, Tensor]:
     """:func:`~el_fairseq.ops.autograd.loss_of_hidden` in the dtype that autocast asks for."""
     device = hidden.device.type
     if device == "cpu" and torch.is_autocast_cpu_enabled():
@@ -160,10 +192,18 @@ def loss_of_projection(hidden, weight, bias, target, spec, reduction):
     else:
         dtype = hidden.dtype
     bias = None if bias is None else bias.to(dtype)
-    return loss_of_hidden(hidden.to(dtype), weight.to(dtype), bias, target, spec, reduction)
+    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    return loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight)
 
 
-def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction):
+def mean_squared_error(
+    logits: Tensor,
+    target: Tensor,
+    bonus_weight: float,
+    ignore_index: int,
+    reduction: str,
+    class_weight: Optional[Tensor] = None,
+) -> Tensor:
     """Mean squared error of the softmax with its mirrored bonus (appendix of the paper).
 
     ``mean_k (y_k - p_k)^2 - bonus_weight * mean_k (y_k - (1 - p_k))^2`` with ``y`` the one-hot
@@ -173,28 +213,38 @@ def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction):
     ignored = target == ignore_index
     onehot = F.one_hot(target.masked_fill(ignored, 0), logits.size(-1)).to(probs.dtype)
     squares = (onehot - probs) ** 2 - bonus_weight * (onehot - (1 - probs)) ** 2
-    losses = squares.mean(-1).masked_fill(ignored, 0)
+    counts = (~ignored).to(probs.dtype)
+    if class_weight is not None:
+        counts = counts * class_weight[target.masked_fill(ignored, 0)]
+    losses = squares.mean(-1).masked_fill(ignored, 0) * counts
     if reduction == "none":
         return losses
-    return losses.sum() / (~ignored).sum().clamp(min=1) if reduction == "mean" else losses.sum()
+    if reduction == "sum":
+        return losses.sum()
+    total = counts.sum()
+    return losses.sum() / total.where(total != 0, torch.ones_like(total))
 
 
 class EncouragingLoss(nn.Module):
     """Module form of :func:`encouraging_loss`, a drop-in for ``nn.CrossEntropyLoss``."""
 
+    weight: Optional[Tensor]
+
     def __init__(
         self,
         *,
-        log_end=0.5,
-        label_smoothing=0.0,
-        ignore_index=-100,
-        reduction="mean",
-        bonus_start=0.0,
-        bonus_weight=1.0,
-        base_loss="ce",
-    ):
+        log_end: float = 0.5,
+        label_smoothing: float = 0.0,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        bonus_start: float = 0.0,
+        bonus_weight: float = 1.0,
+        base_loss: str = "ce",
+        weight: Optional[Tensor] = None,
+        inplace_backward: bool = False,
+    ) -> None:
         super().__init__()
-        self.options = {
+        options = {
             "log_end": log_end,
             "label_smoothing": label_smoothing,
             "ignore_index": ignore_index,
@@ -202,35 +252,52 @@ class EncouragingLoss(nn.Module):
             "bonus_weight": bonus_weight,
             "base_loss": base_loss,
         }
-        checked_spec(**self.options)
+        checked_spec(**options)
         _check_reduction(reduction)
-        self.reduction = reduction
+        self.options: Dict[str, Any] = {
+            **options,
+            "reduction": reduction,
+            "inplace_backward": inplace_backward,
+        }
+        self.register_buffer("weight", weight)
 
-    def forward(self, logits, target):
-        return encouraging_loss(logits, target, reduction=self.reduction, **self.options)
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return encouraging_loss(logits, target, weight=self.weight, **self.options)
 
-    def extra_repr(self):
-        options = {**self.options, "reduction": self.reduction}
-        return ", ".join(f"{name}={value!r}" for name, value in options.items())
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
 
-def _check_reduction(reduction):
+def _check_reduction(reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
 
 
-def _check_dtypes(scores, target):
-    if not scores.is_floating_point():
-        raise ValueError(f"logits are {scores.dtype}, expected floating point")
-    if target.dtype != torch.int64:
+def _check_weight(weight: Optional[Tensor], classes: int) -> None:
+    if weight is not None and weight.shape != (classes,):
         raise ValueError(
-            f"target is {target.dtype}, expected int64 class indices (not probabilities)"
+            f"class weights have shape {tuple(weight.shape)}, expected ({classes},): one a class"
         )
 
 
-def _rows(logits, target):
+def _indices(scores: Tensor, target: Tensor) -> Tensor:
+    """Targets in int64."""
+    if not scores.is_floating_point():
+        raise ValueError(f"logits are {scores.dtype}, expected floating point")
+    if target.is_floating_point():
+        raise ValueError(
+            f"target is {target.dtype}, expected int64 class indices: for soft targets "
+            "(probabilities) take F.cross_entropy, which has no bonus, or label_smoothing here"
+        )
+    if target.dtype not in (torch.int64, torch.uint8):
+        raise ValueError(
+            f"target is {target.dtype}, expected int64 class indices: convert it by target.long()"
+        )
+    return target.long()
+
+
+def _rows(logits: Tensor, target: Tensor) -> Tensor:
     """Logits as (rows, V), rows in the order of ``target.reshape(-1)``."""
-    _check_dtypes(logits, target)
     if logits.dim() == 0:
         raise ValueError("logits have no dimensions, expected (V,), (N, V) or (N, V, d1, ...)")
     classes_last = logits if logits.dim() == 1 else logits.movedim(1, -1)

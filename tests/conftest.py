@@ -20,6 +20,15 @@ TINY = [
 ]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--loss-rows",
+        type=int,
+        default=10_000,
+        help="how many random rows test_loss_properties.py tries (default: %(default)s)",
+    )
+
+
 def run(command, cwd=ROOT, env=None, timeout=300):
     """Run a command to its end; returns status, stdout and stderr (text)."""
     environment = {**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **(env or {})}

@@ -1,6 +1,7 @@
 """The encouraging loss against golden values, the literal formula and F.cross_entropy."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,8 @@ def test_an_option_out_of_range_is_named_with_its_value(option, value, message):
     [
         (torch.zeros(3, 5, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), "torch.int64"),
         (torch.zeros(3, 5), torch.zeros(3), "target is torch.float32, expected int64"),
+        (torch.zeros(3, 5), torch.zeros(3, 5), "take F.cross_entropy, which has no bonus, or"),
+        (torch.zeros(3, 5), torch.zeros(3, dtype=torch.int32), "convert it by target.long()"),
         (torch.zeros(3, 5), torch.zeros(4, dtype=torch.int64), "shape (4,), expected (3,)"),
         (torch.zeros(3, 5, 2), torch.zeros(3, 5, dtype=torch.int64), "expected (3, 2)"),
         (torch.zeros(()), torch.zeros((), dtype=torch.int64), "logits have no dimensions"),
@@ -271,6 +274,134 @@ def test_tensors_that_do_not_fit_are_refused_in_words(logits, target, message):
     with pytest.raises(ValueError) as caught:
         encouraging_loss(logits, target)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_class_weights_without_the_bonus_are_those_of_cross_entropy(label_smoothing, reduction):
+    logits, target = random_case(rows=20)
+    target[3] = -100
+    options = {
+        "weight": torch.rand(11, dtype=torch.float64),
+        "label_smoothing": label_smoothing,
+        "reduction": reduction,
+    }
+    module = EncouragingLoss(bonus_weight=0.0, **options)
+    actual = loss_and_gradient(lambda x: module(x, target), logits)
+    expected = loss_and_gradient(lambda x: F.cross_entropy(x, target, **options), logits)
+    torch.testing.assert_close(actual, expected)
+    assert "weight" in module.state_dict()
+
+
+def test_class_weights_of_another_number_of_classes_are_refused():
+    logits, target = random_case()
+    with pytest.raises(ValueError, match=r"class weights have shape \(3,\), expected \(11,\)"):
+        encouraging_loss(logits, target, weight=torch.ones(3))
+
+
+def test_class_weights_count_in_the_mean_squared_error_too():
+    logits, target = random_case()
+    weight = torch.rand(11, dtype=torch.float64)
+    losses = encouraging_loss(logits, target, base_loss="mse", reduction="none")
+    expected = (losses * weight[target]).sum() / weight[target].sum()
+    torch.testing.assert_close(
+        encouraging_loss(logits, target, base_loss="mse", weight=weight), expected
+    )
+
+
+def test_targets_may_be_uint8():
+    logits, target = random_case()
+    assert encouraging_loss(logits, target.byte()) == encouraging_loss(logits, target)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_without_classes_all_targets_are_ignored(rows):
+    logits = torch.zeros(rows, 0, requires_grad=True)
+    target = torch.full((rows,), -100)
+    loss = encouraging_loss(logits, target, label_smoothing=0.1)
+    assert loss == 0
+    assert torch.autograd.grad(loss, logits)[0].shape == (rows, 0)
+    if rows:
+        with pytest.raises(ValueError, match="target holds class 0"):
+            encouraging_loss(logits, torch.zeros(rows, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_an_infinite_logit_is_seen_in_loss_and_gradient_as_in_cross_entropy(dtype, value):
+    logits, target = random_case(dtype=dtype)
+    logits[2, 4] = value
+    loss, gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, label_smoothing=0.1, reduction="none"), logits
+    )
+    assert loss.isnan()
+    assert gradient.isnan().all(1).tolist() == [row == 2 for row in range(7)]
+
+
+def test_a_large_weight_of_the_bonus_does_not_overflow_in_half_precision_before_its_time():
+    logits, target = random_case(dtype=torch.float16)
+    _, gradient = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, bonus_weight=1e4, reduction="none") / 1e4, logits
+    )
+    _, expected = loss_and_gradient(
+        lambda x: encouraging_loss(x, target, bonus_weight=1e4, reduction="none") / 1e4,
+        logits.double(),
+    )
+    torch.testing.assert_close(gradient.double(), expected, rtol=2e-3, atol=1e-6)
+
+
+def test_float64_is_accurate_with_every_option():
+    logits, target = random_case(rows=40)
+    options = {"label_smoothing": 0.1, "bonus_start": 0.1, "bonus_weight": 3}
+    expected = loss_and_gradient(lambda x: literal_losses(x, target, **options) / 40, logits)
+    actual = loss_and_gradient(lambda x: encouraging_loss(x, target, **options), logits)
+    torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-14)
+
+
+def test_in_place_is_refused_for_leaves_and_saves_the_gradients_memory_otherwise():
+    leaf, target = random_case()
+    leaf.requires_grad_()
+    with pytest.raises(ValueError, match="inplace_backward is True for logits that are a leaf"):
+        encouraging_loss(leaf, target, inplace_backward=True)
+    (expected,) = torch.autograd.grad(encouraging_loss(leaf, target), leaf)
+    logits = leaf * 1
+    place = logits.data_ptr()
+    (gradient,) = torch.autograd.grad(
+        EncouragingLoss(inplace_backward=True)(logits, target), logits
+    )
+    assert gradient.data_ptr() == place
+    assert torch.equal(gradient, expected)
+    with torch.no_grad():  # no gradient, nothing to write
+        encouraging_loss(leaf, target, inplace_backward=True)
+
+
+def test_a_typed_caller_passes_mypy(tmp_path):
+    caller = tmp_path / "caller.py"
+    caller.write_text(
+        "import torch\n"
+        "from el_fairseq import EncouragingLoss, encouraging_loss, linear_encouraging_loss\n"
+        "def step(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:\n"
+        "    weight = torch.ones(logits.size(-1))\n"
+        "    module = EncouragingLoss(log_end=0.75, weight=weight)\n"
+        "    hidden = linear_encouraging_loss(logits, weight.diag(), target)\n"
+        "    return encouraging_loss(logits, target, inplace_backward=True) + hidden\n"
+    )
+    # Without torch's own types, whose check takes longer than all other tests here.
+    command = ["mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path)]
+    command += ["--no-site-packages", "--ignore-missing-imports"]
+
+    def check():
+        return subprocess.run(
+            [sys.executable, "-m", *command, str(caller)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "MYPYPATH": str(Path(__file__).parents[1])},
+        )
+
+    result = check()
+    assert result.returncode == 0, result.stdout
+    caller.write_text(caller.read_text().replace("0.75", "'0.75'"))
+    assert 'incompatible type "str"; expected "float"' in check().stdout
 
 
 def test_the_plain_loss_works_where_fairseq_does_not():

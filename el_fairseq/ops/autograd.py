@@ -9,7 +9,7 @@ from torch import Tensor
 from .bonus import Spec
 from .formula import differentiable_losses, number_type
 from .linear import linear_losses
-from .rows import count, found, have_memory, row_losses, transforms_active, weight_of_rows
+from .rows import count, found, have_memory, row_losses, weight_of_rows
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
@@ -27,7 +27,7 @@ def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=N
         return problem.formula_loss(logits)
     scale = problem.scale(number_type(logits), count(target, logits.size(1), spec))
     needed = torch.is_grad_enabled() and logits.requires_grad
-    kept = _Kept.apply(logits).grad_fn if needed and not in_place else None
+    kept = [_Kept.apply(logits)] if needed and not in_place else None  # not an input by itself
     return _Rows.apply(logits if needed else logits.detach(), problem, scale, in_place, kept)
 
 
@@ -122,13 +122,13 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss, *_):
         (saved,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or (ctx.waits and transforms_active()):
+        if torch.is_grad_enabled() or (ctx.waits and not have_memory(grad_loss)):
             if not (ctx.waits or ctx.kept):
                 raise RuntimeError(
                     "a gradient of the encouraging loss that has taken the logits' place cannot "
                     "be differentiated again: leave inplace_backward out"
                 )
-            (logits,) = (saved,) if ctx.waits else ctx.kept.saved_tensors
+            (logits,) = (saved,) if ctx.waits else ctx.kept[0].grad_fn.saved_tensors
             with torch.enable_grad():
                 return (*ctx.problem.gradients(logits, [logits], grad_loss), *[None] * 4)
         again = _graph_is_kept()
@@ -161,7 +161,7 @@ class _Linear(torch.autograd.Function):
         *inputs, of_hidden, of_weight, of_bias = ctx.saved_tensors
         gradients = of_hidden, of_weight, of_bias
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or (ctx.waits and transforms_active()):
+        if torch.is_grad_enabled() or (ctx.waits and not have_memory(grad_loss)):
             with torch.enable_grad():
                 needed = [each for each, is_wanted in zip(inputs, wanted) if is_wanted]
                 found = iter(ctx.problem.gradients(F.linear(*inputs), needed, grad_loss))
@@ -191,7 +191,7 @@ def _matrix_like(logits):
 
 def _times(gradient, grad_loss, again):
     """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
-    if transforms_active():
+    if not have_memory(grad_loss):  # batched
         again = True
     elif grad_loss.device.type == "cpu" and bool((grad_loss == 1).all()):
         return gradient.clone() if again else gradient

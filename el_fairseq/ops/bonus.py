@@ -45,8 +45,8 @@ class Bonus(NamedTuple):
         if self.log_end == 1:
             value = q.clamp(min=FLOOR).log()
         else:
-            curve = q.clamp(min=1 - self.log_end).log()
-            value = curve - (1 - q / (1 - self.log_end)).clamp(min=0)
+            end = 1 - self.log_end
+            value = torch.where(q > end, q.clamp(min=end).log(), q / end - 1 + math.log(end))
         if self.start:
             value = (value - math.log1p(-self.start)).masked_fill(p < self.start, 0)
         return value

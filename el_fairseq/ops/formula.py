@@ -4,7 +4,6 @@ It is what the kernels are compared with, and serves where they cannot: second d
 forward mode, transforms of functions, tracing, compilation, tensors without memory of their own.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -82,12 +81,12 @@ class _Rows:
         logits = logits.to(number_type(logits)).masked_fill(~self.counts, 0)
         self.top = logits.detach().argmax(1, keepdim=True)
         shifted = logits - logits.gather(1, self.top)
-        log_rest = shifted.scatter(1, self.top, -math.inf).logsumexp(1, keepdim=True)
-        log_rest = log_rest + shifted.gather(1, self.top)  # 0, or NaN where that is infinite
-        log_sum = torch.logaddexp(log_rest, torch.zeros_like(log_rest))
-        self.log_p = shifted - log_sum
-        self.p = self.log_p.exp()
-        self.q = (1 - self.p).scatter(1, self.top, (log_rest - log_sum).exp())
+        exps = shifted.exp()
+        rest = exps.scatter(1, self.top, 0).sum(1, keepdim=True)
+        rest = rest + shifted.gather(1, self.top)  # 0, or NaN where that is infinite
+        self.log_p = shifted - rest.log1p()
+        self.p = exps / (1 + rest)
+        self.q = (1 - self.p).scatter(1, self.top, rest / (1 + rest))
 
     def losses(self):
         eps = self.spec.label_smoothing

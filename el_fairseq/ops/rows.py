@@ -52,11 +52,13 @@ def have_memory(*tensors):
     return not (
         _is_compiling()
         or torch.jit.is_tracing()
-        or transforms_active()
+        or _transforms_active()
         or forward_ad._current_level >= 0
         or _modes_active()
         or any(
-            tensor.device.type == "meta" or type(tensor).__torch_dispatch__ is not _no_dispatch
+            tensor.device.type == "meta"
+            or type(tensor).__torch_dispatch__ is not _no_dispatch
+            or _is_batched(tensor)
             for tensor in tensors
         )
     )
@@ -71,7 +73,8 @@ def found(names, otherwise):
 
 
 _is_compiling = found("compiler.is_compiling", lambda: False)
-transforms_active = found("_C._are_functorchtransforms_active", lambda: False)
+_transforms_active = found("_C._are_functorch_transforms_active", lambda: False)
+_is_batched = found("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)
 _modes_active = found("_C._len_torch_dispatch_stack", lambda: 0)
 _no_dispatch = torch._C._disabled_torch_dispatch_impl
 

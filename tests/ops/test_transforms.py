@@ -1,0 +1,117 @@
+"""What PyTorch can do with functions, and with tensors that only stand for others."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from formula import literal_losses
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.func import hessian, jacrev
+from torch.utils.flop_counter import FlopCounterMode
+
+from el_fairseq import encouraging_loss, linear_encouraging_loss
+
+TARGET = torch.tensor([1, 0, 4, 2])
+
+
+def case():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(4, 5, generator=generator, dtype=torch.float64), TARGET
+
+
+def literal(logits):
+    return literal_losses(logits, TARGET, label_smoothing=0.1).mean()
+
+
+def loss(logits):
+    return encouraging_loss(logits, TARGET, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("transform", [hessian, jacrev, torch.func.grad, torch.func.vjp])
+def test_functional_transforms_give_what_they_give_of_the_formula(transform):
+    logits, _ = case()
+    if transform is torch.func.vjp:
+        actual, expected = (
+            transform(f, logits)[1](torch.ones(()).double()) for f in (loss, literal)
+        )
+    else:
+        actual, expected = transform(loss)(logits), transform(literal)(logits)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_forward_mode_gives_the_directional_derivative():
+    logits, _ = case()
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(logits, torch.ones_like(logits) * torch.arange(5))
+        actual, expected = (forward_ad.unpack_dual(f(dual)).tangent for f in (loss, literal))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_second_derivatives_pass_gradgradcheck():
+    logits, target = case()
+    logits.requires_grad_()
+    weight = torch.rand(5, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(
+        lambda x: encouraging_loss(x, target, log_end=0.3, label_smoothing=0.2, weight=weight),
+        logits,
+    )
+
+
+def test_the_fused_projection_has_second_derivatives_too():
+    logits, target = case()
+    weight = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
+    logits.requires_grad_()
+    results = []
+    for value in (
+        linear_encouraging_loss(logits, weight, target),
+        encouraging_loss(F.linear(logits, weight), target),
+    ):
+        (once,) = torch.autograd.grad(value, weight, create_graph=True)
+        results.append(torch.autograd.grad(once.square().sum(), (logits, weight)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_traced_loss_can_be_saved_and_run_on_other_logits(tmp_path):
+    logits, target = case()
+    traced = torch.jit.trace(lambda x, y: encouraging_loss(x, y), (logits, target))
+    traced.save(str(tmp_path / "loss.pt"))
+    other, target = logits.flip(0).requires_grad_(), target.flip(0)
+    value = torch.jit.load(str(tmp_path / "loss.pt"))(other, target)
+    expected = encouraging_loss(other, target)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(v, other) for v in (value, expected)))
+
+
+def test_fake_and_meta_tensors_have_a_loss_with_shape_and_dtype():
+    with FakeTensorMode():
+        fake = torch.zeros(4, 5, dtype=torch.bfloat16, requires_grad=True)
+        value = encouraging_loss(fake, torch.zeros(4, dtype=torch.int64))
+        (gradient,) = torch.autograd.grad(value, fake)
+    meta = torch.zeros(4, 5, device="meta")
+    losses = encouraging_loss(
+        meta, torch.zeros(4, dtype=torch.int64, device="meta"), reduction="none"
+    )
+    assert (value.shape, value.dtype) == ((), torch.float32)
+    assert (gradient.shape, gradient.dtype) == (fake.shape, fake.dtype)
+    assert (losses.shape, losses.device.type) == ((4,), "meta")
+
+
+def test_a_mode_that_watches_operations_changes_nothing():
+    logits, _ = case()
+    with FlopCounterMode(display=False):
+        watched = loss(logits)
+    torch.testing.assert_close(watched, loss(logits))
+
+
+def test_the_default_device_is_not_where_the_loss_is_computed():
+    logits, target = case()
+    weight = torch.ones(5)
+    torch.set_default_device("meta")
+    try:
+        results = [encouraging_loss(logits, target, weight=weight) for weight in (None, weight)]
+        fused = linear_encouraging_loss(logits, logits, target.clamp(max=3), reduction="sum")
+    finally:
+        torch.set_default_device(None)
+    assert all(result.device.type == "cpu" for result in (*results, fused))
