@@ -100,7 +100,8 @@ def _translate(folder, checkpoint, corpus, test, options, lock):
     command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
     command += ["--gen-subset", corpus.subset_of(test), *OPTIONS]
     command += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
-    command += ["--required-batch-size-multiple", "1", "--results-path", str(folder)]
+    command += ["--required-batch-size-multiple", "1", "--num-workers", "0"]
+    command += ["--results-path", str(folder)]
     command += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
     print(f"Translating {test} with {checkpoint}.", file=sys.stderr)
     log = folder / "generate.log"

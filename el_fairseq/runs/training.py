@@ -159,8 +159,7 @@ class Worker:
             print(f"\n{shlex.join(command)}", file=file, flush=True)
             self.process = processes.start(
                 command,
-                # Holds the run as long as it lives, unlike the processes that it starts to read
-                # data: those close their standard input.
+                # Holds the run as long as it lives.
                 stdin=lock or subprocess.DEVNULL,
                 stdout=file if rank else subprocess.PIPE,
                 stderr=subprocess.STDOUT,

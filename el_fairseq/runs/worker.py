@@ -18,6 +18,7 @@ It is fairseq's program with these differences:
 import functools
 import logging
 import math
+import os
 import signal
 import sys
 from pathlib import Path
@@ -155,9 +156,16 @@ def _is_at_end(trainer):
     )
 
 
+def _leave_lock_to_this_process():
+    # The keeper's lock is the standard input. Processes that read data are forks, and see only
+    # seconds later that their parent was killed: they must not hold the run until then.
+    os.register_at_fork(after_in_child=lambda: os.dup2(os.open(os.devnull, os.O_RDONLY), 0))
+
+
 def adapt_fairseq():
     """Make fairseq, in this process, do what this module says."""
     trust_fairseq_checkpoints()
+    _leave_lock_to_this_process()
     _compose_batches_as_from_epoch_1()
     _write_checkpoints_whole()
     _keep_state()
