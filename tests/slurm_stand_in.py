@@ -67,10 +67,21 @@ def warn_of_limit(limit, job):
 
 
 def srun(arguments):
-    assert any(word.startswith("--cpus-per-task=") for word in arguments)
     first = next(i for i, word in enumerate(arguments) if not word.startswith("--"))
-    command = arguments[first:]
-    os.execvp(command[0], command)
+    options = dict(word.lstrip("-").partition("=")[::2] for word in arguments[:first])
+    assert "cpus-per-task" in options
+    local = int(options["ntasks-per-node"])
+    count = int(options["nodes"]) * local
+    common = {"SLURM_STEP_NUM_TASKS": str(count), "SLURM_STEP_NODELIST": "127.0.0.1"}
+    common.update(SLURM_JOB_ID=os.environ["SLURM_JOB_ID"].replace("_", ""), SLURM_STEP_ID="0")
+    tasks = [
+        {**os.environ, **common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank % local)}
+        for rank in range(count)
+    ]
+    if count == 1:
+        os.execvpe(arguments[first], arguments[first:], tasks[0])
+    children = [subprocess.Popen(arguments[first:], env=task) for task in tasks]
+    sys.exit(max(child.wait() for child in children))
 
 
 def squeue(_):

@@ -22,6 +22,11 @@ from ..corpora.manifest import read as read_corpus
 from ..runs import training_log
 from ..runs.experiment import loss_name
 
+_PARTS = (
+    *("experiment", "title", "data", "source", "target", "tokenizer", "lowercased", "tests"),
+    *("checkpoints", "published", "options", "report_options"),
+)
+_PARTS_OF_RUN = ("run", "criterion", "log_end", "loss", "seed", "scores")
 _TRAIN_AGAIN = "delete that run's folder and run the experiment again"
 
 
@@ -76,6 +81,13 @@ def read(folder):
     results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
     if not isinstance(results.get("runs"), list) or not results["runs"]:
         raise UserError(f"{path} holds no runs: delete it, and run its experiment's table.sh")
+    missing = [name for name in _PARTS if name not in results]
+    missing += [name for name in _PARTS_OF_RUN if any(name not in one for one in results["runs"])]
+    if missing:
+        raise UserError(
+            f"{path} is damaged (it lacks {', '.join(missing)}): delete it, and run its "
+            "experiment's table.sh"
+        )
     return results
 
 

@@ -203,11 +203,11 @@ def _flat(content):
 
 def _checked(path, given):
     for key in given:
-        if key not in _KEYS:
-            like = difflib.get_close_matches(key, _KEYS, 1) or [", ".join(_KEYS)]
+        if key not in KEYS:
+            like = difflib.get_close_matches(key, KEYS, 1) or [", ".join(KEYS)]
             raise UserError(f"{path}: there is no key {key}, expected {like[0]}")
     values = {}
-    for key, (expected, read, default) in _KEYS.items():
+    for key, (expected, read, default) in KEYS.items():
         if key not in given:
             if default is _REQUIRED:
                 raise UserError(f"{path}: {key} is missing, expected {expected}")
@@ -269,7 +269,7 @@ _OPTIONS = "options in shell syntax, quotes closed"
 SEED = "a whole number from 0 to 2^32 - 1"
 LOG_END = "a number in (0, 1]"
 # What is expected of a key, its reader, and its default.
-_KEYS = {
+KEYS = {
     "title": ("a text", _text, _REQUIRED),
     "corpus.command": ("the command that makes the corpus", _command, _REQUIRED),
     "corpus.folder": ("a folder", _text, None),

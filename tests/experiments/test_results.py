@@ -93,7 +93,9 @@ def test_damaged_results_are_made_again(experiment, corpus, tmp_path):
     assert results.gather(experiment, runs) == results.read(runs)
 
 
-@pytest.mark.parametrize("content", ["[{", "[]", "{}", '{"runs": []}', '{"runs": 3}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ["[{", "[]", "{}", '{"runs": []}', '{"runs": 3}', '{"runs": [{}]}', "\xff"]
+)
 def test_damaged_results_are_named(tmp_path, content):
     (tmp_path / "results.json").write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match=r"results\.json (is damaged|holds no runs)"):

@@ -1,10 +1,19 @@
+import json
+import re
 import shlex
 
 import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.runs import evaluation
-from el_fairseq.runs.experiment import criterion_options, names, option_value, read_experiment
+from el_fairseq.runs.experiment import (
+    FOLDER,
+    KEYS,
+    criterion_options,
+    names,
+    option_value,
+    read_experiment,
+)
 
 SMALLEST = """
 title = "Small"
@@ -132,3 +141,23 @@ def test_a_name_that_no_folder_could_have_is_refused(written):
 def test_an_unknown_name_is_told_which_there_are():
     with pytest.raises(UserError, match=r"no experiment nonsense: name one of .*iwslt14-de-en, "):
         read_experiment("nonsense")
+
+
+README = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_readme_is_an_experiment(written):
+    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    experiment = written(example)
+    assert experiment.last == 5 and experiment.command[-1] == "in/test"
+    assert option_value(experiment.train_options, "--keep-last-epochs", None) == "5"
+
+
+def test_the_readme_explains_every_key_with_its_default():
+    explained = dict(re.findall(r"^\| `([a-z.-]+)` \| (.*?) \|", README, re.MULTILINE))
+    shown = {"title", "corpus.command", "train.options"}
+    assert set(KEYS) == shown | set(explained)
+    for key, text in explained.items():
+        default = KEYS[key][2]
+        if isinstance(default, (bool, int)) or (isinstance(default, list) and default):
+            assert text.strip("`") == json.dumps(default)

@@ -158,6 +158,19 @@ def test_a_task_out_of_time_stops_and_goes_on_when_its_turn_comes_again(runs):
     assert "Loaded checkpoint" in (runs / NAMES[1] / "train.log").read_text()
 
 
+def test_a_run_on_two_machines_is_one_training(data, slurm, tmp_path):
+    call = arguments(data, tmp_path, "--slurm", "--nodes", "2", "--criteria", "ce")
+    call[call.index("1,2")] = "1"
+    call[call.index("--last") + 1] = "0"
+    result = script("scripts/reproduce.sh", *call, "--update-freq", "2", env=slurm)
+    assert "Submitted job 4711" in succeed(result).stdout
+    said = (tmp_path / "slurm" / "4711_0.log").read_text()
+    assert (tmp_path / NAMES[0] / "training.json").exists(), said
+    log = (tmp_path / NAMES[0] / "train.log").read_text()
+    assert "--distributed-world-size 2" in log
+    assert results.read(tmp_path)["runs"][0]["run"] == NAMES[0]
+
+
 def test_the_sites_options_and_the_table_after_the_runs_are_asked_for(runs, slurm):
     first, second = Path(slurm["STAND_IN"], "asked").read_text().splitlines()[:2]
     assert first == shlex.join(["--parsable", "--time=1:00", str(runs / "slurm" / "runs.sh")])
