@@ -56,7 +56,6 @@ setup(
             "hypothesis",
             "mosestokenizer",
             "mypy",
-            "mypy",
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -376,6 +376,7 @@ def test_in_place_is_refused_for_leaves_and_saves_the_gradients_memory_otherwise
 
 
 def test_a_typed_caller_passes_mypy(tmp_path):
+    pytest.importorskip("mypy")
     caller = tmp_path / "caller.py"
     caller.write_text(
         "import torch\n"
