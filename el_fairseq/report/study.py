@@ -35,6 +35,7 @@ def measures(results):
         *((f"BLEU, {kind_name(one)}", "{:.2f}", bleu(one)) for one in results["checkpoints"][1:]),
         ("BLEU, beam 1", "{:.2f}", lambda record: record["beams"][test]["1"]["bleu"]),
         ("chrF", "{:.2f}", lambda record: record["scores"][test][kind]["chrf"]),
+        ("TER (less is better)", "{:.2f}", lambda record: record["scores"][test][kind]["ter"]),
         ("validation accuracy, %", "{:.2f}", lambda record: record["valid_accuracy"]),
         ("validation nll, bits", "{:.3f}", lambda record: record["valid_nll"]),
         ("test nll, bits", "{:.3f}", calibration("before", *nll)),

@@ -4,6 +4,7 @@ import pytest
 
 from el_fairseq.experiments import comparison
 from el_fairseq.experiments import results as found
+from el_fairseq.report import study
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted(path.parent for path in ROOT.glob("scripts/results/*/results.json"))
@@ -17,3 +18,9 @@ def test_the_kept_table_is_what_the_kept_results_and_translations_give(folder, t
     comparison.write_tables(tmp_path, results["title"], tables, remarks)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_readme_holds_the_tables_of_the_kept_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for results, loss in study.compared([found.read(folder) for folder in KEPT]):
+        assert study.table(results, loss).text("github") in readme

@@ -10,7 +10,7 @@ def record(loss, seed, bleu):
         "loss": loss,
         "log_end": None if loss == "CE" else 0.5,
         "seed": seed,
-        "scores": {"test": {"averaged5": {"bleu": bleu, "chrf": bleu + 20}}},
+        "scores": {"test": {"averaged5": {"bleu": bleu, "chrf": bleu + 20, "ter": 50.0}}},
         "beams": {"test": {"1": {"bleu": bleu - 1}, "5": {"bleu": bleu}}},
         "calibration": {
             "temperature": 1.1,
@@ -45,6 +45,7 @@ def test_a_measure_stands_with_both_losses_and_with_what_separates_them(results)
     # Differences 1, 0.5 and 1.5: mean 1, deviation 0.5, t = 2 * sqrt(3), 4.303 * 0.5 / sqrt(3).
     measured = ["41.00 ± 1.00", "42.00 ± 1.32", "+1.00", "-0.24 to +2.24", "0.074"]
     assert table.rows[0] == ["BLEU", *measured]
+    assert table.rows[4][0] == "validation accuracy, %"
     same = {row[0]: row[1:] for row in table.rows if row[3] in ("+0.00", "+0.000")}
     assert same["validation nll, bits"] == [*["2.500 ± 0.000"] * 2, "+0.000", "", ""]
     assert same["test nll, bits"][0] == "2.000 ± 0.000"
