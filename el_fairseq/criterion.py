@@ -12,6 +12,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
+from .class_weights import weights_of_dictionary
 from .fairseq_fixes import restore_numpy_long, warn_of_dropped_sentences
 from .fairseq_models import (
     check_fusible,
@@ -69,6 +70,28 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         metadata={
             "help": "raise the weight of the bonus from 0 in a straight line over this many "
             "updates after the delay; 0 switches it on at once"
+        },
+    )
+    class_weight_power: float = field(
+        default=0.0,
+        metadata={
+            "help": "weigh each class by its count in the target dictionary to the power of minus "
+            "this, 1 on average over the tokens: 0 weighs all alike, 0.5 is mild, 1 the inverse "
+            "frequency; for experiments with rare words"
+        },
+    )
+    class_weight_smoothing: float = field(
+        default=10.0,
+        metadata={
+            "help": "added to every count first, so that the rarest classes do not outweigh all "
+            "others; more than 0"
+        },
+    )
+    class_weight_delay_updates: int = field(
+        default=0,
+        metadata={
+            "help": "no class weights before this many updates (deferred re-weighting, the "
+            "two-stage form); 0 weighs from the start"
         },
     )
     base_loss: ChoiceEnum(BASE_LOSSES) = field(
@@ -133,6 +156,9 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         bonus_weight=1.0,
         bonus_delay_updates=0,
         bonus_warmup_updates=0,
+        class_weight_power=0.0,
+        class_weight_smoothing=10.0,
+        class_weight_delay_updates=0,
         base_loss="ce",
         fused_projection=False,
         no_inplace=False,
@@ -143,6 +169,8 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             ("ignore_prefix_size", ignore_prefix_size),
             ("bonus_delay_updates", bonus_delay_updates),
             ("bonus_warmup_updates", bonus_warmup_updates),
+            ("class_weight_power", class_weight_power),
+            ("class_weight_delay_updates", class_weight_delay_updates),
         ):
             if value < 0:
                 raise ValueError(f"{name} is {value}, expected 0 or more")
@@ -161,7 +189,12 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         self.num_updates = None
         self.no_inplace = no_inplace
         self._in_place = False
-        if self.delay or self.warmup:
+        self._class_weight, self.class_weight_delay = None, class_weight_delay_updates
+        if class_weight_power:
+            self._class_weight = weights_of_dictionary(
+                task.target_dictionary, class_weight_power, class_weight_smoothing
+            )
+        if self.delay or self.warmup or self.class_weight_delay:
             self._learn_update_count_from(task)
 
     @classmethod
@@ -190,6 +223,14 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             return weight
         return weight * max(self.num_updates - self.delay, 0) / max(self.warmup, 1)
 
+    def current_class_weight(self, device):
+        """Weights of the classes (V,) at this update, or ``None`` where there are none."""
+        waits = self.num_updates is not None and self.num_updates < self.class_weight_delay
+        if self._class_weight is None or waits:
+            return None
+        self._class_weight = self._class_weight.to(device)
+        return self._class_weight
+
     def forward(self, model, sample, reduce=True):
         check_served(model)
         if self.fused_projection:
@@ -212,6 +253,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def compute_loss(self, model, net_output, sample, reduce=True):
         reduction = "sum" if reduce else "none"
+        class_weight = self.current_class_weight(net_output[0].device)
         if self.fused_projection:
             target = model.get_targets(sample, net_output).view(-1)
             projection = unwrapped(model).decoder.output_projection
@@ -223,13 +265,14 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
                 target,
                 self._current_spec(projection.out_features),
                 reduction,
+                class_weight,
             )
         else:
             scores, target, replaceable = self._scores_and_target(model, net_output, sample)
             spec = self._current_spec(scores.size(-1))
             if self.base_loss == "mse":
                 loss = mean_squared_error(
-                    scores, target, spec.bonus.weight, self.padding_idx, reduction
+                    *(scores, target, spec.bonus.weight, self.padding_idx, reduction, class_weight)
                 )
                 nll = F.cross_entropy(
                     scores.detach().to(loss.dtype),
@@ -239,7 +282,9 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
                 )
                 hit = scores.argmax(-1) == target
             else:
-                loss, nll, hit = loss_of_rows(scores, target, spec, reduction, replaceable)
+                loss, nll, hit = loss_of_rows(
+                    scores, target, spec, reduction, replaceable, class_weight
+                )
         mask = target.ne(self.padding_idx)
         self._counts = torch.sum(hit & mask), torch.sum(mask)
         if reduce:

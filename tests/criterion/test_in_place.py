@@ -20,9 +20,9 @@ def taken(monkeypatch):
     asked = []
     loss_of_rows = el_fairseq.criterion.loss_of_rows
 
-    def spy(scores, target, spec, reduction, in_place):
+    def spy(scores, target, spec, reduction, in_place, class_weight):
         asked.append(in_place)
-        return loss_of_rows(scores, target, spec, reduction, in_place)
+        return loss_of_rows(scores, target, spec, reduction, in_place, class_weight)
 
     monkeypatch.setattr(el_fairseq.criterion, "loss_of_rows", spy)
     return asked
