@@ -10,12 +10,12 @@ from fairseq import options
 from fairseq.dataclass.initialize import add_defaults, hydra_init
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
 from fairseq.models.transformer import TransformerConfig
+tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion, whose options are merged)
-
-tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
 
 CONFIG = ROOT / "el_fairseq" / "config"
 EXPERIMENTS = {

@@ -4,6 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from formula import literal_losses
+
+pytest.importorskip("torch.func", reason="needs torch 2.0")
+
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import hessian, jacrev
