@@ -10,8 +10,10 @@ from fairseq import options
 from fairseq.dataclass.initialize import add_defaults, hydra_init
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
 from fairseq.models.transformer import TransformerConfig
-tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
 
+pytest.importorskip("tomllib", reason="needs Python 3.11")
+
+import tomllib
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
