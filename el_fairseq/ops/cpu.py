@@ -124,7 +124,7 @@ def _(number):
 
 
 def _exp(number):
-    """``exp`` of a number that is not positive: 2**n times Taylor's series between two n."""
+    """``exp`` of a number that is not positive: a power of two times Taylor's series."""
 
 
 @_overload(_exp)
@@ -133,54 +133,58 @@ def _(number):
         real, whole, digits, bias, degree = np.float32, np.uint32, 23, 127, 7
     else:
         real, whole, digits, bias, degree = np.float64, np.uint64, 52, 1023, 13
-    rounding = real(1.5 * 2**digits)  # added, it leaves the nearest whole number in the last bits
-    log2, inverse_log2, lowest = (
-        real(math.log(2)),
-        real(1 / math.log(2)),
-        real((1 - bias) * math.log(2)),
-    )
+    log2 = math.log(2)
     series = tuple(real(1 / math.factorial(k)) for k in range(degree + 1))
-    zero = real(0)
+    rounding = real(1.5 * 2**digits)  # added, it leaves the nearest whole number in the last bits
+    inverse_log2, lowest, log2 = real(1 / log2), real(-bias * log2), real(log2)
 
     def exp(number):
+        number = lowest if number < lowest else number  # whose power of two is 0
         power = number * inverse_log2 + rounding
         rest = number - (power - rounding) * log2
         value = series[degree]
         for k in range(degree - 1, -1, -1):
             value = value * rest + series[k]
-        value *= _bits(whole((_bits(power, whole) + whole(bias)) << whole(digits)), real)
-        return zero if number < lowest else value
+        return value * _bits(whole((_bits(power, whole) + whole(bias)) << whole(digits)), real)
 
     return exp
 
 
 @_loop
-def _largest(row, first, last):
-    largest = _order(_read(row[first]))
-    for k in range(first, last):
+def _largest(row):
+    largest = _order(_read(row[0]))
+    for k in range(row.size):
         order = _order(_read(row[k]))
         largest = order if order > largest else largest
     return largest
 
 
+@_loop
+def _place(row, largest):
+    end = np.int32(row.size)
+    place = end
+    for k in range(row.size):
+        here = np.int32(k) if _order(_read(row[k])) == largest else end
+        place = here if here < place else place
+    return place
+
+
 @_scalar
 def _top(row):
     """The first place of the row's largest entry (of a NaN, where there is one)."""
-    start, largest = 0, _largest(row, 0, min(256, row.size))
-    for first in range(256, row.size, 256):
-        order = _largest(row, first, min(first + 256, row.size))
+    start, largest = 0, _largest(row[:1024])
+    for first in range(1024, row.size, 1024):
+        order = _largest(row[first : first + 1024])
         if order > largest:
             start, largest = first, order
-    while _order(_read(row[start])) != largest:
-        start += 1
-    return start
+    return start + _place(row[start : start + 1024], largest)
 
 
 @_loop
-def _exps(row, first, last, top, exps):
+def _exps(row, top, exps):
     """Fills the buffer; sums of the exponentials and of the logits, all relative to the top."""
     total = shifted_total = exps.dtype.type(0)
-    for k in range(first, last):
+    for k in range(row.size):
         shifted = _read(row[k]) - top
         exps[k] = _exp(shifted)
         total += exps[k]
@@ -193,7 +197,9 @@ def _value(p, q, floor, start, is_normal):
     """``Bonus.value`` of one probability."""
     if p < start:
         return 0.0
-    value = math.log(max(q, floor)) - math.log1p(-start)
+    value = math.log(max(q, floor))
+    if start:
+        value -= math.log1p(-start)
     return value if is_normal else value - max(1 - q / floor, 0.0)
 
 
@@ -215,11 +221,12 @@ def _bonuses(exps, inverse, floor, start):
     real = exps.dtype.type
     zero, one = real(0), real(1)
     product, beyond, count, pulls = one, zero, zero, zero
+    inverse_floor = one / floor
     for k in range(exps.size):
         p = exps[k] * inverse
         p = p if p >= start else zero
         q = one - p
-        over = one - q / floor
+        over = one - q * inverse_floor
         beyond += over if over > zero else zero
         count += one if p > zero else zero
         q = q if q > floor else floor
@@ -257,8 +264,8 @@ def _row(row, target, scale, gradient, exps, eps, log_end, start, weight):
     if not math.isfinite(top_logit):
         gradient[:] = _write(real(math.nan), gradient.dtype)
         return math.nan, math.nan, target == top
-    before = _exps(row, 0, top, top_logit, exps)
-    behind = _exps(row, top + 1, classes, top_logit, exps)
+    before = _exps(row[:top], top_logit, exps[:top])
+    behind = _exps(row[top + 1 :], top_logit, exps[top + 1 :])
     exps[top] = real(0)
     rest = float(before[0]) + float(behind[0])
     inverse = 1 / (1 + rest)
