@@ -40,10 +40,10 @@ END
 }
 help_or_continue "$@"
 [ $# -ge 1 ] || wrong_usage "name an experiment: $(experiments), or a .toml file"
-# A dry run makes nothing, not even the environment: any Python does, without torch, which only the
-# package's own __init__ needs here.
-if before_dashes --dry-run "$@" && [ ! -x "$python" ]; then
-  python=$(find_python)
+# A dry run makes nothing and changes nothing, not even the environment: any Python does, without
+# torch, which only the package's own __init__ needs here.
+if before_dashes --dry-run "$@"; then
+  [ -x "$python" ] || python=$(find_python)
   [ -n "$python" ] || die "a dry run needs a Python 3.11 or 3.12; name one: EL_PYTHON=/path/to/it"
   exec "$python" -c '
 import runpy, sys, types
