@@ -32,6 +32,7 @@ def gradient(loss, *tensors):
     return torch.autograd.grad(loss, tensors)
 
 
+@pytest.mark.skipif(not hasattr(torch.library, "custom_op"), reason="needs torch 2.4")
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_compiles_into_one_graph_with_the_same_loss_and_gradient(reduction):
@@ -172,7 +173,10 @@ def test_given_the_logits_place_the_gradient_needs_no_memory_of_its_own():
     logits.register_hook(seen.append)
     loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
     loss.backward()
-    assert seen[0].data_ptr() == place
+    # Before torch 2.1 nothing tells whether another backward pass will follow.
+    assert (seen[0].data_ptr() == place) == hasattr(
+        torch._C._autograd, "_get_current_graph_task_keep_graph"
+    )
     torch.testing.assert_close(leaf.grad, expected)
 
 
