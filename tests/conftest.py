@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Before any test imports Triton, which decides then: its interpreter runs the kernel, except where
+# the tests are run on a GPU.
+if os.environ.get("EL_TEST_DEVICE") != "cuda":
+    os.environ["TRITON_INTERPRET"] = "1"
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 # A model and a corpus small enough to train in seconds: the test set stands in. (The
@@ -32,6 +37,7 @@ def pytest_addoption(parser):
 def run(command, cwd=ROOT, env=None, timeout=300):
     """Run a command to its end; returns status, stdout and stderr (text)."""
     environment = {**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **(env or {})}
+    environment.pop("TRITON_INTERPRET", None)
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     return subprocess.run(
         [str(word) for word in command],

@@ -11,7 +11,9 @@ def literal_bonus(probs, log_end=0.5, bonus_start=0.0):
         curve = (1 - probs).clamp(min=1e-5).log()
     else:
         tangent = math.log(1 - log_end) - (probs - log_end) / (1 - log_end)
-        curve = torch.where(probs <= log_end, (1 - probs.clamp(max=log_end)).log(), tangent)
+        on_curve = probs <= log_end
+        # Not clamped, which has no gradient where p is log_end itself.
+        curve = torch.where(on_curve, (1 - probs.masked_fill(~on_curve, 0)).log(), tangent)
     offset = math.log(1 - bonus_start)
     return torch.where(probs >= bonus_start, curve - offset, torch.zeros_like(curve))
 

@@ -4,9 +4,6 @@ import os
 import subprocess
 import sys
 
-# Before the kernel is imported: Triton decides then.
-os.environ["TRITON_INTERPRET"] = "1"
-
 import pytest
 import torch
 
