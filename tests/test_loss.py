@@ -412,6 +412,7 @@ def test_the_plain_loss_works_where_fairseq_does_not():
     code = (
         "import sys; sys.modules['fairseq'] = None\n"
         "import torch, el_fairseq\n"
+        "assert 'numba' not in sys.modules\n"
         "print(el_fairseq.encouraging_loss(torch.zeros(1, 4), torch.tensor([1])).item())\n"
         "try: el_fairseq.EncouragingLossCriterion\n"
         "except ImportError as error: print(error)\n"

@@ -26,7 +26,7 @@ from ..runs.training_log import parse
 
 SMOOTHING = 0.1
 LITERAL = "EL, literal formula"
-SHAPES = ["3300x7800", "4096x10152", "4096x32000"]
+SHAPES = ["64x10", "256x1000", "1024x1000", "1500x4000", "3300x7800", "4096x10152", "4096x32000"]
 PROJECTIONS = ["4096x512x32000", "1024x512x256000"]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 
@@ -50,22 +50,22 @@ def fairseq_cross_entropy(logits, target):
     return label_smoothed_nll_loss(log_probs, target, SMOOTHING, ignore_index=1)[0]
 
 
-def loss_contenders():
+def loss_contenders(literal=True):
     """Functions of (logits, target) by name; the first is what the others are compared with."""
     spec = checked_spec(label_smoothing=SMOOTHING)
     contenders = {
         "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
-        "`label_smoothed_cross_entropy` of fairseq": fairseq_cross_entropy,
-        LITERAL: literal_formula,
+        "fairseq's cross-entropy": fairseq_cross_entropy,
         "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
-        "EL, as the criterion in training": lambda *x: loss_of_rows(*x, spec, "sum", in_place=True)[
-            0
-        ],
+        # inplace_backward=True of the function, which asks for logits that are a result.
+        "EL in place, as in training": lambda *x: loss_of_rows(*x, spec, "sum", in_place=True)[0],
     }
     try:
         import fairseq  # noqa: F401
     except Exception:  # no fairseq, or one that does not import on this Python
-        del contenders["`label_smoothed_cross_entropy` of fairseq"]
+        del contenders["fairseq's cross-entropy"]
+    if literal:
+        contenders[LITERAL] = literal_formula
     return contenders
 
 
@@ -88,8 +88,10 @@ def projection_contenders():
     return contenders
 
 
-def measure(contenders, make_inputs, differentiated, device, repeats):
+def measure(contenders, make_inputs, differentiated, device, repeats, calls=1):
     """Seconds (a list) and peak bytes beyond the inputs of each contender, taking turns.
+
+    A time is the mean of so many calls in a row.
 
     ``make_inputs()`` gives a contender's arguments, the first ``differentiated`` of which get
     gradients. They are made anew each time, because a contender may overwrite them.
@@ -106,10 +108,11 @@ def measure(contenders, make_inputs, differentiated, device, repeats):
             peak = PeakMemory(device) if repeat == 0 else None
             _wait_for(device)
             start = time.perf_counter()
-            gradients = torch.autograd.grad(contender(*inputs), inputs[:differentiated])
+            for _ in range(calls):
+                gradients = torch.autograd.grad(contender(*inputs), inputs[:differentiated])
             _wait_for(device)
             if peak is None:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start) / calls)
             else:
                 peaks[name] = peak.bytes()
             del gradients
@@ -152,6 +155,7 @@ def records(shape, seconds, peaks):
         rows.append(
             {
                 "shape": shape,
+                "threads": torch.get_num_threads(),
                 "what": name,
                 "ms": 1000 * statistics.median(times),
                 "ms_min": 1000 * min(times),
@@ -165,20 +169,19 @@ def records(shape, seconds, peaks):
 
 
 def markdown(rows):
-    """The records as a table."""
-    lines = [
-        "| shape | what | ms (least to most) | time | peak MiB | memory |",
-        "|---|---|---|---|---|---|",
-    ]
+    """The records as a table: a line a shape and number of threads, a column a contender."""
+    names = list(dict.fromkeys(row["what"] for row in rows))
+    lines = {}
     for row in rows:
-        memory = ("", "")
-        if row["memory_ratio"] is not None:
-            memory = (f"{row['peak_mib']:.0f}", f"{row['memory_ratio']:.2f}")
-        lines.append(
-            f"| {row['shape']} | {row['what']} | {row['ms']:.0f} ({row['ms_min']:.0f} to "
-            f"{row['ms_max']:.0f}) | {row['time_ratio']:.2f} | {memory[0]} | {memory[1]} |"
-        )
-    return "\n".join(lines)
+        first = row["what"] == names[0]
+        cell = f"{row['ms']:.3g} ms" if first else f"{row['time_ratio']:.2f}"
+        if row["peak_mib"] is not None:
+            cell += f", {row['peak_mib']:.0f} MiB"
+        line = lines.setdefault((row["shape"], row["threads"]), dict.fromkeys(names, ""))
+        line[row["what"]] = cell
+    table = [["shape", "threads", *names], ["---"] * (2 + len(names))]
+    table += [[shape, threads, *line.values()] for (shape, threads), line in lines.items()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in table)
 
 
 def machine(device, dtype):
@@ -187,12 +190,11 @@ def machine(device, dtype):
         chip = torch.cuda.get_device_name(device)
     else:
         chip = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    threads = torch.get_num_threads()
-    return f"{chip}, {threads} threads, torch {torch.__version__}, {dtype}"
+    return f"{chip}, torch {torch.__version__}, {dtype}"
 
 
-def benchmark(shapes, projections, device, dtype, repeats):
-    """Records of all contenders for shapes (N, V) and projections (N, D, V)."""
+def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
+    """Records of all contenders for shapes (N, V), and for projections (N, D, V)."""
     generator = torch.Generator().manual_seed(1)
 
     def random(*size, scale=1.0):
@@ -202,24 +204,22 @@ def benchmark(shapes, projections, device, dtype, repeats):
     def classes(count, size):
         return torch.randint(2, size, (count,), generator=generator).to(device)
 
-    rows = []
+    losses, of_projections = [], []
     for count, size in shapes:
         inputs = (random(count, size, scale=2.0), classes(count, size))
-        contenders = loss_contenders()
-        # By itself: what it leaves of the memory, the others would have to clear up.
-        alone = {LITERAL: contenders.pop(LITERAL)}
-        seconds, peaks = measure(contenders, lambda: inputs, 1, device, repeats)  # noqa: B023
-        for all_of_them, one in zip(
-            (seconds, peaks),
-            measure(alone, lambda: inputs, 1, device, repeats),  # noqa: B023
-        ):
-            all_of_them.update(one)
-        rows += records(f"{count} x {size}", seconds, peaks)
+        calls = max(1, 2**20 // (count * size))  # short ones by the dozen
+        for number in threads:
+            torch.set_num_threads(number)
+            contenders = loss_contenders(literal)
+            results = measure(contenders, lambda: inputs, 1, device, repeats, calls)  # noqa: B023
+            losses += records(f"{count} x {size}", *results)
     for count, width, size in projections:
         inputs = (random(count, width), random(size, width, scale=0.1), classes(count, size))
-        results = measure(projection_contenders(), lambda: inputs, 2, device, repeats)  # noqa: B023
-        rows += records(f"{count} x {width} x {size}", *results)
-    return rows
+        for number in threads:
+            torch.set_num_threads(number)
+            results = measure(projection_contenders(), lambda: inputs, 2, device, repeats)  # noqa: B023
+            of_projections += records(f"{count} x {width} x {size}", *results)
+    return losses, of_projections
 
 
 def training_table(folder):
@@ -284,7 +284,12 @@ def main():
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[torch.get_num_threads()], metavar="N"
+    )
+    parser.add_argument(
+        "--literal", action="store_true", help="the paper's formula in eager PyTorch, too"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="(default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument(
@@ -296,22 +301,25 @@ def main():
     if arguments.training:
         print(training_table(arguments.training))
         return
-    if arguments.repeats < 1 or arguments.threads < 1:
+    if arguments.repeats < 1 or min(arguments.threads) < 1:
         raise UserError("--repeats and --threads must be 1 or more")
-    torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    rows = benchmark(
+    tables = benchmark(
         [_sizes(shape, 2) for shape in arguments.shapes],
         [_sizes(shape, 3) for shape in arguments.projections],
         device,
         DTYPES[arguments.dtype],
         arguments.repeats,
+        arguments.threads,
+        arguments.literal,
     )
     where = machine(device, arguments.dtype)
-    print(f"{where}; medians of {arguments.repeats} repetitions\n\n{markdown(rows)}")
+    print(f"{where}; medians of {arguments.repeats} repetitions; memory beyond the inputs")
+    for table in filter(None, tables):
+        print(f"\n{markdown(table)}")
     if arguments.json:
         with writing(arguments.json) as file:
-            json.dump({"machine": where, "records": rows}, file, indent=1)
+            json.dump({"machine": where, "records": [*tables[0], *tables[1]]}, file, indent=1)
 
 
 if __name__ == "__main__":

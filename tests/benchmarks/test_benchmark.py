@@ -23,7 +23,7 @@ def test_all_contenders_compute_what_their_names_say():
     }
     literal = values["EL, literal formula"]
     assert values["EL, `encouraging_loss`"] == pytest.approx(literal / 20)
-    assert values["EL, as the criterion in training"] == pytest.approx(literal)
+    assert values["EL in place, as in training"] == pytest.approx(literal)
     assert values["`F.cross_entropy`"] > literal / 20
     assert len(values) == 5
 
@@ -53,7 +53,7 @@ def test_the_loss_keeps_nothing_of_the_logits_size_but_the_gradient():
         benchmark.loss_contenders(), lambda: (logits, target), 1, CPU, repeats=0
     )
     size = logits.numel() * 4
-    assert peaks["EL, as the criterion in training"] < 0.3 * size
+    assert peaks["EL in place, as in training"] < 0.3 * size
     assert peaks["EL, `encouraging_loss`"] < 1.3 * size
     assert peaks["EL, `encouraging_loss`"] < 0.67 * peaks["`F.cross_entropy`"]
 
@@ -92,14 +92,25 @@ def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
         run(
             [
                 *("python", "-m", "el_fairseq.benchmarks.loss", "--shapes", "40x50"),
-                *("--projections", "40x8x50", "--repeats", "2", "--json", figures),
+                *(
+                    "--projections",
+                    "40x8x50",
+                    "--repeats",
+                    "2",
+                    "--json",
+                    figures,
+                    "--threads",
+                    "1",
+                ),
             ]
         )
     )
     records = json.loads(figures.read_text())["records"]
     assert [record["time_ratio"] for record in records if "F.cross" in record["what"]] == [1, 1]
     for record in records:
-        assert f"| {record['shape']} | {record['what']} | " in result.stdout
+        line = f"| {record['shape']} | {record['threads']} | "
+        assert f" | {record['what']} |" in result.stdout
+        assert line in result.stdout
     assert "2 repetitions" in result.stdout
 
 

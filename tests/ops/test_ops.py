@@ -233,6 +233,27 @@ def test_the_fused_projection_equals_projection_and_loss(
     torch.testing.assert_close(gradient(loss, *tensors), gradient(expected, *tensors))
 
 
+def test_the_fused_projection_in_half_precision_overflows_no_sooner_than_the_unfused_one():
+    generator = torch.Generator().manual_seed(0)
+    shares = 1 / torch.arange(1, 65).double() ** 1.3  # Zipf's law: a class has hundreds of rows
+    target = torch.multinomial(shares, 1024, replacement=True, generator=generator)
+    tensors = [
+        torch.randn(1024, 8, generator=generator) + 1,
+        torch.randn(64, 8, generator=generator),
+    ]
+    tensors = [tensor.half().requires_grad_() for tensor in tensors]
+    wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    options = {"label_smoothing": 0.1, "reduction": "sum"}
+    exact = gradient(encouraging_loss(F.linear(*wide), target, **options), *wide)
+    assert exact[1].abs().max() * 1024 > 65504
+    fused = gradient(linear_encouraging_loss(*tensors, target, **options) * 8, *tensors)
+    unfused = gradient(encouraging_loss(F.linear(*tensors), target, **options) * 8, *tensors)
+    for one, other, true in zip(fused, unfused, exact):
+        assert torch.isfinite(one).all()
+        error, others_error = ((each / 8 - true).abs().max() for each in (one, other))
+        assert error <= 1.01 * others_error
+
+
 @pytest.mark.parametrize("needing", [0, 1, 2])
 def test_the_fused_projection_computes_the_gradients_that_are_asked_for(needing):
     _, target = case()

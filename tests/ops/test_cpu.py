@@ -1,0 +1,181 @@
+"""The compiled kernel of the CPU: its numbers, its threads, and where its machine code is kept."""
+
+import errno
+import multiprocessing
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from el_fairseq import encouraging_loss
+from el_fairseq.ops import cpu, rows
+
+count = cpu._compiled.__wrapped__  # not the one that this process has compiled already
+
+
+def case(classes=50, count=40):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(count, classes, generator=generator)
+    return logits, torch.randint(classes, (count,), generator=generator)
+
+
+def loss_and_gradient(logits, target):
+    logits = logits.detach().requires_grad_()
+    loss = encouraging_loss(logits, target, label_smoothing=0.1, reduction="none")
+    return loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]
+
+
+@numba.njit
+def read(entries, numbers):
+    for k in range(entries.size):
+        numbers[k] = cpu._read(entries[k])
+
+
+@numba.njit
+def write(numbers, entries):
+    for k in range(numbers.size):
+        entries[k] = cpu._write(numbers[k], entries.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_exactly_and_rounded_as_pytorch_does(dtype):
+    kind = cpu._ENTRY[dtype]
+    halves = torch.arange(2**16).to(torch.int16).view(dtype)
+    numbers = np.empty(2**16, np.float32)
+    exactly = {"equal_nan": True, "rtol": 0, "atol": 0}
+    read(halves.view(torch.int16).numpy().view(kind), numbers)
+    torch.testing.assert_close(torch.from_numpy(numbers), halves.float(), **exactly)
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(-(2**31), 2**31, (200_000,), generator=generator).to(torch.int32)
+    edges = torch.tensor([65519.99, 65520, 65504, 6.1e-5, 6e-8, 2.98e-8, 2.9802322e-8, -0.0])
+    every = torch.cat([bits.view(torch.float32), halves.float(), edges])
+    entries = np.empty(len(every), kind)
+    write(every.numpy(), entries)
+    written = torch.from_numpy(entries.view(np.int16)).view(dtype)
+    torch.testing.assert_close(written, every.to(dtype), **exactly)
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(cpu, "_SHARED_FROM", 100)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_rows_shared_among_threads_give_the_same_bits(monkeypatch, three_threads):
+    logits, target = case()
+    shared = loss_and_gradient(logits, target)
+    monkeypatch.setattr(cpu, "_SHARED_FROM", 10**9)
+    assert all(map(torch.equal, shared, loss_and_gradient(logits, target)))
+
+
+def test_several_threads_may_compute_losses_at_once(three_threads):
+    logits, target = case()
+    expected = loss_and_gradient(logits, target)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: loss_and_gradient(logits, target), range(200)))
+    assert all(all(map(torch.equal, result, expected)) for result in results)
+    assert cpu._helpers.cache_info().currsize == 1
+    assert len(cpu._helpers(2)._threads) <= 2
+
+
+def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
+    logits, target = case()
+    expected = loss_and_gradient(logits, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Python warns of threads and fork
+        context = multiprocessing.get_context("fork")
+        answers = context.SimpleQueue()
+        child = context.Process(
+            target=lambda: answers.put([x.tolist() for x in loss_and_gradient(logits, target)])
+        )
+        child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert answers.get() == [x.tolist() for x in expected]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def runs(function):
+    target = torch.tensor([1, -1, 4])
+    return (
+        function(3, 5, target.data_ptr(), 8, -1) == 2
+        and function(3, 4, target.data_ptr(), 8, -1) == -3
+    )
+
+
+def files(cache):
+    return sorted(path.name for path in cache.rglob("*.nb?"))
+
+
+def test_machine_code_is_kept_on_disk_apart_for_each_processor(cache, monkeypatch):
+    assert runs(count(cpu._count))
+    assert len(files(cache)) == 2  # index and code
+    kept = count(cpu._count)
+    assert runs(kept)
+    assert sum(kept.stats.cache_hits.values()) == 1
+    monkeypatch.setattr(cpu.binding, "get_host_cpu_name", lambda: "another")
+    assert runs(count(cpu._count))
+    assert len(files(cache)) == 4
+
+
+@pytest.mark.parametrize("fault", ["nowhere to write", "a full disk", "damaged"])
+def test_without_a_cache_the_code_is_compiled_again_quietly(cache, monkeypatch, fault):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if fault == "nowhere to write":
+        impl = getattr(numba.core.caching, "CacheImpl", None) or numba.core.caching._CacheImpl
+        monkeypatch.setattr(impl, "_locator_classes", [])
+    elif fault == "a full disk":
+        monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "save", full)
+    else:
+        count(cpu._count)
+        for path in cache.rglob("*.nb?"):
+            path.write_bytes(path.read_bytes()[:50])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert runs(count(cpu._count))
+
+
+def test_processes_may_compile_at_the_same_time(cache):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = multiprocessing.get_context("fork")
+        children = [
+            context.Process(target=lambda: sys.exit(not runs(count(cpu._count)))) for _ in range(2)
+        ]
+        for child in children:
+            child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(files(cache)) == 2
+    assert runs(count(cpu._count))
+
+
+def test_without_numba_the_formula_serves_and_says_once_that_it_is_slower(monkeypatch):
+    logits, target = case()
+    expected = loss_and_gradient(logits, target)
+    monkeypatch.setitem(sys.modules, "el_fairseq.ops.cpu", None)
+    rows._kernel.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="slower than it could be, for numba fails") as caught:
+            torch.testing.assert_close(loss_and_gradient(logits, target), expected)
+            loss_and_gradient(logits, target)
+        assert len(caught) == 1
+        with pytest.raises(ValueError, match="expected 0 to 49"):
+            encouraging_loss(logits, target + 50)
+    finally:
+        rows._kernel.cache_clear()
