@@ -300,10 +300,12 @@ def _rows(logits: Tensor, target: Tensor) -> Tensor:
     """Logits as (rows, V), rows in the order of ``target.reshape(-1)``."""
     if logits.dim() == 0:
         raise ValueError("logits have no dimensions, expected (V,), (N, V) or (N, V, d1, ...)")
-    classes_last = logits if logits.dim() == 1 else logits.movedim(1, -1)
+    classes_last = logits if logits.dim() <= 2 else logits.movedim(1, -1)
     if classes_last.shape[:-1] != target.shape:
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(classes_last.shape[:-1])} "
             f"for logits of shape {tuple(logits.shape)}"
         )
+    if logits.dim() == 2:
+        return logits
     return classes_last.reshape(math.prod(target.shape), classes_last.size(-1))

@@ -207,7 +207,7 @@ def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
     losses, of_projections = [], []
     for count, size in shapes:
         inputs = (random(count, size, scale=2.0), classes(count, size))
-        calls = max(1, 2**20 // (count * size))  # short ones by the dozen
+        calls = max(1, min(100, 2**20 // (count * size)))  # short ones by the dozen
         for number in threads:
             torch.set_num_threads(number)
             contenders = loss_contenders(literal)

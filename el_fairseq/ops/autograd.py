@@ -9,7 +9,7 @@ from torch import Tensor
 from .bonus import Spec
 from .formula import differentiable_losses, number_type
 from .linear import linear_losses
-from .rows import count, found, have_memory, row_losses, weight_of_rows
+from .rows import count, found, have_memory, is_batched, row_losses, weight_of_rows
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
@@ -122,7 +122,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss, *_):
         (saved,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or (ctx.waits and not have_memory(grad_loss)):
+        if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
             if not (ctx.waits or ctx.kept):
                 raise RuntimeError(
                     "a gradient of the encouraging loss that has taken the logits' place cannot "
@@ -161,7 +161,7 @@ class _Linear(torch.autograd.Function):
         *inputs, of_hidden, of_weight, of_bias = ctx.saved_tensors
         gradients = of_hidden, of_weight, of_bias
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or (ctx.waits and not have_memory(grad_loss)):
+        if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
             with torch.enable_grad():
                 needed = [each for each, is_wanted in zip(inputs, wanted) if is_wanted]
                 found = iter(ctx.problem.gradients(F.linear(*inputs), needed, grad_loss))
@@ -191,13 +191,14 @@ def _matrix_like(logits):
 
 def _times(gradient, grad_loss, again):
     """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
-    if not have_memory(grad_loss):  # batched
-        again = True
-    elif grad_loss.device.type == "cpu" and bool((grad_loss == 1).all()):
-        return gradient.clone() if again else gradient
+    batched = is_batched(grad_loss)
     if grad_loss.dim():
         grad_loss = grad_loss.unsqueeze(1)
-    return (gradient * grad_loss).to(gradient.dtype) if again else gradient.mul_(grad_loss)
+    elif not batched and grad_loss.device.type == "cpu" and grad_loss.item() == 1:
+        return gradient.clone() if again else gradient
+    return (
+        (gradient * grad_loss).to(gradient.dtype) if again or batched else gradient.mul_(grad_loss)
+    )
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow: where torch

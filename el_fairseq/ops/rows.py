@@ -52,16 +52,20 @@ def have_memory(*tensors):
     return not (
         _is_compiling()
         or torch.jit.is_tracing()
-        or _transforms_active()
         or forward_ad._current_level >= 0
         or _modes_active()
         or any(
             tensor.device.type == "meta"
             or type(tensor).__torch_dispatch__ is not _no_dispatch
-            or _is_batched(tensor)
+            or is_batched(tensor)
             for tensor in tensors
         )
     )
+
+
+def is_batched(tensor):
+    """Whether the tensor may stand for many, in a transform of a function."""
+    return _transforms_active() or _is_batched(tensor)
 
 
 def found(names, otherwise):
