@@ -40,7 +40,6 @@ setup(
         "scripts": [
             "jinja2",
             "matplotlib>=3.8",
-            "pooch",
             "requests",
             "sacrebleu>=2.3",
             "sacremoses",
