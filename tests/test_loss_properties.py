@@ -164,7 +164,7 @@ def check(dtype, layout, reduction, way, options, classes, ignored, weighted, se
     # By way of the formula 1 - p is rounded, as in F.cross_entropy.
     least = 1e-4 if way in BY_KERNEL else 1
     if way not in BY_KERNEL or (weight is not None and options["label_smoothing"]):
-        of_gradient *= 4
+        of_loss, of_gradient = 4 * of_loss, 4 * of_gradient
     largest = expected_gradient.abs().max(1).values.clamp(min=least)
     error = (gradient.double() - expected_gradient).abs().max(1).values / largest
     assert error.max() <= of_gradient
