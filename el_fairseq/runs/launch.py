@@ -45,6 +45,8 @@ class Launch:
             options += ["--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
         device = (self.device + rank - self.ranks[0]) % gpus if gpus else 0
         options += ["--distributed-world-size", str(self.world), "--distributed-rank", str(rank)]
+        # Sent by the first process, its options are a class that the safe loader refuses.
+        options += ["--load-checkpoint-on-all-dp-ranks"]
         options += ["--distributed-init-method", self.init_method, "--distributed-no-spawn"]
         return [*options, "--device-id", str(device)]
 
