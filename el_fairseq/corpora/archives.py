@@ -12,7 +12,7 @@ from ..common.files import making, writing
 
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, RuntimeError, NotImplementedError),
+    *(EOFError, RuntimeError),
 )
 COPY_BYTES = 1 << 20
 
