@@ -200,11 +200,15 @@ def plain(value):
 
 
 def print_summary(result):
+    models = result["models"]
+    tokens = next(iter(models.values()))["by_frequency"]
     rows = [
         ("accuracy", lambda model: f"{model['accuracy']:.2%}"),
-        ("accuracy, frequent tokens", of_class("many")),
-        ("accuracy, medium tokens", of_class("medium")),
-        ("accuracy, rare tokens", of_class("few")),
+        *(
+            (f"accuracy, {tokens[name]['tokens']:,} {shown} tokens", of_class(name))
+            for name, shown in zip(frequency.CLASSES, ("frequent", "medium", "rare"))
+            if name in tokens
+        ),
         ("nll, nats", lambda model: f"{model['calibration']['nll_nats']:.4f}"),
         ("calibration error", lambda model: f"{calibration_error(model['calibration']):.2%}"),
         ("mean margin, logits", lambda model: f"{mean(model, 'margin'):.3f}"),
@@ -218,7 +222,6 @@ def print_summary(result):
             ("nll after it, nats", lambda model: f"{after(model)['nll_nats']:.4f}"),
             ("calibration error after it", lambda model: f"{calibration_error(after(model)):.2%}"),
         ]
-    models = result["models"]
     title = f"{result['tokens']:,} tokens of {result['sentences']:,} sentences"
     if result["sentences_left_out"]:
         title += f", {result['sentences_left_out']} left out, too long for a model"
@@ -227,10 +230,8 @@ def print_summary(result):
 
 
 def of_class(name):
-    """Cell with the accuracy of a frequency class, empty where the data have no such token."""
-    return lambda model: (
-        f"{model['by_frequency'][name]['accuracy']:.2%}" if name in model["by_frequency"] else ""
-    )
+    """Cell with the accuracy of a frequency class."""
+    return lambda model: f"{model['by_frequency'][name]['accuracy']:.2%}"
 
 
 def after(model):
