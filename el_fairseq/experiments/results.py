@@ -1,10 +1,11 @@
 """Finished runs of an experiment, gathered in ``results.json``, and their translations.
 
 ``results.json`` holds what a table or a report says of the experiment as a whole (``experiment``,
-``title``, ``data``, ``source``, ``target``, ``tokenizer``, ``lowercased``, ``tests``,
-``checkpoints``, ``published``, ``options``, ``report_options``) and ``runs``, a record each: the
-first kind of ``checkpoints`` is the one that is compared, and ``scores[test][checkpoints]`` holds
-what ``scripts/evaluate.sh`` found.
+its name, and ``word``, what a command in the repository's folder calls it by; ``title``, ``data``,
+``source``, ``target``, ``tokenizer``, ``lowercased``, ``tests``, ``checkpoints``, ``published``,
+``options``, ``report_options``) and ``runs``, a record each: the first kind of ``checkpoints`` is
+the one that is compared, and ``scores[test][checkpoints]`` holds what ``scripts/evaluate.sh``
+found.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from ..runs import training_log
 from ..runs.experiment import loss_name
 
 _PARTS = (
-    *("experiment", "title", "data", "source", "target", "tokenizer", "lowercased", "tests"),
+    *("experiment", "word", "title", "data", "source", "target", "tokenizer", "lowercased", "tests"),
     *("checkpoints", "published", "options", "report_options"),
 )
 _PARTS_OF_RUN = ("run", "criterion", "log_end", "loss", "seed", "scores")
@@ -175,6 +176,7 @@ def _gathered(experiment, folder):
     corpus = read_corpus(common["data"])
     return {
         "experiment": experiment.name,
+        "word": experiment.shown_word,
         "title": experiment.title,
         "data": common["data"],
         "source": corpus.source,
@@ -208,6 +210,7 @@ def _record(experiment, run, asked, tests):
         "loss": loss_name(asked["criterion"], asked["log_end"]),
         "seed": asked["seed"],
         "options": asked["options"],
+        "processes": asked.get("processes", 1),
         **trained,
         "scores": scores,
     }

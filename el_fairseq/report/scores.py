@@ -158,9 +158,7 @@ class Runs:
                 r"num\. shared model params: ([\d,]+)", log.read_text("utf-8", "replace")
             )
             self.parameters = int(found[1].replace(",", "")) if found else None
-        self.five_seeds = (
-            f"bash scripts/reproduce.sh {self.results['experiment']} --seeds 1,2,3,4,5"
-        )
+        self.five_seeds = commands.more_seeds(self.folder, self.results)
 
     def _translate(self):
         texts = translations.of_first_runs(self.folder, self.results)

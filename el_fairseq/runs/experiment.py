@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Optional
 
 from ..common.cli import UserError
+from ..common.paths import ROOT, shown
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scripts" / "experiments"
 CRITERIA = ("ce", "el")
 MEASURES = ("bleu", "chrf", "ter", "tokenized_bleu")
@@ -58,8 +58,13 @@ class Experiment:
 
     @property
     def word(self):
-        """What to call it by on a command line: its name, or its file."""
+        """What a command calls it by, in any folder: its name, or its file."""
         return self.name if self.path.parent == FOLDER else str(self.path)
+
+    @property
+    def shown_word(self):
+        """The same as people read and type it in the repository's folder."""
+        return self.name if self.path.parent == FOLDER else shown(self.path)
 
 
 def names():

@@ -34,6 +34,7 @@ def record(criterion, seed, bleu, log_end=0.5, tests=("test",)):
 def results_of(runs, **changes):
     return {
         "experiment": "made",
+        "word": "made",
         "title": "Made up",
         "data": None,
         "source": "de",

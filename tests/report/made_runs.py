@@ -61,6 +61,7 @@ def results_of(tiny, records):
     """``results.json`` of these records."""
     return {
         "experiment": "tiny",
+        "word": "tiny",
         "title": "A made-up language",
         "data": str(tiny.folder),
         "source": "de",

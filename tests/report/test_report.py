@@ -10,9 +10,11 @@ from conftest import ROOT, run, succeed
 from made_runs import AWKWARD, KIND, write_experiment
 from sacrebleu import CHRF
 
-from el_fairseq.common.cli import UserError
+from el_fairseq.common.cli import UserError, split_at_dashes
 from el_fairseq.common.locks import locked
+from el_fairseq.experiments import reproduce
 from el_fairseq.experiments import results as experiment_results
+from el_fairseq.experiments.plan import Plan
 from el_fairseq.report import commands, translations
 from el_fairseq.report.__main__ import report
 from el_fairseq.runs.experiment import criterion_options, read_experiment
@@ -186,19 +188,38 @@ def test_results_or_an_analysis_alone_make_a_report(copy, tmp_path):
     assert "A part" in page
 
 
-def test_a_printed_command_is_one_that_runs(tiny, tmp_path):
-    """Also with a log end and options of the user's own, or the run would be refused."""
-    options = read_experiment("home-assistant-de-en").train_options
-    options += [*criterion_options("el", 0.75), "--seed", "3", "--dropout", "0.1"]
-    asked = {"experiment": "home-assistant-de-en", "criterion": "el", "log_end": 0.75, "seed": 3}
-    asked.update(data=str(tiny.folder), options=options)
-    out = tmp_path / "el0.75-seed3"
-    out.mkdir()
-    (out / "run.json").write_text(json.dumps(asked))
-    (out / "training.json").write_text("{}")
-    command = commands.train(tmp_path, asked, {**asked, "run": out.name})
-    assert command.endswith("--log-end 0.75 -- --dropout 0.1")
-    assert "is trained" in succeed(run(["bash", "-c", command])).stdout
+def test_a_printed_command_is_one_that_runs(tmp_path):
+    """Also of an experiment, a log end and options of the user's own: all must be told."""
+    file = tmp_path / "my own" / "mine.toml"
+    file.parent.mkdir()
+    file.write_text(
+        """
+title = "Mine"
+corpus.command = "none"
+train.options = "--update-freq 2"
+evaluate.last = 2
+"""
+    )
+    experiment = read_experiment(file)
+    options = [*experiment.train_options, *criterion_options("el", 0.75), "--seed", "3"]
+    asked = {"experiment": "mine", "criterion": "el", "log_end": 0.75, "seed": 3}
+    data = tmp_path / "data"
+    (data / "bin").mkdir(parents=True)
+    asked.update(data=str(data), options=[*options, "--dropout", "0.1"], processes=1)
+    asked_of_two = {**asked, "options": [*options, "--update-freq", "1"], "processes": 2}
+    for name, one in (("el0.75-seed3", asked), ("of two", asked_of_two)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(one))
+        (tmp_path / name / "training.json").write_text("{}")
+    records = [{**asked, "run": "el0.75-seed3"}, {**asked_of_two, "run": "of two"}]
+    results = {**asked, "word": experiment.shown_word, "runs": records}
+    made = [commands.train(tmp_path, results, record) for record in records]
+    assert made[0].endswith("--log-end 0.75 -- --dropout 0.1")
+    assert succeed(run(["bash", "-c", " && ".join(made)])).stdout.count("is trained") == 2
+    call, more = split_at_dashes(shlex.split(commands.more_seeds(tmp_path, results))[2:])
+    plan = Plan(reproduce.parser().parse_args([*call, "--cpu"]), more)
+    assert (plan.folder, plan.data) == (tmp_path, data)
+    assert plan.every_option == ["--update-freq", "2", "--dropout", "0.1"]
 
 
 def test_commands_of_the_page_name_the_environment_and_one_kind_of_paths(run_folder):
