@@ -24,7 +24,17 @@ from ..runs import training_log
 from ..runs.experiment import loss_name
 
 _PARTS = (
-    *("experiment", "word", "title", "data", "source", "target", "tokenizer", "lowercased", "tests"),
+    *(
+        "experiment",
+        "word",
+        "title",
+        "data",
+        "source",
+        "target",
+        "tokenizer",
+        "lowercased",
+        "tests",
+    ),
     *("checkpoints", "published", "options", "report_options"),
 )
 _PARTS_OF_RUN = ("run", "criterion", "log_end", "loss", "seed", "scores")
