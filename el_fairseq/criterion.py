@@ -258,7 +258,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             target = model.get_targets(sample, net_output).view(-1)
             projection = unwrapped(model).decoder.output_projection
             hidden = net_output[0].reshape(-1, net_output[0].size(-1))
-            loss, nll, hit = loss_of_projection(
+            loss, nll, correct = loss_of_projection(
                 hidden,
                 projection.weight,
                 projection.bias,
@@ -280,13 +280,13 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
                     ignore_index=self.padding_idx,
                     reduction="none",
                 )
-                hit = scores.argmax(-1) == target
+                correct = scores.argmax(-1) == target
             else:
-                loss, nll, hit = loss_of_rows(
+                loss, nll, correct = loss_of_rows(
                     scores, target, spec, reduction, replaceable, class_weight
                 )
         mask = target.ne(self.padding_idx)
-        self._counts = torch.sum(hit & mask), torch.sum(mask)
+        self._counts = torch.sum(correct & mask), torch.sum(mask)
         if reduce:
             return loss, nll.sum()
         return loss.unsqueeze(-1), nll.unsqueeze(-1)

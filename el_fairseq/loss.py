@@ -26,6 +26,7 @@ def checked_spec(
     bonus_start: float = 0.0,
     bonus_weight: float = 1.0,
     base_loss: str = "ce",
+    reduction: str = "mean",
 ) -> Spec:
     """The options as the kernels take them; raise ``ValueError`` naming one that is wrong."""
     if not 0 <= label_smoothing < 1:
@@ -39,6 +40,8 @@ def checked_spec(
             f"base_loss 'mse' is defined without label smoothing and bonus start, which are "
             f"{label_smoothing} and {bonus_start}: set both to 0"
         )
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
     bonus = Bonus(log_end, bonus_start, bonus_weight).check()
     return Spec(bonus, label_smoothing, ignore_index)
 
@@ -98,9 +101,8 @@ def encouraging_loss(
         ValueError: an argument outside what is said above; the message names it.
     """
     spec = checked_spec(
-        log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, base_loss
+        log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, base_loss, reduction
     )
-    _check_reduction(reduction)
     target = _indices(logits, target)
     rows = _rows(logits, target)
     _check_weight(weight, rows.size(-1))
@@ -147,8 +149,9 @@ def linear_encouraging_loss(
 
     The other arguments, the result and the errors are those of :func:`encouraging_loss`.
     """
-    spec = checked_spec(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight)
-    _check_reduction(reduction)
+    spec = checked_spec(
+        log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, reduction=reduction
+    )
     if hidden.shape[:-1] != target.shape or hidden.dim() == 0:
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(hidden.shape[:-1])} for "
@@ -244,21 +247,17 @@ class EncouragingLoss(nn.Module):
         inplace_backward: bool = False,
     ) -> None:
         super().__init__()
-        options = {
+        self.options: Dict[str, Any] = {
             "log_end": log_end,
             "label_smoothing": label_smoothing,
             "ignore_index": ignore_index,
             "bonus_start": bonus_start,
             "bonus_weight": bonus_weight,
             "base_loss": base_loss,
-        }
-        checked_spec(**options)
-        _check_reduction(reduction)
-        self.options: Dict[str, Any] = {
-            **options,
             "reduction": reduction,
-            "inplace_backward": inplace_backward,
         }
+        checked_spec(**self.options)
+        self.options["inplace_backward"] = inplace_backward
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -266,11 +265,6 @@ class EncouragingLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
 
 
 def _check_weight(weight: Optional[Tensor], classes: int) -> None:
