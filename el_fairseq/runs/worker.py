@@ -13,6 +13,8 @@ It is fairseq's program with these differences:
   (``checkpoint_best.pt``, ``checkpoint_last.pt``) as well.
 - SIGUSR1 has it write a checkpoint after the update that it is at, and end with status 75.
 - ``extra_state`` of a checkpoint also holds the last validation (``last_validation``).
+- A test set with sentences that are longer than the model takes, which fairseq-generate refuses
+  when all is trained, is refused before the first update.
 """
 
 import functools
@@ -28,14 +30,14 @@ from fairseq_cli import train as fairseq_train
 
 # isort: split
 
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from omegaconf import open_dict
 
 from .. import criterion  # noqa: F401  (registers it)
-from ..common.cli import run
+from ..common.cli import UserError, run
 from .checkpoints import copy, save, trust_fairseq_checkpoints
 from .training import STOPPED_AFTER_CHECKPOINT
 
@@ -124,6 +126,36 @@ def _go_on_from_last_checkpoint():
     checkpoint_utils.load_checkpoint = load_checkpoint
 
 
+def _refuse_tests_that_cannot_be_translated():
+    original = Trainer.__init__
+
+    @functools.wraps(original)
+    def checked(self, config, task, model, *arguments, **options):
+        if not config.dataset.skip_invalid_size_inputs_valid_test:
+            _see_that_tests_fit(task, model)
+        original(self, config, task, model, *arguments, **options)
+
+    Trainer.__init__ = checked
+
+
+def _see_that_tests_fit(task, model):
+    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+    for path in sorted(Path(task.cfg.data).glob("test*.*-*.*.idx")):
+        subset = path.name.partition(".")[0]
+        if subset not in task.datasets:
+            task.load_dataset(subset)
+        dataset = task.dataset(subset)
+        too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), positions)[1]
+        if too_long:
+            raise UserError(
+                f"{len(too_long)} sentences of {path.parent}'s {subset} are longer than the "
+                f"{positions} subwords that the model takes (line {min(too_long) + 1} first), and "
+                "could not be translated: add --max-source-positions and --max-target-positions "
+                "with larger numbers, or --skip-invalid-size-inputs-valid-test to both trainings "
+                "and translations"
+            )
+
+
 def _stop_after_checkpoint():
     original = fairseq_train.validate_and_save
 
@@ -170,6 +202,7 @@ def adapt_fairseq():
     _write_checkpoints_whole()
     _keep_state()
     _go_on_from_last_checkpoint()
+    _refuse_tests_that_cannot_be_translated()
     _stop_after_checkpoint()
 
 

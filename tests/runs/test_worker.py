@@ -27,21 +27,26 @@ worker.adapt_fairseq()
 for arguments in json.load(sys.stdin):
     if os.fork() == 0:
         sys.argv[1:] = arguments
-        worker.fairseq_train.cli_main()
+        worker.run(worker.fairseq_train.cli_main)
         sys.exit()
-    assert os.wait()[1] == 0
+    print("ended with", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
 
 @pytest.fixture(scope="module")
 def trained(small, tmp_path_factory):
-    """Folders of a training of 10 updates, and of one stopped after 2, 4 and 7; what was said."""
+    """Folders of a training of 10 updates, and of one stopped after 2, 4 and 7; what was said.
+
+    The last training, with a model too small for the test set, is refused.
+    """
     folder = tmp_path_factory.mktemp("trained")
     trainings = [("undisturbed", "10"), *(("stopped", end) for end in ("2", "4", "7", "10", "10"))]
     options = [str(small / "bin"), *MODEL, *TRAINING, "--save-interval-updates", "1"]
     arguments = [
         [*options, "--save-dir", str(folder / name), "--max-update", end] for name, end in trainings
     ]
+    small_model = ["--max-source-positions", "4", "--disable-validation"]
+    arguments.append([*arguments[0], *small_model, "--save-dir", str(folder / "refused")])
     result = subprocess.run(
         [sys.executable, "-c", TRAIN_EACH],
         input=json.dumps(arguments),
@@ -49,7 +54,9 @@ def trained(small, tmp_path_factory):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return folder / "undisturbed", folder / "stopped", succeed(result).stdout
+    said = succeed(result).stdout
+    assert said.count("ended with 0") == len(trainings), said + result.stderr
+    return folder / "undisturbed", folder / "stopped", said + result.stderr
 
 
 def assert_same(folder, other, name):
@@ -87,3 +94,11 @@ def test_a_training_at_its_last_update_is_not_trained_on(trained):
     _, stopped, said = trained
     assert said.count("at its end already") == 1
     assert load(stopped / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 10
+
+
+def test_a_test_set_that_the_model_could_not_translate_is_refused_before_training(trained):
+    undisturbed, _, said = trained
+    assert "ended with 1" in said
+    line = next(line for line in said.split("\n") if line.startswith("error: "))
+    assert "test are longer than" in line and "--max-source-positions" in line
+    assert list((undisturbed.parent / "refused").iterdir()) == []
