@@ -153,13 +153,13 @@ def main():
     parser.add_argument("pair", choices=PAIRS)
     add_out(parser, "home-assistant-PAIR")
     parser.add_argument("--archive", type=Path, help="the wheel; fetched where it is not there")
-    parser.add_argument("--max-words", type=whole_number, help="longest side of a pair kept (10)")
+    parser.add_argument("--max-words", type=whole_number, help="longest side of a pair kept (6)")
     parser.add_argument("--test-twentieths", type=int, choices=range(1, 19), metavar="N")
     parser.add_argument("--pieces", type=whole_number, help="size of the joint vocabulary (2000)")
     arguments = parser.parse_args()
     archive = arguments.archive or arguments.data / "archives" / WHEEL
     given = given_options(arguments, "pair", "max_words", "test_twentieths", "pieces")
-    settings = {"max_words": 10, "test_twentieths": 2, "pieces": 2000, **given}
+    settings = {"max_words": 6, "test_twentieths": 3, "pieces": 2000, **given}
 
     def write_text(folder):
         fetch(archive)
