@@ -145,7 +145,8 @@ def export(folder, results, to):
     if Path(to).exists():
         raise UserError(f"--export is {to}, which is there already: delete it, or name another")
     with making(to) as unfinished:
-        write_json(unfinished / "results.json", {**results, "data": None})
+        records = [_with_curves(folder, record) for record in results["runs"]]
+        write_json(unfinished / "results.json", {**results, "data": None, "runs": records})
         (unfinished / "references").mkdir()
         for test in results["tests"]:
             path = unfinished / "references" / f"{test}.{results['target']}"
@@ -156,6 +157,19 @@ def export(folder, results, to):
                     where.mkdir(parents=True)
                     lines = hypotheses(folder, results, record["run"], test, kind)
                     _write_packed(where / f"hypotheses.{results['target']}", lines)
+
+
+def _with_curves(folder, record):
+    """A run's record with nll (bits) and accuracy (percent) over its updates, from its log."""
+    log = Path(folder, record["run"], "train.log")
+    if not log.is_file():
+        return record
+    epochs = [epoch for epoch in training_log.epochs(log) if epoch.keys() >= {"train", "valid"}]
+    curves = {"updates": [int(epoch["valid"]["num_updates"]) for epoch in epochs]}
+    for part in ("train", "valid"):
+        for name, key in (("nll", "nll_loss"), ("accuracy", "accuracy")):
+            curves[f"{part}_{name}"] = [epoch[part][key] for epoch in epochs]
+    return {**record, "curves": curves}
 
 
 def _gathered(experiment, folder):
@@ -213,6 +227,9 @@ def _record(experiment, run, asked, tests):
             path = run / "evaluation" / f"{test}-{kind}"
             advice = f"delete {path}, and run the experiment again"
             scores[test][kind] = read_json(path / "scores.json", advice)
+    measures = run / "measures.json"
+    if measures.exists():
+        trained.update(read_json(measures, f"delete {measures}, and run scripts/measure.sh again"))
     return {
         "run": run.name,
         "criterion": asked["criterion"],

@@ -1,6 +1,6 @@
 """What the experiments that this repository keeps say: tables for people, and one picture.
 
-The records are those of ``results.json``, with ``beams`` and ``calibration``.
+The records are those of ``results.json`` that ``scripts/measure.sh`` completed.
 """
 
 import argparse

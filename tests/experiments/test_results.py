@@ -184,3 +184,33 @@ def test_damaged_translations_of_an_export_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"test\.en\.gz is damaged"):
         results.references(tmp_path / "kept", made, "test")
+
+
+def test_what_was_measured_beside_the_scores_is_in_the_record(experiment, corpus, tmp_path):
+    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    assert "calibration" not in results.gather(experiment, tmp_path / "runs")["runs"][0]
+    measures = {"beams": {"test": {"1": {"bleu": 29.0}}}, "calibration": {"temperature": 1.1}}
+    (run / "measures.json").write_text(json.dumps(measures))
+    record = results.gather(experiment, tmp_path / "runs")["runs"][0]
+    assert {name: record[name] for name in measures} == measures
+
+
+def test_an_export_has_the_curves_of_the_training_log(tmp_path):
+    made = results_of([record("ce", 1, 30.0)])
+    write_translations(tmp_path / "runs", made)
+    lines = [
+        f"x | INFO | {part} | "
+        + json.dumps(
+            {"epoch": n, f"{part}_nll_loss": "2.5", f"{part}_accuracy": "60.0"}
+            | {f"{part}_num_updates": str(10 * n)}
+        )
+        for n in (1, 2)
+        for part in (("train", "valid") if n == 2 else ("train",))
+    ]
+    (tmp_path / "runs" / "ce-seed1" / "train.log").write_text("\n".join(lines) + "\n")
+    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    assert results.read(tmp_path / "kept")["runs"][0]["curves"] == {
+        "updates": [20],
+        **{f"{part}_nll": [2.5] for part in ("train", "valid")},
+        **{f"{part}_accuracy": [60.0] for part in ("train", "valid")},
+    }
