@@ -60,14 +60,13 @@ of_pinned() {
   EL_PYTHON=$(find_python "$1") EL_VENV=$dir/$stack bash "$root/scripts/setup.sh"
 }
 of_pip() {
-  local base wanted stamp=$dir/$stack/.el-fairseq
-  base=$(find_python "$1")
+  local here=$dir/$stack/bin/python wanted stamp=$dir/$stack/.el-fairseq
   wanted="$root ${*:2} $(cksum <"$root/setup.py")"
   [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
-  "$base" -m venv --clear "$dir/$stack"
+  "$here" -m pip --version || "$(find_python "$1")" -m venv --clear "$dir/$stack"
   # Later versions of pip refuse what stock fairseq asks of omegaconf.
-  "$dir/$stack/bin/python" -m pip install -q 'pip<24.1' &&
-    "$dir/$stack/bin/python" -m pip install -q "${@:2}" pytest hypothesis &&
+  "$here" -m pip install -q 'pip<24.1' &&
+    "$here" -m pip install -q "${@:2}" pytest hypothesis &&
     echo "$wanted" >"$stamp"
 }
 

@@ -81,6 +81,7 @@ def fairseq_losses(data, folder, criterion, *words, updates=UPDATES):
     # which is not shuffled, stands in for the training set, and its batches keep their order.
     words = [
         *(str(data), "--train-subset", "test", "--curriculum", "1000000"),
+        *("--distributed-world-size", "1"),  # also where there are several GPUs
         *(*MODEL, "--user-dir", str(Path(__file__).parents[1] / "el_fairseq")),
         *("--optimizer", "adam", "--lr", "0.005", "--max-tokens", "200", "--seed", "1"),
         *("--max-update", str(updates), "--required-batch-size-multiple", "1"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from half import needs_half
 from small_models import criterion, cross_entropy, sample, train_once, translation_model
 from trainings import ENCODER_DECODER, configuration, train, with_criterion
 
@@ -21,7 +22,9 @@ def cfg(small_corpus):
     return configuration(small_corpus.translation, "--arch", "transformer", *ENCODER_DECODER)
 
 
-@pytest.mark.parametrize("precision", ON_A_CPU)
+@pytest.mark.parametrize(
+    "precision", [pytest.param(p, marks=[needs_half] if "fp16" in p else []) for p in ON_A_CPU]
+)
 def test_each_precision_trains_and_with_the_bonus_off_as_fairseqs_cross_entropy(cfg, precision):
     def logged(name, **options):
         chosen = with_criterion(cfg, name, **options)
@@ -40,7 +43,9 @@ def test_each_precision_trains_and_with_the_bonus_off_as_fairseqs_cross_entropy(
         assert logged("encouraging_loss", **options) == pytest.approx(encouraged, **tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float16, marks=needs_half), torch.bfloat16], ids=str
+)
 @pytest.mark.parametrize("fused", [False, True])
 def test_half_precision_gradients_are_as_close_to_the_true_ones_as_cross_entropys(dtype, fused):
     """What --fp16 does on a GPU: model and loss in half, the loss scaled before backward."""

