@@ -25,12 +25,6 @@ if sys.modules.get("fairseq") is not None:
 def __getattr__(name):
     if name != "EncouragingLossCriterion":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from .criterion import EncouragingLossCriterion
-    except Exception as error:  # stock fairseq fails with a ValueError on Python 3.11 and later
-        raise ImportError(
-            f"el_fairseq.{name} needs fairseq, which does not import here "
-            f"({type(error).__name__}: {error}); install one: pip install ve-fairseq==0.12.3 "
-            "(Python 3.11 and 3.12) or fairseq==0.12.2 (Python 3.8). The plain loss works without."
-        ) from error
+    from .criterion import EncouragingLossCriterion
+
     return EncouragingLossCriterion

@@ -4,6 +4,16 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+
+try:
+    import fairseq  # noqa: F401
+except Exception as error:  # stock fairseq fails with a ValueError on Python 3.11 and later
+    raise ImportError(
+        "el_fairseq.criterion needs fairseq, which does not import here "
+        f"({type(error).__name__}: {error}); install one: pip install ve-fairseq==0.12.3 "
+        "(Python 3.11 and 3.12) or fairseq==0.12.2 (Python 3.8). The plain loss works without."
+    ) from error
+
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,

@@ -57,16 +57,19 @@ def find_launch(processes):
     ``processes`` is how many were asked for on this machine; ``None``: no number was given.
 
     Raises:
-        UserError: a launcher's environment contradicts ``processes`` or itself, or there are
-            fewer GPUs than processes.
+        UserError: a launcher's environment contradicts ``processes`` or itself, the port that it
+            names is in use, or there are fewer GPUs than processes.
     """
     environment = os.environ
     if "WORLD_SIZE" in environment and "RANK" in environment:
-        rank, world, local, _, _ = _values("torchrun", TORCHRUN)
+        rank, world, local, _, port = _values("torchrun", TORCHRUN)
         init_method = "env://"
+        # torchrun itself may hold the port, and then serves it to its processes.
+        hosts = rank == "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     elif "SLURM_STEP_NUM_TASKS" in environment:
         rank, world, local, job = _values("srun", SRUN)
         init_method = _slurm_address(int(job)) if int(world) > 1 else ""
+        hosts, port = rank == "0", init_method.rpartition(":")[2]
     else:
         world = 1
     world = int(world)
@@ -76,6 +79,8 @@ def find_launch(processes):
             "processes already: leave --processes out"
         )
     if world > 1:
+        if hosts:
+            _check_free(int(port))
         return Launch(world, range(int(rank), int(rank) + 1), int(local), init_method)
     if processes in (None, 1):
         return Launch()
@@ -100,6 +105,18 @@ def _values(launcher, names):
         if name != "MASTER_ADDR" and not value.isdigit():
             raise UserError(f"{name} is {value!r}, expected a whole number, as {launcher} sets it")
     return values
+
+
+def _check_free(port):
+    with socket.socket() as here:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            here.bind(("", port))
+        except OSError as error:
+            raise UserError(
+                f"the processes cannot meet on port {port} of this machine ({error.strerror}): set "
+                "MASTER_PORT to a free one"
+            ) from None
 
 
 def _slurm_address(job):

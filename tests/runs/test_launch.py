@@ -1,3 +1,4 @@
+import socket
 import subprocess
 
 import pytest
@@ -19,7 +20,7 @@ SRUN = {
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name in (*TORCHRUN, *SRUN, "SLURM_JOB_NODELIST"):
+    for name in (*TORCHRUN, *SRUN, "SLURM_JOB_NODELIST", "TORCHELASTIC_USE_AGENT_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
@@ -103,6 +104,24 @@ def test_a_contradicting_environment_is_named(environment, variables, processes,
     environment(variables)
     with pytest.raises(UserError, match=reason):
         find_launch(processes)
+
+
+def test_a_port_in_use_is_named_to_the_process_that_needs_it(environment):
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = f"port {port} of this machine .*in use.*: set MASTER_PORT"
+        environment({**SRUN, "SLURM_PROCID": "0", "MASTER_PORT": port})
+        with pytest.raises(UserError, match=refused):
+            find_launch(None)
+        environment({"SLURM_PROCID": "1"})
+        assert find_launch(None).init_method == f"tcp://node7:{port}"
+        environment({**TORCHRUN, "RANK": "0", "MASTER_PORT": port})
+        with pytest.raises(UserError, match=refused):
+            find_launch(None)
+        environment({"TORCHELASTIC_USE_AGENT_STORE": "True"})
+        assert find_launch(None).init_method == "env://"
 
 
 def test_processes_share_the_batch_of_one():
