@@ -75,7 +75,6 @@ def with_criterion(cfg, name="encouraging_loss", **options):
     """The same with a criterion and its options, label smoothing 0.1 unless they say otherwise."""
     cfg = copy.deepcopy(cfg)
     with open_dict(cfg):
-        cfg.pop("criterion", None)  # an old omegaconf lets no other take its place
         cfg.criterion = {"_name": name, "label_smoothing": 0.1, "sentence_avg": False, **options}
     return cfg
 

@@ -15,24 +15,23 @@ def checkpoints(small_corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("losses")
     cfg = configuration(
         *(small_corpus.translation, "--arch", "transformer", *ENCODER_DECODER),
-        *("--no-epoch-checkpoints", "--disable-validation", "--max-update", 2),
+        *("--no-epoch-checkpoints", "--disable-validation"),
     )
     made = []
-    for name, criterion, from_last in (
-        ("ce", "label_smoothed_cross_entropy", None),
-        ("el", "encouraging_loss", "finetune_from_model"),
-        ("ce-again", "label_smoothed_cross_entropy", "restore_file"),
-        ("el-again", "encouraging_loss", "restore_file"),
+    for name, criterion, from_last, last_update in (
+        ("ce", "label_smoothed_cross_entropy", None, 2),
+        ("el", "encouraging_loss", "finetune_from_model", 2),
+        ("ce-again", "label_smoothed_cross_entropy", "restore_file", 4),
+        ("el-again", "encouraging_loss", "restore_file", 6),
     ):
         chosen = with_criterion(cfg, criterion)
         chosen.common.seed += len(made)
+        chosen.optimization.max_update = last_update
         chosen.checkpoint.save_dir = str(folder / name)
         if from_last:
             chosen.checkpoint[from_last] = made[-1]
         if from_last == "restore_file":
             chosen.checkpoint.update(reset_optimizer=True, reset_dataloader=True, reset_meters=True)
-            chosen.optimization.max_update += 2
-            cfg = chosen
         fairseq_train.main(chosen)
         made.append(str(folder / name / "checkpoint_last.pt"))
     return made

@@ -13,6 +13,7 @@ from fairseq.nan_detector import NanDetector
 from small_models import TRANSFORMER, Task, criterion, sample, train_once, translation_model
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.nn.utils.stateless import functional_call
 
 FUSED = {"fused_projection": True}
 
@@ -110,14 +111,41 @@ def test_an_untied_projection_is_refused_under_find_unused_parameters():
             assert criterion(**FUSED)(wrapped, sample())[0].isfinite()
 
 
-def test_weights_that_a_wrapper_may_hold_in_shards_are_refused():
-    class FSDP(nn.Module):
-        def __init__(self, module):
-            super().__init__()
-            self.module = module
+class Sharded(nn.Module):
+    """A stand-in for fairscale's wrapper: the weights are whole in the model's forward alone."""
 
-    FSDP.__name__ = FullyShardedDataParallel.__name__
-    message = refusal(FSDP(translation_model()))
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.shards = module, dict(module.named_parameters())
+        for name in self.shards:
+            owner, _, weight = name.rpartition(".")
+            setattr(module.get_submodule(owner), weight, nn.Parameter(torch.empty(0)))
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.module, name)
+
+    def forward(self, **inputs):
+        return functional_call(self.module, self.shards, (), inputs)
+
+
+Sharded.__name__ = FullyShardedDataParallel.__name__
+
+
+def test_a_model_whose_weights_are_in_shards_trains_as_a_whole_one():
+    model = Sharded(translation_model())
+    loss = criterion()(model, sample())[0]
+    loss.backward()
+    expected = train_once(criterion(), translation_model(), sample())
+    torch.testing.assert_close(loss.detach(), expected["loss"])
+    gradients = {name: shard.grad for name, shard in model.shards.items()}
+    torch.testing.assert_close(gradients, expected["gradients"])
+
+
+def test_weights_in_shards_are_refused_by_the_fused_projection():
+    message = refusal(Sharded(translation_model()))
     assert "FullyShardedDataParallel" in message
     assert "--ddp-backend legacy_ddp" in message
 
