@@ -39,10 +39,10 @@ def measures(results):
         ("validation accuracy, %", "{:.2f}", lambda record: record["valid_accuracy"]),
         ("validation nll, bits", "{:.3f}", lambda record: record["valid_nll"]),
         ("test nll, bits", "{:.3f}", calibration("before", *nll)),
-        ("... after one temperature", "{:.3f}", calibration("after", *nll)),
+        ("test nll after one temperature", "{:.3f}", calibration("after", *nll)),
         ("calibration error, %", "{:.2f}", calibration("before", *error)),
-        ("... after one temperature", "{:.2f}", calibration("after", *error)),
-        ("that temperature", "{:.3f}", lambda record: record["calibration"]["temperature"]),
+        ("calibration error after it, %", "{:.2f}", calibration("after", *error)),
+        ("the temperature", "{:.3f}", lambda record: record["calibration"]["temperature"]),
     )
 
 
@@ -58,26 +58,28 @@ def differences(results, loss, value):
     return [value(after) - value(before) for before, after in pairs(results, loss).values()]
 
 
-def table(results, loss):
-    """CE, the loss, and what separates them, a row a measure, over the seeds that both have."""
-    records = list(pairs(results, loss).values())
-    rows = []
-    for title, form, value in measures(results):
-        values = [[value(record) for record in of_loss] for of_loss in zip(*records)]
-        shown = [mean_and_deviation(one, form) for one in values]
-        rows.append([title, *shown, *difference_cells(differences(results, loss, value), form)])
-    title = f"{results['title']}, {len(records)} seeds"
-    return Table(title, ["", "CE", loss, "difference", "95 % interval", "p"], rows)
+def table(all_results):
+    """CE, each loss, and what separates them over the seeds that both have, a row a measure."""
+    columns, rows = [""], {}
+    for results, loss in compared(all_results):
+        records = list(pairs(results, loss).values())
+        pair = f"{results['source'].capitalize()}-{results['target'].capitalize()}"
+        columns += [f"{pair}: CE", loss, "difference"]
+        for title, form, value in measures(results):
+            values = [[value(record) for record in of_loss] for of_loss in zip(*records)]
+            row = rows.setdefault(title, [title])
+            row += [""] * (len(columns) - 3 - len(row))
+            row += [mean_and_deviation(one, form) for one in values]
+            row.append(difference_cell(differences(results, loss, value), form))
+    return Table(None, columns, [row + [""] * (len(columns) - len(row)) for row in rows.values()])
 
 
-def difference_cells(of_seeds, form):
-    """Mean, interval and p-value of differences, one a seed; the mean alone where all are equal."""
+def difference_cell(of_seeds, form):
+    """Mean of differences, one a seed, with its 95 % interval where they are not all equal."""
     signed = form.replace("{:", "{:+")
+    mean = signed.format(statistics.fmean(of_seeds))
     test = over_seeds(of_seeds)
-    if test is None:
-        return [signed.format(statistics.fmean(of_seeds)), "", ""]
-    ends = f"{signed.format(test.low)} to {signed.format(test.high)}"
-    return [signed.format(test.mean), ends, f"{test.p_value:.3f}"]
+    return f"{mean} [{signed.format(test.low)}, {signed.format(test.high)}]" if test else mean
 
 
 def compared(all_results):
@@ -124,7 +126,7 @@ def main():
     if options.picture:
         with writing(options.picture, "wb") as file:
             file.write(picture(all_results))
-    print("\n".join(table(*one).text("github") for one in compared(all_results)), end="")
+    print(table(all_results).text("github"), end="")
 
 
 if __name__ == "__main__":

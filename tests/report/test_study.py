@@ -40,21 +40,34 @@ def results():
 
 
 def test_a_measure_stands_with_both_losses_and_with_what_separates_them(results):
-    table = study.table(results, "EL, log end 0.5")
-    assert table.title == "A corpus, 3 seeds"
-    # Differences 1, 0.5 and 1.5: mean 1, deviation 0.5, t = 2 * sqrt(3), 4.303 * 0.5 / sqrt(3).
-    measured = ["41.00 ± 1.00", "42.00 ± 1.32", "+1.00", "-0.24 to +2.24", "0.074"]
-    assert table.rows[0] == ["BLEU", *measured]
+    table = study.table([results])
+    assert table.columns == ["", "De-En: CE", "EL, log end 0.5", "difference"]
+    # Differences 1, 0.5 and 1.5: mean 1, deviation 0.5, 4.303 * 0.5 / sqrt(3).
+    assert table.rows[0] == ["BLEU", "41.00 ± 1.00", "42.00 ± 1.32", "+1.00 [-0.24, +2.24]"]
     assert table.rows[4][0] == "validation accuracy, %"
     same = {row[0]: row[1:] for row in table.rows if row[3] in ("+0.00", "+0.000")}
-    assert same["validation nll, bits"] == [*["2.500 ± 0.000"] * 2, "+0.000", "", ""]
+    assert same["validation nll, bits"] == [*["2.500 ± 0.000"] * 2, "+0.000"]
     assert same["test nll, bits"][0] == "2.000 ± 0.000"
+    assert same["test nll after one temperature"][0] == "1.000 ± 0.000"
     assert same["calibration error, %"][0] == "5.00 ± 0.00"
+
+
+def test_experiments_stand_side_by_side_and_a_measure_that_one_lacks_is_left_open(results):
+    best = {**results, "source": "fr", "checkpoints": ["averaged5", "best"]}
+    best["runs"] = [
+        {**one, "scores": {"test": {**one["scores"]["test"], "best": {"bleu": 30.0}}}}
+        for one in results["runs"]
+    ]
+    table = study.table([results, best])
+    assert table.columns[4] == "Fr-En: CE"
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["BLEU"][:3] == rows["BLEU"][3:]
+    assert rows["BLEU, best"] == ["", "", "", *["30.00 ± 0.00"] * 2, "+0.00"]
 
 
 def test_seeds_that_only_one_loss_has_are_not_compared(results):
     del results["runs"][2], results["runs"][-2]
-    assert study.table(results, "EL, log end 0.5").rows[0][1:4] == ["40.00", "41.00", "+1.00"]
+    assert study.table([results]).rows[0][1:] == ["40.00", "41.00", "+1.00"]
     del results["runs"][0]
     assert study.compared([results]) == []
 
