@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sizes import transformer, words_of
 
 # Before any test imports Triton, which decides then: its interpreter runs the kernel, except where
 # the tests are run on a GPU.
@@ -16,13 +17,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 # A model and a corpus small enough to train in seconds: the test set stands in. (The
 # validation set cannot: fairseq would share one iterator between training and validation.)
-TINY = [
-    *("--train-subset", "test", "--max-tokens", "2000"),
-    *("--encoder-layers", "1", "--decoder-layers", "1"),
-    *("--encoder-embed-dim", "16", "--decoder-embed-dim", "16"),
-    *("--encoder-ffn-embed-dim", "16", "--decoder-ffn-embed-dim", "16"),
-    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
-]
+TINY = ["--train-subset", "test", "--max-tokens", "2000", *words_of(transformer(16))]
 
 
 def pytest_addoption(parser):

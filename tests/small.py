@@ -3,15 +3,11 @@
 import random
 
 from conftest import run, succeed
+from sizes import transformer, words_of
 
 WORDS = {"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "berg": "hill"}
 SIZES = {"train": 80, "valid": 8, "test": 9}
-MODEL = [
-    *("--arch", "transformer", "--encoder-layers", "1", "--decoder-layers", "1"),
-    *("--encoder-embed-dim", "8", "--decoder-embed-dim", "8", "--share-all-embeddings"),
-    *("--encoder-ffn-embed-dim", "8", "--decoder-ffn-embed-dim", "8"),
-    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
-]
+MODEL = ["--arch", "transformer", "--share-all-embeddings", *words_of(transformer(8))]
 
 
 def make(folder):

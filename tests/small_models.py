@@ -8,6 +8,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.models.transformer_lm import TransformerLanguageModel, base_lm_architecture
+from sizes import transformer
 
 from el_fairseq.criterion import EncouragingLossCriterion
 
@@ -15,16 +16,7 @@ DICTIONARY = Dictionary()
 for number in range(17):
     DICTIONARY.add_symbol(f"word{number}")
 SIZE, PAD = len(DICTIONARY), DICTIONARY.pad()
-TRANSFORMER = {
-    f"{side}_{name}": value
-    for side in ("encoder", "decoder")
-    for name, value in [
-        ("layers", 1),
-        ("embed_dim", 8),
-        ("ffn_embed_dim", 8),
-        ("attention_heads", 2),
-    ]
-}
+TRANSFORMER = transformer(8)
 
 
 class Task:

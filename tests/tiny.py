@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sentencepiece
 import torch
 from conftest import run, succeed
+from sizes import transformer, words_of
 
 WORDS = {
     **{"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "wasser": "water"},
@@ -15,10 +16,7 @@ WORDS = {
 }
 SIZES = {"train": 300, "valid": 30, "test": 43}
 TINY = [
-    *("--arch", "transformer", "--encoder-layers", "1", "--decoder-layers", "1"),
-    *("--encoder-embed-dim", "16", "--decoder-embed-dim", "16"),
-    *("--encoder-ffn-embed-dim", "16", "--decoder-ffn-embed-dim", "16"),
-    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+    *("--arch", "transformer", *words_of(transformer(16))),
     *("--max-source-positions", "60", "--max-target-positions", "60"),
 ]
 SHORT = [
@@ -108,8 +106,7 @@ def make(folder):
         made.language_model: [
             *(made.lm, "--task", "language_modeling", "--arch", "transformer_lm"),
             *("--sample-break-mode", "none", "--tokens-per-sample", "30"),
-            *("--decoder-layers", "1", "--decoder-embed-dim", "16"),
-            *("--decoder-ffn-embed-dim", "16", "--decoder-attention-heads", "2"),
+            *words_of(transformer(16, ["decoder"])),
         ],
     }
     with ThreadPoolExecutor() as pool:

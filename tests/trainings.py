@@ -12,31 +12,15 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from fairseq_cli import preprocess
 from omegaconf import open_dict
+from sizes import transformer, words_of
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion)
-
-TRANSFORMER = {
-    f"{side}_{name}": value
-    for side in ("encoder", "decoder")
-    for name, value in [
-        ("layers", 1),
-        ("embed_dim", 8),
-        ("ffn_embed_dim", 8),
-        ("attention_heads", 2),
-    ]
-}
-
 
 TIMES = ("train_wall", "ups", "wps")
 
 
-def words_of(options):
-    """Options by name as words of a command line."""
-    return [word for k, v in options.items() for word in (f"--{k.replace('_', '-')}", str(v))]
-
-
-ENCODER_DECODER = words_of(TRANSFORMER)
-DECODER = words_of({k: v for k, v in TRANSFORMER.items() if k.startswith("decoder")})
+ENCODER_DECODER = words_of(transformer(8))
+DECODER = words_of(transformer(8, ["decoder"]))
 
 
 def make_corpus(folder, train=60, valid=10):

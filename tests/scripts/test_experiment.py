@@ -16,6 +16,7 @@ import pytest
 import slurm_stand_in
 from conftest import BIN, ROOT, script, succeed
 from iwslt_archives import de_en, fr_en, serving, write_archive
+from sizes import transformer, words_of
 
 from el_fairseq.corpora.checksums import checksum
 from el_fairseq.experiments import results
@@ -23,10 +24,7 @@ from el_fairseq.experiments import results
 # A model that two cores train in seconds, and that has learnt enough to translate differently
 # with each loss and seed.
 TINY = [
-    *("--encoder-layers", "1", "--decoder-layers", "1", "--share-decoder-input-output-embed"),
-    *("--encoder-embed-dim", "32", "--decoder-embed-dim", "32"),
-    *("--encoder-ffn-embed-dim", "32", "--decoder-ffn-embed-dim", "32"),
-    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+    *("--share-decoder-input-output-embed", *words_of(transformer(32))),
     *("--lr", "0.02", "--warmup-updates", "10", "--dropout", "0.1"),
     *("--max-tokens", "500", "--update-freq", "1", "--max-epoch", "4"),
     *("--eval-bleu-args", '{"beam": 1, "max_len_a": 0, "max_len_b": 10}'),
