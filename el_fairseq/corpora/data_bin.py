@@ -10,14 +10,12 @@ from pathlib import Path
 from fairseq.data import Dictionary, data_utils
 
 from ..common.cli import UserError, run
-from ..common.files import making
-from ..common.state import write_json
 from ..common.text import lines_of
 from .binarize import check_binary, languages_and_dictionaries
 from .checksums import checksum
 from .manifest import versions
 from .parallel_text import named_tests, nth_test
-from .prepare import fairseq_path, is_there, name_of, say
+from .prepare import fairseq_path, make_once, name_of
 from .subwords import MODELS, Subwords, text_of
 
 SYMBOLS = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ ", "none": None}
@@ -110,21 +108,16 @@ def main():
         "tokenizer": options.tokenizer,
         "lowercased": options.lowercased,
     }
-    if is_there(options.out, settings):
-        return
-    with making(options.out) as folder:
+
+    def make(folder):
         found = describe(
-            options.data_bin,
-            references,
-            options.subwords,
-            options.subword_model,
-            folder,
+            options.data_bin, references, options.subwords, options.subword_model, folder
         )
         found["tokenizer"] = None if options.tokenizer == "none" else options.tokenizer
         found["lowercased"] = options.lowercased
-        found = {**found, "options": settings, "versions": versions()}
-        write_json(folder / "manifest.json", found)
-    say(f"The corpus is ready: {options.out}")
+        return {**found, "options": settings, "versions": versions()}
+
+    make_once(options.out, settings, make)
 
 
 if __name__ == "__main__":

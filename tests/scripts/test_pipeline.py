@@ -12,8 +12,7 @@ import time
 import pytest
 import torch
 from conftest import ROOT, TINY, run, script, succeed
-
-from el_fairseq.runs.experiment import read_experiment
+from small import MODEL
 
 TRAIN = ["scripts/train.sh", "home-assistant-fr-en", "el", "1"]
 
@@ -249,22 +248,20 @@ def test_a_checkpoint_that_carries_code_stops_fairseq_and_does_not_run(
 
 
 @pytest.fixture(scope="session")
-def experiment_file(corpus, tmp_path_factory):
-    """An experiment of one's own, as small as can be."""
+def experiment_file(small, tmp_path_factory):
+    """An experiment of one's own, on binary data and references of one's own."""
     folder = tmp_path_factory.mktemp("own experiment")
-    options = shlex.join([*TINY, "--max-epoch", "3", "--keep-last-epochs", "2"])
-    common = read_experiment("home-assistant-fr-en").train_options
     path = folder / "mine.toml"
     path.write_text(
         f"""
 title = "Mine"
 [corpus]
-command = "bash data-prep/home-assistant.sh fr-en"
-folder = "{corpus}"
+command = "bash data-prep/data-bin.sh --data-bin {small}/bin --test own={small}/text/test.en"
+folder = "{folder}/corpus"
 [train]
 options = '''
-{shlex.join(common)}
-{options}
+{shlex.join(MODEL)} --label-smoothing 0.1 --required-batch-size-multiple 1 --num-workers 0
+--optimizer adam --lr 0.01 --max-tokens 200 --max-epoch 3 --keep-last-epochs 2
 '''
 [evaluate]
 last = 2
@@ -273,28 +270,29 @@ options = "--beam 1 --max-len-a 0 --max-len-b 10"
 jobs = 2
 cpu = true
 [report]
-options = "--noise-sentences 5 --beam 1"
+options = "--noise-sentences 5 --beam 1 --bootstrap 10"
 """
     )
     return path
 
 
 def test_an_experiment_of_ones_own_goes_from_its_file_to_table_translations_and_report(
-    experiment_file, corpus
+    experiment_file,
 ):
     out = experiment_file.parent / "runs"
     call = ["scripts/reproduce.sh", experiment_file, "--seeds", "1", "--runs", out]
-    first = succeed(script(*call)).stdout
+    first = succeed(script(*call, timeout=900)).stdout
     assert f"mine: 2 runs in {out}, 0 done, to do: ce-seed1, el0.5-seed1" in first
     assert "mine: 2 of 2 runs done" in first
-    assert first.count("      reference  ") == 10
+    assert "      reference  " in first
     assert "EL, log end 0.5, minus CE (last 2)" in first
     assert "With one seed nothing is known of other seeds" in first
     assert f"Report, to open in a browser: {out / 'report.html'}" in first
     analysis = json.loads((out / "analysis" / "analysis.json").read_text())
     assert list(analysis["models"]) == ["CE", "EL"]
+    assert list(analysis["noise"]) == ["sentences", "seed", "beam", "gradient_sign"]
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
-    again = succeed(script(*call)).stdout
+    again = succeed(script(*call, timeout=900)).stdout
     assert "2 runs in" in again and "2 done (" in again
     assert again[again.index("Mine") :] == first[first.index("Mine") :]
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")} == before
