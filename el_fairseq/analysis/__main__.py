@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from fairseq.data import LanguagePairDataset
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, argument, run, whole_number
 from ..common.files import writing
 from ..common.paths import this_command
 from ..common.state import write_json
 from ..common.tables import Table
 from ..corpora.subwords import Subwords
-from ..ops.bonus import Bonus
+from ..runs.experiment import LOG_END, log_end
 from . import distributions, frequency, noise, ood
 from .calibration import by_target_probability, calibration
 from .gradient import well_classified_share
@@ -281,43 +281,38 @@ def parse_arguments():
     )
     parser.add_argument(
         "--noise-sentences",
-        type=int,
+        type=whole_number(0),
         default=200,
         metavar="N",
         help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
     )
     parser.add_argument(
         "--noise-rates",
-        type=rates,
+        type=argument(rates, "shares with commas, such as 0,0.1,0.2"),
         default=[0.0, 0.1, 0.2, 0.3],
         metavar="R,R,...",
         help="shares of characters to drop, double or swap (0,0.1,0.2,0.3)",
     )
     parser.add_argument(
         "--attack-strengths",
-        type=strengths,
+        type=argument(strengths, "numbers from 0 with commas, such as 0,0.1,0.2"),
         default=[0.0, 0.1, 0.2, 0.4, 0.8],
         metavar="S,S,...",
         help="steps along the gradient's sign, in standard deviations of the embedding matrix "
         "(0,0.1,0.2,0.4,0.8)",
     )
-    parser.add_argument("--log-end", type=float, default=0.5, help="of the EL gradient (0.5)")
-    parser.add_argument("--beam", type=int, default=5, help="for translations (%(default)s)")
-    parser.add_argument("--bootstrap", type=int, default=200, metavar="N", help="replicates (200)")
-    parser.add_argument("--max-tokens", type=int, default=4096, help="a batch (%(default)s)")
+    end = argument(log_end, LOG_END)
+    parser.add_argument("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
+    count = whole_number(1)
+    parser.add_argument("--beam", type=count, default=5, help="for translations (%(default)s)")
+    parser.add_argument(
+        "--bootstrap", type=count, default=200, metavar="N", help="replicates (200)"
+    )
+    parser.add_argument("--max-tokens", type=count, default=4096, help="a batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of noise and bootstrap (1)")
     parser.add_argument("--user-dir", help="as for fairseq, where the models need one")
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     arguments = parser.parse_args()
-    for name in ("beam", "bootstrap", "max_tokens"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(arguments, name)}, expected 1 up")
-    if arguments.noise_sentences < 0:
-        parser.error(f"--noise-sentences is {arguments.noise_sentences}, expected 0 or more")
-    try:
-        Bonus(arguments.log_end).check()
-    except ValueError as error:
-        parser.error(str(error))
     arguments.models = {
         name: paths.split(":") for name, paths in named("--model", arguments.model).items()
     }
@@ -348,19 +343,18 @@ def split_subset(where):
 
 
 def rates(text):
+    """Reader of shares."""
     values = strengths(text)
     if max(values) > 1:
-        raise argparse.ArgumentTypeError(f"{text} holds more than 1; expected shares")
+        raise ValueError
     return values
 
 
 def strengths(text):
-    try:
-        values = [float(value) for value in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no list of numbers like 0,0.1,0.2") from None
-    if not all(value >= 0 and math.isfinite(value) for value in values):
-        raise argparse.ArgumentTypeError(f"{text} holds a number below 0")
+    """Reader of numbers from 0."""
+    values = [float(value) for value in text.split(",")]
+    if not all(0 <= value < math.inf for value in values):
+        raise ValueError
     return values
 
 

@@ -1,5 +1,6 @@
 """What the package's command-line modules share: one clear line for what a user can mend."""
 
+import argparse
 import sys
 
 
@@ -11,6 +12,34 @@ def split_at_dashes(arguments):
     """The arguments before the first ``--``, and those after it, which are another program's."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return arguments[:end], arguments[end + 1 :]
+
+
+def argument(read, expected):
+    """A reader for argparse, whose error says what was expected."""
+
+    def read_argument(text):
+        try:
+            return read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}', expected {expected}") from None
+
+    return read_argument
+
+
+def number_from(least):
+    """Reader of a whole number that is ``least`` or more."""
+
+    def read(value):
+        if isinstance(value, (bool, float)) or int(value) < least:
+            raise ValueError
+        return int(value)
+
+    return read
+
+
+def whole_number(least):
+    """A reader for argparse of a whole number that is ``least`` or more."""
+    return argument(number_from(least), f"a whole number from {least}")
 
 
 def run(main):

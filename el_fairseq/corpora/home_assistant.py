@@ -14,9 +14,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, run, whole_number
 from .pairs import Text
-from .prepare import add_out, given_options, out_of, prepare, say, whole_number
+from .prepare import add_out, given_options, out_of, prepare, say
 
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
@@ -153,9 +153,10 @@ def main():
     parser.add_argument("pair", choices=PAIRS)
     add_out(parser, "home-assistant-PAIR")
     parser.add_argument("--archive", type=Path, help="the wheel; fetched where it is not there")
-    parser.add_argument("--max-words", type=whole_number, help="longest side of a pair kept (6)")
+    count = whole_number(1)
+    parser.add_argument("--max-words", type=count, help="longest side of a pair kept (6)")
     parser.add_argument("--test-twentieths", type=int, choices=range(1, 19), metavar="N")
-    parser.add_argument("--pieces", type=whole_number, help="size of the joint vocabulary (2000)")
+    parser.add_argument("--pieces", type=count, help="size of the joint vocabulary (2000)")
     arguments = parser.parse_args()
     archive = arguments.archive or arguments.data / "archives" / WHEEL
     given = given_options(arguments, "pair", "max_words", "test_twentieths", "pieces")

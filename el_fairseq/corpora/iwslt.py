@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..common.cli import UserError
+from ..common.cli import UserError, whole_number
 from . import archives
 from .checksums import checked_checksum, checksum
 from .downloads import fetch
 from .moses import tokenized, tokenizer_script, tool
 from .pairs import Text, read_lines
-from .prepare import add_out, given_options, name_of, out_of, prepare, say, whole_number
+from .prepare import add_out, given_options, name_of, out_of, prepare, say
 
 SPLITS = ("train", "valid", "test")
 SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
@@ -143,8 +143,8 @@ def main(corpus):
     parser.add_argument("--url", action="append", help="another address; several: one by one")
     parser.add_argument("--checksum", help="expected, as md5:HEX, sha256:HEX or git-blob:HEX")
     parser.add_argument("--moses-dir", type=Path, help="tokenize by the Perl scripts below it")
-    parser.add_argument(f"--{size_name}", type=whole_number, help=f"default: {corpus.SIZE}")
-    parser.add_argument("--workers", type=whole_number, default=os.cpu_count(), help="processes")
+    parser.add_argument(f"--{size_name}", type=whole_number(1), help=f"default: {corpus.SIZE}")
+    parser.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), help="processes")
     options = parser.parse_args()
     wanted = options.checksum and checked_checksum(options.checksum)
     if options.moses_dir is not None:

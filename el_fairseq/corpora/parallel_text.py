@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, argument, run, whole_number
 from .checksums import checksum
 from .moses import lowercase, tokenized, tokenizer_script, tool
 from .pairs import Text, read_lines, reason_to_drop
-from .prepare import add_out, given_options, name_of, out_of, prepare, say, whole_number
+from .prepare import add_out, given_options, name_of, out_of, prepare, say
 
 DEFAULTS = {
     **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
@@ -162,31 +162,26 @@ def _write_references(parts, target, case, folder):
 
 
 def language(text):
-    """Reader of a language code for argparse; fairseq parts the two of a pair by a hyphen."""
+    """Reader of a language code; fairseq parts the two of a pair by a hyphen."""
     if not _LANGUAGE.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}, expected a code of letters, digits and _, such as de or pt_br"
-        )
+        raise ValueError
     return text
 
 
 def ratio(text):
-    """Reader of a number from 1, for argparse."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not number >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 1")
-    return number
+    """Reader of a number from 1."""
+    if not float(text) >= 1:
+        raise ValueError
+    return float(text)
 
 
 def parser():
     made = argparse.ArgumentParser(
         prog="bash data-prep/parallel-text.sh", description=__doc__.split("\n", 1)[0]
     )
-    made.add_argument("--source", type=language, required=True, metavar="LANGUAGE")
-    made.add_argument("--target", type=language, required=True, metavar="LANGUAGE")
+    code = argument(language, "a code of letters, digits and _, such as de or pt_br")
+    made.add_argument("--source", type=code, required=True, metavar="LANGUAGE")
+    made.add_argument("--target", type=code, required=True, metavar="LANGUAGE")
     made.add_argument("--train", required=True, metavar="PREFIX")
     made.add_argument("--valid", required=True, metavar="PREFIX")
     made.add_argument("--test", required=True, action="append", metavar="[NAME=]PREFIX")
@@ -195,13 +190,13 @@ def parser():
     made.add_argument("--moses-dir", type=Path, metavar="DIR")
     made.add_argument("--lowercase", action="store_true", default=None)
     sizes = made.add_mutually_exclusive_group()
-    sizes.add_argument("--pieces", type=whole_number, metavar="N")
-    sizes.add_argument("--merges", type=whole_number, metavar="N")
+    sizes.add_argument("--pieces", type=whole_number(1), metavar="N")
+    sizes.add_argument("--merges", type=whole_number(1), metavar="N")
     made.add_argument("--dictionaries", choices=("joined", "separate"))
-    made.add_argument("--max-tokens", type=whole_number, metavar="N")
-    made.add_argument("--max-ratio", type=ratio, metavar="R")
+    made.add_argument("--max-tokens", type=whole_number(1), metavar="N")
+    made.add_argument("--max-ratio", type=argument(ratio, "a number from 1"), metavar="R")
     made.add_argument("--drop-test-duplicates", action="store_true", default=None)
-    made.add_argument("--workers", type=whole_number, default=os.cpu_count(), metavar="N")
+    made.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), metavar="N")
     return made
 
 

@@ -19,13 +19,6 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def whole_number(text):
-    """Reader of a whole number from 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1")
-    return int(text)
-
-
 def fairseq_path(text):
     """Reader of a path that fairseq can read, for argparse.
 
@@ -94,6 +87,28 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
         UserError: ``out`` is something else, or a corpus of other options; another process is
             making it; the disk is full; the text is not what it should be.
     """
+
+    def make(folder):
+        found = write_text(folder)
+        _tell_counts(found)
+        say(f"Learning and applying subwords ({kind}, {size:,}).")
+        longest = subwords.make(folder, found, kind, size, at_most)
+        say("Binarizing for fairseq.")
+        _binarize(folder, found, joined)
+        found = manifest.finished({**found, "subwords": kind}, folder)
+        found["warnings"] += _too_long(longest)
+        for warning in found["warnings"]:
+            say(f"warning: {warning}")
+        return found
+
+    make_once(out, given, make)
+
+
+def make_once(out, given, make):
+    """Make the corpus folder ``out``, or see that it is there, as :func:`prepare` does.
+
+    ``make(folder)`` writes the corpus into an empty folder and returns its manifest.
+    """
     if is_there(out, given):
         return
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,17 +117,7 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
         if is_there(out, given):  # by one that finished while this one began
             return
         with making(out) as folder:
-            found = write_text(folder)
-            _tell_counts(found)
-            say(f"Learning and applying subwords ({kind}, {size:,}).")
-            longest = subwords.make(folder, found, kind, size, at_most)
-            say("Binarizing for fairseq.")
-            _binarize(folder, found, joined)
-            found = manifest.finished({**found, "subwords": kind}, folder)
-            found["warnings"] += _too_long(longest)
-            for warning in found["warnings"]:
-                say(f"warning: {warning}")
-            write_json(folder / "manifest.json", found)
+            write_json(folder / "manifest.json", make(folder))
     say(f"The corpus is ready: {out}")
 
 

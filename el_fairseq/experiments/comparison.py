@@ -10,16 +10,16 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import sacrebleu
 from sacrebleu.significance import PairedTest
 from scipy.optimize import brentq
 from scipy.stats import nct, t, ttest_1samp
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, run, whole_number
 from ..common.files import writing
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
-from ..runs.experiment import ROOT, argument, number_from, read_experiment
+from ..runs.experiment import ROOT, read_experiment
+from ..runs.scoring import METRICS
 from . import results as found
 
 RESAMPLINGS = 1000
@@ -68,8 +68,8 @@ def detectable_difference(deviation, seeds):
     return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
 
 
-def bootstrap(texts, reference):
-    """sacreBLEU's paired bootstrap over sentences of BLEU, of translations of one test set.
+def bootstrap(texts, reference, measures=("bleu",)):
+    """sacreBLEU's paired bootstrap over sentences, of translations of one test set.
 
     Koehn, 2004: p is the share of resampled test sets on which the difference is as far from the
     observed one as that is from zero. sacreBLEU's own random seed: the same again each time.
@@ -77,27 +77,33 @@ def bootstrap(texts, reference):
     Args:
         texts: a list of lists of sentences; the first is the baseline.
         reference: list of sentences.
+        measures: some of ``bleu``, ``chrf``, ``ter``.
 
     Returns:
-        For each of ``texts`` the 95 % interval ``(low, high)`` of its BLEU, and the p-value of
-        its difference to the baseline (``None`` for that one; 1 for the same text, for which
-        sacreBLEU has no answer).
+        For each of ``texts`` a dict: of each measure its 95 % interval ``(low, high)``, and the
+        p-value of its difference to the baseline (``None`` for that one; 1 for the same text, for
+        which sacreBLEU has no answer).
     """
     named = [(str(number), text) for number, text in enumerate(texts)]
-    test = PairedTest(
-        named, {"BLEU": sacrebleu.BLEU(references=[reference])}, None, "bs", RESAMPLINGS
-    )
-    _, results = test()
-    found = []
-    for text, result in zip(texts, results["BLEU"]):
-        p = result.p_value if text != texts[0] else 1.0
-        found.append(((result.mean - result.ci, result.mean + result.ci), p))
-    return [(found[0][0], None), *found[1:]]
+    metrics = {name: METRICS[name](references=[reference]) for name in measures}
+    _, found = PairedTest(named, metrics, None, "bs", RESAMPLINGS)()
+    _, *by_measure = found.values()
+    return [
+        {
+            name: (
+                (one.mean - one.ci, one.mean + one.ci),
+                1.0 if number and text == texts[0] else one.p_value,
+            )
+            for name, one in zip(measures, of_text)
+        }
+        for number, (text, *of_text) in enumerate(zip(texts, *by_measure))
+    ]
 
 
 def bootstrap_p(baseline, system, references):
-    """p-value of :func:`bootstrap` of two lists of hypotheses."""
-    return bootstrap([baseline, system], references)[1][1]
+    """p-value by BLEU of :func:`bootstrap` of two lists of hypotheses."""
+    _, p = bootstrap([baseline, system], references)[1]["bleu"]
+    return p
 
 
 def mean_and_deviation(values, form="{:.2f}"):
@@ -170,17 +176,19 @@ def training_table(results):
     return Table("Training, mean ± standard deviation over seeds", columns, rows)
 
 
+def pairs(results, loss):
+    """``{seed: (record of CE, record of the loss)}`` where both have the seed."""
+    groups = by_loss(results["runs"])
+    baseline = groups.get("CE", {})
+    return {seed: (baseline[seed], r) for seed, r in groups[loss].items() if seed in baseline}
+
+
 def differences(results, loss, test, measure):
     """``{seed: loss minus CE}`` of the compared checkpoints, where both have the seed."""
-    groups, kind = by_loss(results["runs"]), results["checkpoints"][0]
-    pairs = {
-        seed: (groups["CE"][seed], record)
-        for seed, record in groups[loss].items()
-        if seed in groups.get("CE", {})
-    }
+    kind = results["checkpoints"][0]
     return {
         seed: round(after["scores"][test][kind][measure] - before["scores"][test][kind][measure], 2)
-        for seed, (before, after) in pairs.items()
+        for seed, (before, after) in pairs(results, loss).items()
     }
 
 
@@ -216,15 +224,17 @@ def differences_table(results, loss, test, p_values):
 def all_tables(results, folder):
     """Every table of an experiment, and the number of p-values that they hold."""
     tables, count = [scores_table(results), training_table(results)], 0
-    groups, kind = by_loss(results["runs"]), results["checkpoints"][0]
-    for loss in groups:
+    kind = results["checkpoints"][0]
+    for loss in by_loss(results["runs"]):
         if loss == "CE":
             continue
         for test in results["tests"]:
             p_values = {}
-            for seed in differences(results, loss, test, "bleu"):
-                runs = groups["CE"][seed]["run"], groups[loss][seed]["run"]
-                texts = [found.hypotheses(folder, results, one, test, kind) for one in runs]
+            for seed, records in pairs(results, loss).items():
+                texts = [
+                    found.hypotheses(folder, results, record["run"], test, kind)
+                    for record in records
+                ]
                 p_values[seed] = bootstrap_p(*texts, found.references(folder, results, test))
             table = differences_table(results, loss, test, p_values)
             if table is not None:
@@ -347,9 +357,8 @@ def main():
     parser = argparse.ArgumentParser(prog="bash scripts/table.sh", allow_abbrev=False)
     parser.add_argument("experiment", help="its name or file")
     parser.add_argument("--runs", type=Path)
-    whole = argument(number_from(0), "a whole number from 0")
-    parser.add_argument("--last", type=whole)
-    parser.add_argument("--translations", type=whole, default=0)
+    parser.add_argument("--last", type=whole_number(0))
+    parser.add_argument("--translations", type=whole_number(0), default=0)
     parser.add_argument("--export", type=Path)
     options = parser.parse_args()
     experiment = read_experiment(options.experiment)

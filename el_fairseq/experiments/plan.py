@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass, replace
 
 from ..common.cli import UserError
-from ..runs.experiment import ROOT, option_value, read_experiment, run_name
+from ..runs.experiment import ROOT, divided_update_freq, option_number, read_experiment, run_name
 from . import results
 
 
@@ -35,27 +35,10 @@ def runs_of(criteria, log_ends, seeds):
     ]
 
 
-def divided_update_freq(options, processes):
-    """``--update-freq`` that keeps the batch of ``options`` when processes share it.
-
-    Raises:
-        UserError: it is not divisible by ``processes``.
-    """
-    text = option_value(options, "--update-freq", "1")
-    frequencies = [int(number) for number in text.split(",")]
-    if any(frequency % processes for frequency in frequencies):
-        raise UserError(
-            f"--update-freq is {text}, which {processes} GPUs cannot share without another batch: "
-            "leave --gpus-per-run and --nodes at 1 (runs side by side), or halve --max-tokens and "
-            "double --update-freq in the experiment until it can be divided"
-        )
-    return ",".join(str(frequency // processes) for frequency in frequencies)
-
-
 def check_checkpoints(experiment, options):
     """Raise :class:`UserError` where the training will not keep what is to be averaged."""
     for name in ("--keep-last-epochs", "--max-epoch"):
-        kept = float(option_value(options, name, 0) or 0)
+        kept = option_number(options, name)
         if 0 < kept < experiment.last:
             raise UserError(
                 f"{experiment.last} epoch checkpoints are to be averaged, but {name} is "
@@ -93,7 +76,10 @@ class Plan:
         self.jobs, self.slots = self._places(options)
         self.every_option = [*experiment.train_options, *train_options]
         check_checkpoints(self.experiment, self.every_option)
-        self.train_options = [*train_options, *self._spread(self.every_option)]
+        self.train_options, processes = train_options, self.gpus_per_run * self.nodes
+        if processes > 1:
+            share = divided_update_freq(self.every_option, processes)
+            self.train_options = [*train_options, *share]
 
     def _places(self, options):
         """How many runs at a time, and the GPUs of each (empty: as they are)."""
@@ -116,12 +102,6 @@ class Plan:
             )
         slots = [gpus[i * size : i * size + size] for i in range(len(gpus) // size)]
         return options.jobs or len(slots) or self.experiment.jobs, slots
-
-    def _spread(self, options):
-        processes = self.gpus_per_run * self.nodes
-        if processes == 1:
-            return []
-        return ["--update-freq", divided_update_freq(options, processes)]
 
     @functools.cached_property
     def _tests(self):

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from ..common import processes
-from ..common.cli import UserError, run, split_at_dashes
+from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.locks import locked
 from ..common.state import read_json
 from ..runs import training_log
@@ -26,11 +26,8 @@ from ..runs.experiment import (
     LOG_END,
     ROOT,
     SEED,
-    argument,
     criterion,
     log_end,
-    number_from,
-    option_value,
     seed,
 )
 from . import results, slurm
@@ -205,12 +202,7 @@ def share_trained(folder, options):
         return 0
     for kind, numbers in filter(None, map(training_log.parse, reversed(lines))):
         if kind == "train_inner":
-            ends = {"--max-update": numbers["num_updates"], "--max-epoch": numbers["update"]}
-            shares = [
-                value / float(option_value(options, name, 0) or "inf")
-                for name, value in ends.items()
-            ]
-            return min(max(shares), 1)
+            return training_log.share_done(numbers, options)
     return 0
 
 
@@ -252,15 +244,14 @@ def comma_list(read, expected):
 def parser():
     """Command line, without what follows ``--``."""
     made = argparse.ArgumentParser(prog="bash scripts/reproduce.sh", allow_abbrev=False)
-    positive = argument(number_from(1), "a whole number from 1")
     made.add_argument("experiment", help="its name or file")
     made.add_argument("--seeds", type=comma_list(seed, SEED))
     made.add_argument("--criteria", type=comma_list(criterion, " or ".join(CRITERIA)))
     made.add_argument("--log-ends", type=comma_list(log_end, LOG_END))
-    made.add_argument("--gpus", type=positive)
-    made.add_argument("--gpus-per-run", type=positive, default=1)
-    made.add_argument("--nodes", type=positive, default=1)
-    made.add_argument("--jobs", type=positive)
+    made.add_argument("--gpus", type=whole_number(1))
+    made.add_argument("--gpus-per-run", type=whole_number(1), default=1)
+    made.add_argument("--nodes", type=whole_number(1), default=1)
+    made.add_argument("--jobs", type=whole_number(1))
     made.add_argument("--cpu", action="store_true")
     made.add_argument("--slurm", action="store_true")
     made.add_argument("--sbatch", type=argument(shlex.split, "options with closed quotes"))
@@ -269,8 +260,8 @@ def parser():
     made.add_argument("--archive", type=Path)
     made.add_argument("--data", type=Path)
     made.add_argument("--runs", type=Path)
-    made.add_argument("--last", type=argument(number_from(0), "a whole number from 0"))
-    made.add_argument("--task", type=argument(number_from(0), "the number of a run"))
+    made.add_argument("--last", type=whole_number(0))
+    made.add_argument("--task", type=whole_number(0))
     return made
 
 

@@ -20,7 +20,6 @@ from ..common.files import making
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora.manifest import read as read_corpus
-from ..runs import training_log
 from ..runs.experiment import loss_name
 
 _PARTS = (
@@ -218,8 +217,6 @@ def _gathered(experiment, folder):
 
 def _record(experiment, run, asked, tests):
     trained = read_json(run / "training.json", _TRAIN_AGAIN)
-    if "valid_nll" not in trained:  # without validation, or by a version before this one
-        trained.update(_last_validation(run / "train.log", trained["updates"]))
     scores = {}
     for test in tests:
         scores[test] = {}
@@ -241,21 +238,6 @@ def _record(experiment, run, asked, tests):
         **trained,
         "scores": scores,
     }
-
-
-def _last_validation(log, updates):
-    """What the last validation of a log found, where it has one and reaches the training's end."""
-    epochs = training_log.epochs(log)
-    reached = max((one.get("num_updates", 0) for e in epochs for one in e.values()), default=0)
-    if reached and reached < updates:
-        raise UserError(
-            f"{log} is cut off: it ends at update {reached:.0f}, the training at {updates}; "
-            "restore it from a copy, or train that run again in another folder"
-        )
-    validated = [epoch["valid"] for epoch in epochs if "valid" in epoch]
-    if not validated:
-        return {}
-    return {"valid_nll": validated[-1]["nll_loss"], "valid_accuracy": validated[-1]["accuracy"]}
 
 
 def _lines(path):

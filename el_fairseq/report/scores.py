@@ -7,7 +7,13 @@ import statistics
 
 from ..common.paths import shown
 from ..corpora import manifest
-from ..experiments.comparison import bootstrap, kept_results, mean_and_deviation, over_seeds
+from ..experiments.comparison import (
+    bootstrap,
+    by_loss,
+    kept_results,
+    mean_and_deviation,
+    over_seeds,
+)
 from ..experiments.results import references
 from ..runs import training_log
 from . import commands, figures, translations
@@ -32,10 +38,7 @@ class Runs:
         self.named = _named(self.records)
         # Exported results may know the time of processors alone.
         self.minutes = "minutes" if "minutes" in self.records[0] else "cpu_minutes"
-        self.seeds = {
-            loss: [record["seed"] for record in records]
-            for loss, records in _by_loss(self.records).items()
-        }
+        self.seeds = {loss: list(by_seed) for loss, by_seed in by_loss(self.records).items()}
         self.logs = {name: self._epochs(record) for name, record in self.named.items()}
         self.logs = {name: epochs for name, epochs in self.logs.items() if epochs}
         self.comparisons, self.rows, self.means, self.signatures = [], {}, {}, {}
@@ -71,8 +74,8 @@ class Runs:
         if not all("calibration" in record for record in self.records):
             return []
         rows = []
-        for loss, records in _by_loss(self.records).items():
-            found = [record["calibration"] for record in records]
+        for loss, by_seed in by_loss(self.records).items():
+            found = [record["calibration"] for record in by_seed.values()]
             row = {"loss": loss, "seeds": len(found)}
             row["temperature"] = mean_and_deviation([one["temperature"] for one in found], FINE)
             for when in ("before", "after"):
@@ -98,20 +101,15 @@ class Runs:
                 translations.of_run(self.folder, self.results, record, test, reference)
                 for record in records
             ]
-            for record, ((low, high), p) in zip(records, bootstrap(texts, reference)):
+            for record, found in zip(records, bootstrap(texts, reference, SCORES)):
                 scores = self._scores(record, test)
-                row = {
-                    **record,
-                    "chrf": scores["chrf"],
-                    "ter": scores["ter"],
-                    "difference": None,
-                    "p": None,
-                }
-                row["bleu"] = {"value": scores["bleu"], "low": low, "high": high}
+                row = {**record, "difference": None, "p": None}
+                for name, ((low, high), _) in found.items():
+                    row[name] = {"value": scores[name], "low": low, "high": high}
                 if record["criterion"] != "ce" and records[0]["criterion"] == "ce":
                     baseline = self._scores(records[0], test)
                     row["difference"] = scores["bleu"] - baseline["bleu"]
-                    row["p"] = p
+                    row["p"] = found["bleu"][1]
                     differences.setdefault(record["loss"], []).append(row)
                 rows.append(row)
         self.rows[test] = rows
@@ -122,14 +120,18 @@ class Runs:
         self.means[test] = [
             {
                 "loss": loss,
-                "seeds": len(records),
+                "seeds": len(by_seed),
                 **{
-                    name: mean_and_deviation([self._scores(r, test)[name] for r in records])
+                    name: mean_and_deviation(
+                        [self._scores(record, test)[name] for record in by_seed.values()]
+                    )
                     for name in SCORES
                 },
-                "minutes": mean_and_deviation([record[self.minutes] for record in records]),
+                "minutes": mean_and_deviation(
+                    [record[self.minutes] for record in by_seed.values()]
+                ),
             }
-            for loss, records in _by_loss(self.records).items()
+            for loss, by_seed in by_loss(self.records).items()
         ]
         found = [self._scores(record, test) for record in self.records]
         self.signatures[test] = "; ".join(
@@ -140,8 +142,8 @@ class Runs:
     def _by_beam(self, test):
         """BLEU of the runs of each loss by beam size, where all runs were translated with some."""
         beams = {}
-        for loss, records in _by_loss(self.records).items():
-            for record in records:
+        for loss, by_seed in by_loss(self.records).items():
+            for record in by_seed.values():
                 for size, scores in record.get("beams", {}).get(test, {}).items():
                     beams.setdefault(loss, {}).setdefault(int(size), []).append(scores["bleu"])
         return beams
@@ -218,13 +220,6 @@ def comparison(test, loss, differences, p):
         "p": p,
         "over_seeds": over_seeds(differences),
     }
-
-
-def _by_loss(records):
-    groups = {}
-    for record in records:
-        groups.setdefault(record["loss"], []).append(record)
-    return groups
 
 
 def _named(records):

@@ -13,7 +13,7 @@ from ..common.cli import run
 from ..common.files import writing
 from ..common.tables import Table
 from ..experiments import results as found
-from ..experiments.comparison import by_loss, kind_name, mean_and_deviation, over_seeds
+from ..experiments.comparison import by_loss, kind_name, mean_and_deviation, over_seeds, pairs
 from .style import LIGHT, panel, png
 
 HEIGHT_OF_A_ROW = 0.75
@@ -44,13 +44,6 @@ def measures(results):
         ("calibration error after it, %", "{:.2f}", calibration("after", *error)),
         ("the temperature", "{:.3f}", lambda record: record["calibration"]["temperature"]),
     )
-
-
-def pairs(results, loss):
-    """``{seed: (record of CE, record of the loss)}`` where both have the seed."""
-    groups = by_loss(results["runs"])
-    baseline = groups.get("CE", {})
-    return {seed: (baseline[seed], r) for seed, r in groups[loss].items() if seed in baseline}
 
 
 def differences(results, loss, value):

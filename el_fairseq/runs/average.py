@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, run, whole_number
 from .checkpoints import epoch_checkpoints, load, save
-from .experiment import argument, number_from
 
 
 def average(paths):
@@ -65,8 +64,7 @@ def main():
         description="Average the last N epoch checkpoints of a folder.",
     )
     parser.add_argument("folder", type=Path)
-    last = argument(number_from(1), "a whole number from 1")
-    parser.add_argument("--last", type=last, required=True, metavar="N")
+    parser.add_argument("--last", type=whole_number(1), required=True, metavar="N")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     average_last(arguments.folder, arguments.last, arguments.output)

@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 
 from ..common import processes
-from ..common.cli import UserError, run, split_at_dashes
+from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.locks import locked
 from ..common.state import read_json, write_json
 from ..corpora import manifest
 from . import scoring
 from .average import average_last
 from .checkpoints import load
-from .experiment import argument, number_from
 from .training import differing, usable
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
@@ -125,7 +124,7 @@ def main():
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--data", type=Path, help="corpus")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--last", type=argument(number_from(1), "a whole number from 1"), default=3)
+    kind.add_argument("--last", type=whole_number(1), default=3)
     kind.add_argument("--best", action="store_true")
     parser.add_argument("--subset", default="test")
     parser.add_argument("--name")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ..common.cli import UserError
+from ..common.cli import UserError, number_from
 from ..common.paths import ROOT, shown
 
 FOLDER = ROOT / "scripts" / "experiments"
@@ -138,27 +138,29 @@ def option_value(options, name, default):
     return reader.parse_known_args(options)[0].value
 
 
-def argument(read, expected):
-    """A reader for argparse, whose error says what was expected."""
-
-    def read_argument(text):
-        try:
-            return read(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}', expected {expected}") from None
-
-    return read_argument
+def option_number(options, name):
+    """The number that is an option's value; 0 where there is none: fairseq says what is wrong."""
+    try:
+        return float(option_value(options, name, 0))
+    except ValueError:
+        return 0
 
 
-def number_from(least):
-    """Reader of a whole number that is ``least`` or more."""
+def divided_update_freq(options, processes):
+    """``--update-freq`` with which ``processes`` share the batch that ``options`` give one.
 
-    def read(value):
-        if isinstance(value, (bool, float)) or int(value) < least:
-            raise ValueError
-        return int(value)
-
-    return read
+    Raises:
+        UserError: it is not divisible.
+    """
+    text = option_value(options, "--update-freq", "1")
+    frequencies = text.split(",")
+    if not all(number.isdecimal() and int(number) % processes == 0 for number in frequencies):
+        raise UserError(
+            f"--update-freq is {text}, which {processes} processes cannot share without another "
+            "batch: leave out --processes, --gpus-per-run and --nodes, or halve --max-tokens and "
+            "double --update-freq in the experiment until it can be divided"
+        )
+    return ["--update-freq", ",".join(str(int(number) // processes) for number in frequencies)]
 
 
 def seed(value):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ..common.cli import UserError
-from .experiment import option_value
+from .experiment import divided_update_freq
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_JOB_ID")
@@ -151,12 +151,4 @@ def shared_batch(options, given, world):
         raise UserError("--distributed-world-size contradicts --processes or a launcher: omit it")
     if world == 1 or "--update-freq" in given:
         return []
-    text = option_value(options, "--update-freq", "1")
-    frequencies = [int(number) for number in text.split(",")]
-    if any(frequency % world for frequency in frequencies):
-        raise UserError(
-            f"--update-freq is {text}, which {world} processes cannot share without another "
-            "batch: give --update-freq (batches of one process in an update) and --max-tokens "
-            "after --"
-        )
-    return ["--update-freq", ",".join(str(frequency // world) for frequency in frequencies)]
+    return divided_update_freq(options, world)

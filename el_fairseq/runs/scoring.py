@@ -11,6 +11,8 @@ from ..common.files import writing
 from ..common.state import write_json
 from ..corpora import manifest
 
+METRICS = {"bleu": sacrebleu.BLEU, "chrf": sacrebleu.CHRF, "ter": sacrebleu.TER}
+
 
 def hypotheses(generated, count):
     """The translations in what fairseq-generate wrote, in the order of the test set.
@@ -48,22 +50,11 @@ def tokenized_bleu(generated):
     return float(found[-1]) if found else None
 
 
-def detokenized(lines, manifest, language):
-    """Undo the corpus's tokenization (``tokenizer`` in its manifest: ``None`` or ``"moses"``)."""
-    if manifest["tokenizer"] is None:
-        return lines
-    from sacremoses import MosesDetokenizer
-
-    detokenizer = MosesDetokenizer(lang=language)
-    return [detokenizer.detokenize(line.split(" ")) for line in lines]
-
-
 def scores(hypothesis_lines, reference_lines):
     """BLEU, chrF and TER (percent) of detokenized lines, each with its sacreBLEU signature."""
     result = {}
-    for metric in (sacrebleu.BLEU(), sacrebleu.CHRF(), sacrebleu.TER()):
+    for name, metric in ((name, make()) for name, make in METRICS.items()):
         score = metric.corpus_score(hypothesis_lines, [reference_lines])
-        name = {"BLEU": "bleu", "chrF2": "chrf", "TER": "ter"}[score.name]
         result[name] = round(score.score, 2)
         result[f"{name}_signature"] = str(metric.get_signature())
     return result

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from ..common import processes
-from ..common.cli import UserError, run, split_at_dashes
+from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.locks import locked
 from ..common.state import read_json, write_json
 from . import training_log
@@ -25,11 +25,8 @@ from .experiment import (
     LOG_END,
     ROOT,
     SEED,
-    argument,
     criterion_options,
     log_end,
-    number_from,
-    option_value,
     read_experiment,
     run_name,
     seed,
@@ -230,18 +227,9 @@ class Progress:
     """Prints a line now and then: how far the training is, and how long it will take."""
 
     def __init__(self, name, options):
-        self.max_update = _number(options, "--max-update")
-        self.max_epoch = _number(options, "--max-epoch")
-        self.name = name
+        self.name, self.options = name, options
         self.first = None
         self.printed = 0.0
-
-    def done(self, numbers):
-        """Share of the training that is done, from a log record."""
-        return max(
-            numbers["num_updates"] / self.max_update if self.max_update else 0,
-            numbers["update"] / self.max_epoch if self.max_epoch else 0,
-        )
 
     def see(self, line):
         record = training_log.parse(line)
@@ -254,7 +242,7 @@ class Progress:
             found += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
             self.say(f"epoch {numbers['epoch']:3.0f}  validation: {', '.join(found) or 'done'}")
         elif kind == "train_inner":
-            done = self.done(numbers)
+            done = training_log.share_done(numbers, self.options)
             self.first = self.first or (now, done)
             if now - self.printed < SECONDS_BETWEEN_PROGRESS:
                 return
@@ -272,14 +260,6 @@ class Progress:
         print(f"{self.name:12} {text}", flush=True)
 
 
-def _number(options, name):
-    """The number that is an option's value; 0 where there is none: fairseq says what is wrong."""
-    try:
-        return float(option_value(options, name, 0))
-    except ValueError:
-        return 0
-
-
 def main():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.runs.training")
     parser.add_argument("experiment", help="its name or file")
@@ -289,7 +269,7 @@ def main():
     parser.add_argument("--runs", type=Path, help="folder that gets the run, under its own name")
     parser.add_argument("--out", type=Path, help="the run's folder itself")
     parser.add_argument("--log-end", type=argument(log_end, LOG_END), default=0.5)
-    parser.add_argument("--processes", type=argument(number_from(1), "a whole number from 1"))
+    parser.add_argument("--processes", type=whole_number(1))
     parser.usage = "%(prog)s EXPERIMENT CRITERION SEED [options] [-- fairseq-train options]"
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(ours)

@@ -1,10 +1,12 @@
 """What fairseq-train logged with ``--log-format json``: records, and curves over epochs."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 from ..common.cli import UserError
+from .experiment import option_number
 
 _RECORD = re.compile(r"\| INFO \| (train_inner|train|valid) \| (\{.*\})\s*$")
 
@@ -28,6 +30,13 @@ def parse(line):
     except (ValueError, TypeError):  # a kill cut the line off, and the next one was appended
         return None
     return kind, numbers
+
+
+def share_done(numbers, options):
+    """Share of a training that is done, by a record ``train_inner`` and fairseq-train options."""
+    ends = {"--max-update": numbers["num_updates"], "--max-epoch": numbers["update"]}
+    shares = [now / (option_number(options, name) or math.inf) for name, now in ends.items()]
+    return min(max(shares), 1)
 
 
 def epochs(path):

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, script, succeed
 
 from el_fairseq.common.cli import UserError
+from el_fairseq.common.locks import only_here
 from el_fairseq.corpora import data_bin, manifest, parallel_text
 from el_fairseq.corpora.binarize import check_binary
 from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, part_of
@@ -239,6 +240,8 @@ def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path, monkeypat
     with pytest.raises(UserError, match=r"holds 40 references, and test1 of .* 11 sentences"):
         data_bin_command(monkeypatch, *call, f"talks={out}/references/test.en")
     assert not (tmp_path / "linked").exists()
+    with only_here(tmp_path / ".linked.lock", ""), pytest.raises(UserError, match="being made"):
+        data_bin_command(monkeypatch, *call, f"talks={references}")
     data_bin_command(monkeypatch, *call, f"talks={references}")
     linked = manifest.read(tmp_path / "linked")
     for name in corpus.tests:

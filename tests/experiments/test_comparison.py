@@ -10,6 +10,7 @@ from scipy.stats import ttest_1samp, ttest_rel
 
 from el_fairseq.experiments import comparison
 from el_fairseq.experiments import results as found
+from el_fairseq.runs.scoring import scores
 
 CE = [record("ce", seed, bleu) for seed, bleu in ((1, 35.0), (2, 34.0), (3, 35.5))]
 EL = [record("el", seed, bleu) for seed, bleu in ((1, 35.5), (2, 35.0), (3, 35.75))]
@@ -122,6 +123,17 @@ def test_the_bootstrap_tells_systems_apart_and_is_repeatable():
     p = comparison.bootstrap_p(BAD, GOOD, REFERENCES)
     assert p < 0.01
     assert comparison.bootstrap_p(BAD, GOOD, REFERENCES) == p
+
+
+def test_the_bootstrap_gives_each_score_an_interval_around_it():
+    measures = ("bleu", "chrf", "ter")
+    (of_bad, of_good) = comparison.bootstrap([BAD, GOOD], REFERENCES, measures)
+    score = scores(GOOD, REFERENCES)
+    for name in measures:
+        (low, high), p = of_good[name]
+        assert low < score[name] < high
+        assert p < 0.01
+        assert of_bad[name][1] is None
 
 
 def test_the_bootstrap_does_not_see_a_difference_where_there_is_none():

@@ -9,9 +9,9 @@ import torch
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import plan, reproduce, results
-from el_fairseq.experiments.plan import divided_update_freq, runs_of, visible_gpus
+from el_fairseq.experiments.plan import runs_of, visible_gpus
 from el_fairseq.experiments.reproduce import duration, share_trained
-from el_fairseq.runs.experiment import seed
+from el_fairseq.runs.experiment import divided_update_freq, seed
 
 
 @pytest.fixture
@@ -63,12 +63,15 @@ def test_each_seed_is_run_with_every_criterion_and_log_end_before_the_next():
     ],
 )
 def test_several_gpus_of_one_run_share_the_batch(options, processes, expected):
-    assert divided_update_freq(options, processes) == expected
+    assert divided_update_freq(options, processes) == ["--update-freq", expected]
 
 
-@pytest.mark.parametrize(("options", "processes"), [(["--update-freq", "4"], 3), ([], 2)])
+@pytest.mark.parametrize(
+    ("options", "processes"),
+    [(["--update-freq", "4"], 3), ([], 2), (["--update-freq", "many"], 2)],
+)
 def test_a_batch_that_cannot_be_shared_is_refused_with_what_to_do(options, processes):
-    with pytest.raises(UserError, match=r"--update-freq is \d, .*--gpus-per-run"):
+    with pytest.raises(UserError, match=r"--update-freq is \w+, .*--gpus-per-run"):
         divided_update_freq(options, processes)
 
 
@@ -152,7 +155,7 @@ def test_what_cannot_be_done_is_refused_before_any_work(dry_run, gpus, arguments
         (["--log-ends", "0.5,1.5"], "of a number in (0, 1]"),
         (["--log-ends", "0.5,0.50"], "names one twice"),
         (["--gpus", "0"], "'0', expected a whole number from 1"),
-        (["--task", "-1"], "the number of a run"),
+        (["--task", "-1"], "expected a whole number from 0"),
         (["--sbatch", "'"], "options with closed quotes"),
         (["--nonsense"], "unrecognized"),
     ],

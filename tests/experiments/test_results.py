@@ -123,38 +123,10 @@ def test_a_damaged_file_of_a_run_is_named_with_what_to_do(experiment, corpus, tm
         results.gather(experiment, tmp_path / "runs")
 
 
-def log_line(kind, updates, **numbers):
-    record = {f"{kind}_{name}": str(n) for name, n in {"num_updates": updates, **numbers}.items()}
-    return f"2026 | INFO | {kind} | {json.dumps({'epoch': updates // 10, **record})}\n"
-
-
-@pytest.fixture
-def earlier_run(corpus, tmp_path):
-    """A run whose training.json does not say how it was validated, of 20 updates."""
+def test_a_run_without_validation_is_tabled_without(experiment, corpus, tmp_path):
     run = finish_run(tmp_path / "runs", corpus, "ce", 1)
     (run / "training.json").write_text('{"updates": 20, "minutes": 1}')
-    return run
-
-
-def test_a_run_of_an_earlier_version_takes_its_validation_from_the_log(experiment, earlier_run):
-    log = log_line("valid", 10, nll_loss=4.5, accuracy=50) + log_line("train", 10, loss=6)
-    log += log_line("train", 20, loss=5)  # validated every second epoch
-    (earlier_run / "train.log").write_text(log)
-    (record,) = results.gather(experiment, earlier_run.parent)["runs"]
-    assert (record["valid_nll"], record["valid_accuracy"]) == (4.5, 50)
-
-
-def test_a_log_that_is_cut_off_does_not_give_the_epoch_before(experiment, earlier_run):
-    log = log_line("valid", 10, nll_loss=4.5, accuracy=50) + log_line("train", 10, loss=6)
-    log += log_line("valid", 20, nll_loss=4.0, accuracy=55)[:-20]
-    (earlier_run / "train.log").write_text(log)
-    with pytest.raises(UserError, match=r"train\.log is cut off: it ends at update 10"):
-        results.gather(experiment, earlier_run.parent)
-
-
-def test_a_run_without_validation_is_tabled_without(experiment, earlier_run):
-    (earlier_run / "train.log").write_text(log_line("train", 20, loss=5))
-    (record,) = results.gather(experiment, earlier_run.parent)["runs"]
+    (record,) = results.gather(experiment, run.parent)["runs"]
     assert "valid_nll" not in record
 
 

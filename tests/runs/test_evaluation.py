@@ -32,8 +32,10 @@ def trained(tmp_path, monkeypatch):
 
 def test_scores_that_are_there_are_shown_again(trained):
     run, translated = trained
-    assert evaluate(run, None, 5, "test") == evaluate(run, None, 5, "test")
-    assert len(translated) == 1
+    scores = evaluate(run, None, 5, "test") / "scores.json"
+    scores.write_text('{"bleu": 1.0}')
+    assert evaluate(run, None, 5, "test") == scores.parent
+    assert len(translated) == 1 and scores.read_text() == '{"bleu": 1.0}'
 
 
 def test_scores_with_other_options_are_refused_or_made_beside_them(trained):

