@@ -20,21 +20,12 @@ from ..common.files import making
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora.manifest import read as read_corpus
+from ..runs import training_log
 from ..runs.experiment import loss_name
 
 _PARTS = (
-    *(
-        "experiment",
-        "word",
-        "title",
-        "data",
-        "source",
-        "target",
-        "tokenizer",
-        "lowercased",
-        "tests",
-    ),
-    *("checkpoints", "published", "options", "report_options"),
+    *("experiment", "word", "title", "data", "source", "target", "tokenizer", "lowercased"),
+    *("tests", "checkpoints", "published", "options", "report_options"),
 )
 _PARTS_OF_RUN = ("run", "criterion", "log_end", "loss", "seed", "scores")
 _TRAIN_AGAIN = "delete that run's folder and run the experiment again"
