@@ -10,19 +10,20 @@ and its derivative with respect to logit ``j``, with ``dp_k/dz_j = p_k ([k = j] 
 
     p_j S - q_j h_j,    h_k = 1 - w p_k b'(p_k),    S = sum_k q_k h_k.
 
-``-p b'(p)``, the *pull* of the bonus, is ``p / (1 - p)`` on the log curve and ``p / (1 - log_end)``
-beyond: the gradient takes no logarithm. And the sum of the bonus over the classes takes one a row:
-``sum_k log(1 - p_k)`` is the logarithm of the product, and beyond the log end the curve's last
-value is a factor and the straight line a sum. So an entry costs one exponential.
+``-p b'(p)``, the *slope* of the bonus, is ``p / (1 - p)`` on the log curve and
+``p / (1 - log_end)`` beyond: the gradient takes no logarithm. And the sum of the bonus over the
+classes takes one a row: ``sum_k log(1 - p_k)`` is the logarithm of the product, and beyond the log
+end the curve's last value is a factor and the straight line a sum. So an entry costs one
+exponential, ``e_k``, relative to the largest logit.
 
-The largest entry (the *top*) is handled apart, for accuracy. Its ``1 - p`` is the sum of the
-other exponentials, exact where ``p`` rounds to 1; and no other ``p`` is above one half, so that
-the product of all ``1 - p`` does not underflow. At the top the gradient ``p S - q h`` is the
-difference of two numbers that are large where ``p`` is near 1. With ``T = q h`` of the top and
-``R`` that of all others, ``S = R + T``, it is ``p (R + T) - T = p R - (1 - p) T``.
+For accuracy, the sum of all ``e_k`` is kept without 1, as ``R``: the sum of those below 1, and how
+many are 1, less 1. Then ``p_k = e_k / (1 + R)`` and ``1 - p_k = (R + (1 - e_k)) / (1 + R)``, exact
+where ``p_k`` rounds to 1. There, too, the gradient ``p S - q h`` would be the difference of two
+large numbers: it is ``p (S - q h) - (1 - p) q h``, with ``S - q h`` as the sum of the others.
+The product of all ``1 - p``, none below its floor, does not underflow: only one ``p`` is above 1/2.
 
-All three make four passes over a row: find the top; exponentials and their sum; product and sum
-of the pulls, where labels are smoothed; the gradient. An infinite top makes the row NaN, as in
-``F.cross_entropy``. ``rows`` chooses among the three, ``autograd`` makes them operations of
+All three make four passes over a row: the largest logit; exponentials and their sum; product and
+sum of the slopes, where labels are smoothed; the gradient. An infinite logit makes the row NaN, as
+in ``F.cross_entropy``. ``rows`` chooses among the three, ``autograd`` makes them operations of
 PyTorch, ``linear`` projects hidden states to logits block by block.
 """

@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .bonus import Spec
-from .formula import differentiable_losses, number_type
+from .formula import Rows, number_type
 from .linear import linear_losses
 from .rows import count, found, have_memory, is_batched, row_losses, weight_of_rows
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
-    """Loss of logits (N, V) against targets (N,), reduced; negative log-likelihood and hit a row.
+    """Loss of logits (N, V) against targets (N,), reduced; each row's negative log-likelihood, and
+    whether its largest logit is the target's.
 
     The gradient is computed with the loss, where it is required, and kept until the backward
     pass. With ``in_place`` it takes the place of the logits: they must not be read afterwards,
@@ -22,171 +23,131 @@ def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=N
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    problem = _Problem(target, spec, reduction, _converted(class_weight, logits))
-    if not have_memory(logits, target):
-        return problem.formula_loss(logits)
-    scale = problem.scale(number_type(logits), count(target, logits.size(1), spec))
-    needed = torch.is_grad_enabled() and logits.requires_grad
-    kept = [_Kept.apply(logits)] if needed and not in_place else None  # not an input by itself
-    return _Rows.apply(logits if needed else logits.detach(), problem, scale, in_place, kept)
+    return _loss([logits], target, spec, reduction, class_weight, in_place)
 
 
 def loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight=None):
     """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole."""
-    problem = _Problem(target, spec, reduction, _converted(class_weight, hidden))
-    if not have_memory(hidden, weight, target):
-        return problem.formula_loss(F.linear(hidden, weight, bias))
-    scale = problem.scale(number_type(hidden), count(target, weight.size(0), spec))
-    if not torch.is_grad_enabled():
-        hidden, weight = hidden.detach(), weight.detach()
-        bias = None if bias is None else bias.detach()
-    return _Linear.apply(hidden, weight, bias, problem, scale)
+    return _loss([hidden, weight, bias], target, spec, reduction, class_weight)
 
 
-def _converted(class_weight, logits):
-    return None if class_weight is None else class_weight.detach().to(number_type(logits))
+def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
+    number = number_type(inputs[0])
+    class_weight = None if class_weight is None else class_weight.detach().to(number)
+    problem = _Problem(target, spec, reduction, class_weight, in_place)
+    if not have_memory(target, *inputs):
+        return problem.formula_loss(inputs)
+    classes = inputs[0].size(1) if len(inputs) == 1 else inputs[1].size(0)
+    scale = problem.scale(number, count(target, classes, spec))
+    return _Loss.apply(problem, scale, *(inputs if torch.is_grad_enabled() else _detached(inputs)))
 
 
 class _Problem(NamedTuple):
-    """What a loss is computed of, beside the logits."""
+    """What a loss is computed of, beside its inputs: logits, or hidden states, weight and bias."""
 
     target: Tensor
     spec: Spec
     reduction: str
     class_weight: Optional[Tensor]
+    in_place: bool
 
-    def scale(self, number, total=None):
-        """What the loss of a row counts in the reduced one: a tensor of no dimensions.
-
-        ``total``: of targets that are not ignored, where it is known.
-        """
-        device = self.target.device
+    def scale(self, number, total):
+        """What the loss of a row counts in the reduced one, (1,); ``total`` targets count."""
         if self.reduction != "mean":
-            return torch.ones((), dtype=number, device=device)
-        if self.class_weight is not None:
+            total = 1
+        elif self.class_weight is not None:
             total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
-        elif isinstance(total, int):
-            return torch.full((), 1 / max(total, 1), dtype=number, device=device)
-        else:
-            total = (self.target != self.spec.ignore_index).sum().to(number)
-        return 1 / torch.where(total == 0, torch.ones_like(total), total)
+        if isinstance(total, int):
+            return torch.full((1,), 1 / max(total, 1), dtype=number, device=self.target.device)
+        total = total.to(number).reshape(1)
+        return 1 / total.masked_fill(total == 0, 1)
 
     def reduced(self, losses, scale):
-        if self.reduction == "none":
-            return losses
-        return losses.sum() * scale if self.reduction == "mean" else losses.sum()
+        return losses if self.reduction == "none" else (losses * scale).sum()
 
-    def formula_loss(self, logits):
-        """Loss, nll and hit by operations that PyTorch can differentiate and transform."""
-        losses, nll, hit = differentiable_losses(logits, self.target, self.spec, self.class_weight)
-        return self.reduced(losses, self.scale(losses.dtype)), nll.detach(), hit
+    def formula_loss(self, inputs):
+        """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
+        logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
+        loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
+        total = (self.target != self.spec.ignore_index).sum()
+        return self.reduced(loss, self.scale(loss.dtype, total)), nll.detach(), correct
 
-    def gradients(self, logits, inputs, grad_loss):
-        """Gradients that are differentiable, with respect to what the logits are made of."""
-        loss, _, _ = self.formula_loss(logits)
-        return torch.autograd.grad(loss, inputs, grad_loss, create_graph=True)
-
-
-class _Kept(torch.autograd.Function):
-    """Holds logits for whoever differentiates their gradient again.
-
-    A node of its own, which no backward pass runs through: as long as nobody asks for the logits
-    they may be changed in place, as after ``F.cross_entropy``.
-    """
-
-    @staticmethod
-    def forward(ctx, logits):
-        ctx.save_for_backward(logits)
-        return logits.new_empty(0)
-
-
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits, problem, scale, in_place, kept):
-        ctx.problem, ctx.scale, ctx.kept = problem, scale, kept
-        ctx.in_place = in_place = in_place and logits.is_contiguous()
-        target, spec, _, class_weight = problem
-        wanted = ctx.needs_input_grad[0]
-        ctx.waits = wanted and _must_wait(logits)
-        gradient = None
-        if wanted and not ctx.waits:
-            gradient = logits.detach() if in_place else _matrix_like(logits)
-        results = row_losses(logits.detach(), target, spec, scale, gradient, class_weight)
-        if gradient is not None and in_place:
-            gradient[:0].zero_()  # for autograd, which does not see what kernels do
-        if wanted:
-            ctx.save_for_backward(logits if ctx.waits else gradient)
-        ctx.mark_non_differentiable(results.nll, results.hit)
-        return problem.reduced(results.loss, scale), results.nll, results.hit
-
-    @staticmethod
-    def backward(ctx, grad_loss, *_):
-        (saved,) = ctx.saved_tensors
-        if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
-            if not (ctx.waits or ctx.kept):
-                raise RuntimeError(
-                    "a gradient of the encouraging loss that has taken the logits' place cannot "
-                    "be differentiated again: leave inplace_backward out"
-                )
-            (logits,) = (saved,) if ctx.waits else ctx.kept[0].grad_fn.saved_tensors
-            with torch.enable_grad():
-                return (*ctx.problem.gradients(logits, [logits], grad_loss), *[None] * 4)
-        again = _graph_is_kept()
-        if not again:
-            ctx.kept = None
-        if not ctx.waits:
-            return _times(saved, grad_loss, again), None, None, None, None
-        target, spec, _, class_weight = ctx.problem
-        gradient = saved if ctx.in_place and not again else _matrix_like(saved)
-        row_losses(saved, target, spec, grad_loss * ctx.scale, gradient, class_weight)
-        return gradient, None, None, None, None
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden, weight, bias, problem, scale):
-        ctx.problem, ctx.scale = problem, scale
-        wanted = ctx.needs_input_grad[:3]
-        ctx.waits = problem.reduction == "none" or _must_wait(hidden)
-        inputs = [None if each is None else each.detach() for each in (hidden, weight, bias)]
-        now = [False] * 3 if ctx.waits else wanted
-        results, gradients = linear_losses(*inputs, problem, scale, now)
+    def losses(self, inputs, scale, wanted, in_place):
+        """By the kernels: :class:`RowLosses`, and the gradients of those inputs that are wanted."""
+        if len(inputs) > 1:
+            return linear_losses(*inputs, self, scale, wanted)
+        (logits,), gradient = inputs, None
+        in_place = in_place and logits.is_contiguous()
         if any(wanted):
-            ctx.save_for_backward(hidden, weight, bias, *gradients)
-        ctx.mark_non_differentiable(results.nll, results.hit)
-        return problem.reduced(results.loss, scale), results.nll, results.hit
+            contiguous = torch.contiguous_format
+            gradient = logits if in_place else torch.empty_like(logits, memory_format=contiguous)
+        results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
+        if gradient is logits:
+            gradient[:0].zero_()  # for autograd, which does not see what kernels do
+        return results, [gradient]
+
+
+class _Loss(torch.autograd.Function):
+    """Computes gradients with the loss, or waits for the backward pass where it must.
+
+    Where each row's loss has a factor of its own, the projection's gradients cannot be computed
+    before it is known; and the range of float16 is too small for a factor that comes later: most
+    entries are near ``label_smoothing / V``, which is 0 in float16 without the loss scale.
+    """
+
+    @staticmethod
+    def forward(ctx, problem, scale, *inputs):
+        wanted = ctx.needs_input_grad[2:]
+        ctx.problem, ctx.scale, ctx.inputs = problem, scale, inputs
+        ctx.waits = inputs[0].dtype == torch.float16 or (
+            len(inputs) > 1 and problem.reduction == "none"
+        )
+        now = [False for _ in wanted] if ctx.waits else wanted
+        if any(wanted):
+            ctx.versions = _versions(inputs)
+        results, gradients = problem.losses(_detached(inputs), scale, now, problem.in_place)
+        if any(wanted):
+            ctx.save_for_backward(*(inputs if ctx.waits else gradients))
+        ctx.mark_non_differentiable(results.nll, results.correct)
+        return problem.reduced(results.loss, scale), results.nll, results.correct
 
     @staticmethod
     def backward(ctx, grad_loss, *_):
-        *inputs, of_hidden, of_weight, of_bias = ctx.saved_tensors
-        gradients = of_hidden, of_weight, of_bias
-        wanted = ctx.needs_input_grad[:3]
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        again = _graph_is_kept()
         if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
-            with torch.enable_grad():
-                needed = [each for each, is_wanted in zip(inputs, wanted) if is_wanted]
-                found = iter(ctx.problem.gradients(F.linear(*inputs), needed, grad_loss))
-            gradients = [next(found) if is_wanted else None for is_wanted in wanted]
+            gradients = _differentiable_gradients(ctx, wanted, grad_loss)
         elif ctx.waits:
-            _, gradients = linear_losses(*inputs, ctx.problem, grad_loss * ctx.scale, wanted)
+            in_place = ctx.problem.in_place and not again
+            _, gradients = ctx.problem.losses(saved, grad_loss * ctx.scale, wanted, in_place)
         else:
-            again = _graph_is_kept()
-            gradients = [
-                None if each is None else _times(each, grad_loss, again) for each in gradients
-            ]
-        return (*gradients, None, None)
+            gradients = [each if each is None else _times(each, grad_loss, again) for each in saved]
+        if not again:
+            ctx.inputs = None
+        return (None, None, *gradients)
 
 
-def _must_wait(logits):
-    """Whether the gradient must be computed in the backward pass.
+def _differentiable_gradients(ctx, wanted, grad_loss):
+    # Inputs are not saved by autograd, so that they may be changed, as after F.cross_entropy, by
+    # those who differentiate once.
+    if _versions(ctx.inputs) != ctx.versions:
+        raise RuntimeError(
+            "the logits were overwritten (by inplace_backward, for one) after the encouraging loss "
+            "was computed of them, and its gradient cannot be differentiated again"
+        )
+    with torch.enable_grad():
+        loss, _, _ = ctx.problem.formula_loss(ctx.inputs)
+        inputs = [each for each, is_wanted in zip(ctx.inputs, wanted) if is_wanted]
+        gradients = iter(torch.autograd.grad(loss, inputs, grad_loss, create_graph=True))
+    return [next(gradients) if is_wanted else None for is_wanted in wanted]
 
-    The range of float16 is too small for a factor that comes later: most entries are near
-    ``label_smoothing / V``, which is 0 in float16 without the loss scale.
-    """
-    return logits.dtype == torch.float16
+
+def _detached(inputs):
+    return [None if each is None else each.detach() for each in inputs]
 
 
-def _matrix_like(logits):
-    return torch.empty_like(logits.detach(), memory_format=torch.contiguous_format)
+def _versions(inputs):
+    return [None if each is None else each._version for each in inputs]
 
 
 def _times(gradient, grad_loss, again):
@@ -196,9 +157,9 @@ def _times(gradient, grad_loss, again):
         grad_loss = grad_loss.unsqueeze(1)
     elif not batched and grad_loss.device.type == "cpu" and grad_loss.item() == 1:
         return gradient.clone() if again else gradient
-    return (
-        (gradient * grad_loss).to(gradient.dtype) if again or batched else gradient.mul_(grad_loss)
-    )
+    if again or batched:
+        return (gradient * grad_loss).to(gradient.dtype)
+    return gradient.mul_(grad_loss)
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow: where torch

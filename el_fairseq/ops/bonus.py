@@ -51,15 +51,11 @@ class Bonus(NamedTuple):
             value = (value - math.log1p(-self.start)).masked_fill(p < self.start, 0)
         return value
 
-    def pull(self, p, q):
-        """``-p b'(p)``: what the bonus adds to the gradient's 1 of cross-entropy; 0 or more."""
+    def slope(self, p, q):
+        """``-p b'(p)``, the bonus's derivative with respect to ``log p``, negated: 0 or more."""
         if self.log_end == 1:
-            pull = torch.where(q >= FLOOR, p / q.clamp(min=FLOOR), torch.zeros_like(p))
-        else:
-            pull = p / q.clamp(min=1 - self.log_end)
-        if self.start:
-            pull = pull.masked_fill(p < self.start, 0)
-        return pull
+            return (p / q.clamp(min=FLOOR)).masked_fill((q < FLOOR) | (p < self.start), 0)
+        return (p / q.clamp(min=1 - self.log_end)).masked_fill(p < self.start, 0)
 
 
 class Spec(NamedTuple):

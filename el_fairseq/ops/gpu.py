@@ -18,31 +18,35 @@ from .formula import RowLosses
 @triton.jit
 def _value(p, q, start, floor, IS_NORMAL: tl.constexpr):
     """``Bonus.value``; ``floor`` is the least ``1 - p`` on the log curve."""
-    value = tl.log(tl.maximum(q, floor))
-    start_value = tl.log(1 - start)
+    value = tl.log(tl.maximum(q, floor)) - tl.log(1 - start)
     if not IS_NORMAL:
         value -= tl.maximum(1 - q / floor, 0.0)
-    return tl.where(p < start, 0.0, value - start_value)
+    return tl.where(p < start, 0.0, value)
 
 
 @triton.jit
-def _pull(p, q, start, floor, IS_NORMAL: tl.constexpr):
-    """``Bonus.pull``."""
-    pull = p / tl.maximum(q, floor)
+def _slope(p, q, start, floor, IS_NORMAL: tl.constexpr):
+    """``Bonus.slope``."""
+    slope = p / tl.maximum(q, floor)
     if IS_NORMAL:
-        pull = tl.where(q < floor, 0.0, pull)
-    return tl.where(p < start, 0.0, pull)
+        slope = tl.where(q < floor, 0.0, slope)
+    return tl.where(p < start, 0.0, slope)
+
+
+@triton.jit
+def _read(logits, at, classes):
+    return tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
 
 
 @triton.jit
 def _row_kernel(
-    logits,
-    target,
-    gradient,
-    scale,
-    loss,
-    nll,
-    hit,
+    logits_ptr,
+    target_ptr,
+    gradient_ptr,
+    scale_ptr,
+    loss_ptr,
+    nll_ptr,
+    correct_ptr,
     classes,
     logits_stride,
     target_stride,
@@ -59,86 +63,88 @@ def _row_kernel(
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    logits += row * logits_stride
-    gradient += row * gradient_stride
+    logits_ptr += row * logits_stride
+    gradient_ptr += row * gradient_stride
     lanes = tl.arange(0, BLOCK)
-    goal = tl.load(target + row * target_stride)
-    is_ignored = goal == ignore_index
-    goal = tl.where(is_ignored, 0, goal)
+    target = tl.load(target_ptr + row * target_stride)
+    is_ignored = target == ignore_index
+    target = tl.where(is_ignored, 0, target)
 
-    lane_top = tl.full([BLOCK], float("-inf"), tl.float32)
-    lane_index = tl.zeros([BLOCK], tl.int64)
+    lane_max = tl.full([BLOCK], float("-inf"), tl.float32)
+    for first in range(0, classes, BLOCK):
+        lane_max = tl.maximum(lane_max, _read(logits_ptr, first + lanes, classes))
+    largest = tl.max(lane_max, axis=0)
+    # Before sums wait for all threads: the gradient may be written to the same place.
+    target_logit = tl.load(logits_ptr + target).to(tl.float32) - largest
+
+    lane_below = tl.zeros([BLOCK], tl.float32)
+    lane_count = tl.zeros([BLOCK], tl.float32)
+    lane_total = tl.zeros([BLOCK], tl.float32)
+    lane_index = tl.zeros([BLOCK], tl.int32) + classes
     for first in range(0, classes, BLOCK):
         at = first + lanes
-        x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
-        lane_index = tl.where(x > lane_top, at.to(tl.int64), lane_index)
-        lane_top = tl.maximum(x, lane_top)
-    top_logit = tl.max(lane_top, axis=0)
-    top = tl.min(tl.where(lane_top == top_logit, lane_index, classes), axis=0)
-    nothing = top_logit - top_logit  # 0; NaN for infinite logits
-
-    lane_rest = tl.zeros([BLOCK], tl.float32)
-    lane_sum = tl.zeros([BLOCK], tl.float32)
-    for first in range(0, classes, BLOCK):
-        at = first + lanes
-        x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
-        lane_rest += tl.where(at == top, 0.0, tl.exp(x - top_logit))
-        lane_sum += tl.where(at < classes, x - top_logit, 0.0)
-    rest = tl.sum(lane_rest, axis=0) + nothing
+        shifted = _read(logits_ptr, at, classes) - largest
+        exps = tl.exp(shifted)
+        lane_below += tl.where(exps == 1, 0.0, exps)
+        lane_count += tl.where(exps == 1, 1.0, 0.0)
+        lane_total += tl.where(at < classes, shifted, 0.0)
+        lane_index = tl.minimum(lane_index, tl.where(shifted == 0, at, classes))
+    count = tl.sum(lane_count, axis=0)
+    rest = tl.sum(lane_below, axis=0) + (count - 1)
     inverse = 1 / (1 + rest)
     log_sum = tl.log(1 + rest)
-    top_p = inverse
-    top_q = rest * inverse
-    is_top = goal == top
-    goal_logit = tl.load(logits + goal).to(tl.float32) - top_logit
-    goal_p = tl.where(is_top, top_p, tl.exp(goal_logit) * inverse)
-    goal_q = tl.where(is_top, top_q, 1 - goal_p)
-    row_nll = log_sum - goal_logit
-    row_loss = row_nll + weight * _value(goal_p, goal_q, start, floor, IS_NORMAL)
-    row_loss *= 1 - eps
+    target_exp = tl.exp(target_logit)
+    p = target_exp * inverse
+    q = (rest + (1 - target_exp)) * inverse
+    p_max = inverse
+    q_max = rest * inverse
 
+    nll = log_sum - target_logit
+    loss = (1 - eps) * (nll + weight * _value(p, q, start, floor, IS_NORMAL))
     share = eps / classes
-    of_goal = (1 - eps) * (1 + weight * _pull(goal_p, goal_q, start, floor, IS_NORMAL))
-    of_top = share * (1 + weight * _pull(top_p, top_q, start, floor, IS_NORMAL))
-    of_others = share * (classes - 1)
+    of_class = share * (1 + weight * _slope(p, q, start, floor, IS_NORMAL))
+    of_target = (1 - eps) * (1 + weight * _slope(p, q, start, floor, IS_NORMAL))
+    of_largest = share * (1 + weight * _slope(p_max, q_max, start, floor, IS_NORMAL))
+    of_others = share * (classes - count)
     if IS_SMOOTHED:
         lane_value = tl.zeros([BLOCK], tl.float32)
-        lane_pull = tl.zeros([BLOCK], tl.float32)
+        lane_slope = tl.zeros([BLOCK], tl.float32)
         for first in range(0, classes, BLOCK):
             at = first + lanes
-            x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
-            p = tl.exp(x - top_logit) * inverse
-            counts = (at < classes) & (at != top)
-            value = _value(p, 1 - p, start, floor, IS_NORMAL)
-            lane_value += tl.where(counts, value, 0.0)
-            pull = _pull(p, 1 - p, start, floor, IS_NORMAL)
-            lane_pull += tl.where(counts, pull, 0.0)
+            exps = tl.exp(_read(logits_ptr, at, classes) - largest)
+            p_k = exps * inverse
+            q_k = (rest + (1 - exps)) * inverse
+            value = _value(p_k, q_k, start, floor, IS_NORMAL)
+            lane_value += tl.where(at < classes, value, 0.0)
+            slope = _slope(p_k, q_k, start, floor, IS_NORMAL)
+            lane_slope += tl.where((at < classes) & (exps != 1), slope, 0.0)
+        of_others += share * weight * tl.sum(lane_slope, axis=0)
         values = tl.sum(lane_value, axis=0)
-        values += _value(top_p, top_q, start, floor, IS_NORMAL)
-        row_loss += share * (classes * log_sum - tl.sum(lane_sum, axis=0) + weight * values)
-        of_others += share * weight * tl.sum(lane_pull, axis=0)
-    tl.store(loss + row, tl.where(is_ignored, 0.0, row_loss))
-    tl.store(nll + row, tl.where(is_ignored, 0.0, row_nll))
-    tl.store(hit + row, is_top & (is_ignored == 0))
+        loss += share * (classes * log_sum - tl.sum(lane_total, axis=0) + weight * values)
+    tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss))
+    tl.store(nll_ptr + row, tl.where(is_ignored, 0.0, nll))
+    is_first = target == tl.min(lane_index, axis=0)
+    tl.store(correct_ptr + row, is_first & (is_ignored == 0))
 
     if WITH_GRADIENT:
-        factor = tl.load(scale + row * scale_stride).to(tl.float32)
-        of_others += tl.where(is_top, 0.0, of_goal)
-        of_top += tl.where(is_top, of_goal, 0.0)
-        # p S - q h of the top one without the difference of two large numbers near p = 1.
-        of_top_alone = top_p * of_others - top_q * of_top
-        pull_of_all = of_others + of_top
+        scale = tl.load(scale_ptr + row * scale_stride).to(tl.float32)
+        others_of_largest = of_others + (count - 1) * of_largest + of_target
+        at_largest = p_max * others_of_largest - q_max * of_largest
+        others_of_target = of_others + (count * of_largest - of_class)
+        at_target = p * others_of_target - q * (of_target + of_class)
+        factor = of_others + count * of_largest + of_target
         for first in range(0, classes, BLOCK):
             at = first + lanes
-            x = tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
-            p = tl.exp(x - top_logit) * inverse
-            entry = p * pull_of_all
+            exps = tl.exp(_read(logits_ptr, at, classes) - largest)
+            p_k = exps * inverse
+            entry = p_k * factor
             if IS_SMOOTHED:
-                entry -= share * (1 + weight * _pull(p, 1 - p, start, floor, IS_NORMAL))
-            entry -= tl.where(at == goal, of_goal, 0.0)
-            entry = tl.where(at == top, of_top_alone, entry)
-            entry = tl.where(is_ignored, 0.0, entry * factor)
-            tl.store(gradient + at, entry.to(gradient.dtype.element_ty), mask=at < classes)
+                entry -= share * (1 + weight * _slope(p_k, 1 - p_k, start, floor, IS_NORMAL))
+            entry = tl.where(exps == 1, at_largest, entry)
+            entry = tl.where(at == target, at_target, entry)
+            entry = tl.where(is_ignored, 0.0, entry * scale)
+            entry = entry.to(gradient_ptr.dtype.element_ty)
+            tl.store(gradient_ptr + at, entry, mask=at < classes)
 
 
 def lanes_of(classes):
@@ -146,38 +152,36 @@ def lanes_of(classes):
     return min(4096, triton.next_power_of_2(max(classes, 16)))
 
 
-def row_losses(logits, target, spec, scale=None, gradient=None):
+def row_losses(logits, target, spec, scale, gradient=None):
     """By Triton: see :func:`el_fairseq.ops.formula.row_losses`; logits of at most 32 bits."""
-    if logits.stride(1) != 1:
-        logits = logits.contiguous()
+    logits = logits if logits.stride(1) == 1 else logits.contiguous()
     rows, classes = logits.shape
-    results = RowLosses.empty(logits)
+    types = torch.float32, torch.float32, torch.bool
+    results = RowLosses(*(logits.new_zeros(rows, dtype=dtype) for dtype in types))
     if not rows or not classes:
-        return RowLosses(*(result.zero_() for result in results))
-    with_gradient = gradient is not None
+        return results
     log_end, start, weight = (float(option) for option in spec.bonus)
-    is_normal = log_end == 1
     lanes = lanes_of(classes)
     with torch.cuda.device(logits.device) if logits.is_cuda else contextlib.nullcontext():
         _row_kernel[(rows,)](
             logits,
             target,
-            gradient if with_gradient else logits,
-            scale if with_gradient else results.loss,
+            logits if gradient is None else gradient,
+            scale,
             *results,
             classes,
             logits.stride(0),
             target.stride(0),
-            scale.stride(0) if with_gradient and scale.dim() else 0,
-            gradient.stride(0) if with_gradient else 0,
+            scale.stride(0) if len(scale) > 1 else 0,
+            0 if gradient is None else gradient.stride(0),
             spec.ignore_index,
             float(spec.label_smoothing),
             start,
             weight,
-            FLOOR if is_normal else 1 - log_end,
-            IS_NORMAL=is_normal,
+            FLOOR if log_end == 1 else 1 - log_end,
+            IS_NORMAL=log_end == 1,
             IS_SMOOTHED=spec.label_smoothing > 0,
-            WITH_GRADIENT=with_gradient,
+            WITH_GRADIENT=gradient is not None,
             BLOCK=lanes,
             num_warps=8 if lanes >= 2048 else 4,
         )

@@ -2,17 +2,12 @@
 
 import torch
 
-from .formula import RowLosses, number_type
+from .formula import in_blocks, number_type
 from .rows import row_losses
 
-
-def block_rows(rows, classes):
-    """Rows of a block of 2**25 logits (128 MiB of float32), on every device.
-
-    Large enough that adding each block's part to the gradient of the weight, a pass over all of
-    it, costs little beside the matrix products.
-    """
-    return max(1, min(rows, 2**25 // max(classes, 1)))
+# Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
+# part to the gradient of the weight costs little beside the matrix products.
+BLOCK = 2**25
 
 
 def linear_losses(hidden, weight, bias, problem, scale, wanted):
@@ -20,52 +15,44 @@ def linear_losses(hidden, weight, bias, problem, scale, wanted):
 
     Args:
         hidden: (N, D); weight: (V, D); bias: (V,) or ``None``; all of one dtype.
-        problem: target, options, reduction and class weights.
-        scale: of the loss's dtype, (N,) or ().
+        problem: target, options and class weights.
+        scale: of the loss's dtype, (N,) or (1,).
         wanted: which of the gradients of hidden, weight and bias to compute.
 
     Returns:
         :class:`~el_fairseq.ops.formula.RowLosses`, and the three gradients or ``None`` for each.
         Those of weight and bias are summed over blocks in float32 where the dtype is narrower.
     """
-    target, spec, _, class_weight = problem
-    rows, classes = hidden.size(0), weight.size(0)
     number = number_type(hidden)
-    step = block_rows(rows, classes)
-    logits = hidden.new_empty(min(step, rows), classes)
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
-    of_weight = torch.empty_like(weight, dtype=number) if wanted[1] else None
-    of_bias = hidden.new_zeros(classes, dtype=number) if wanted[2] else None
-    if wanted[1] and not rows:
-        of_weight.zero_()
-    losses = RowLosses.empty(hidden)
-    for start in range(0, rows, step):
-        block = slice(start, min(start + step, rows))
-        part = logits[: block.stop - start]
+    of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
+    of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
+    memory = hidden.new_empty(min(len(hidden), max(1, BLOCK // max(len(weight), 1))), len(weight))
+
+    def of_block(block):
+        logits = memory[: block.stop - block.start]
         if bias is None:
-            torch.mm(hidden[block], weight.t(), out=part)
+            torch.mm(hidden[block], weight.t(), out=logits)
         else:
-            torch.addmm(bias, hidden[block], weight.t(), out=part)
-        of_block = row_losses(
-            part,
-            target[block],
-            spec,
-            scale[block] if scale.dim() else scale,
-            part if any(wanted) else None,
-            class_weight,
+            torch.addmm(bias, hidden[block], weight.t(), out=logits)
+        losses = row_losses(
+            logits,
+            problem.target[block],
+            problem.spec,
+            scale if len(scale) == 1 else scale[block],
+            logits if any(wanted) else None,
+            problem.class_weight,
         )
-        for result, part_of_it in zip(losses, of_block):
-            result[block] = part_of_it
         if wanted[0]:
-            torch.mm(part, weight, out=of_hidden[block])
-        if wanted[1]:
-            first = start == 0
-            if number == hidden.dtype:
-                torch.addmm(of_weight, part.t(), hidden[block], beta=not first, out=of_weight)
-            else:
-                product = part.t() @ hidden[block]
-                of_weight.copy_(product) if first else of_weight.add_(product)
+            torch.mm(logits, weight, out=of_hidden[block])
+        if wanted[1] and number == hidden.dtype:
+            of_weight.addmm_(logits.t(), hidden[block])
+        elif wanted[1]:
+            of_weight.add_(logits.t() @ hidden[block])
         if wanted[2]:
-            of_bias += part.sum(0, dtype=number)
-    gradients = [of_hidden, of_weight, of_bias]
+            of_bias.add_(logits.sum(0, dtype=number))
+        return losses
+
+    losses = in_blocks(of_block, BLOCK, len(hidden), len(weight))
+    gradients = of_hidden, of_weight, of_bias
     return losses, [None if each is None else each.to(hidden.dtype) for each in gradients]

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 from . import formula
 
 
-def row_losses(logits, target, spec, scale=None, gradient=None, class_weight=None):
+def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
     """:func:`~el_fairseq.ops.formula.row_losses`, by the fastest version there is."""
     kernel = _kernel(logits.device.type, logits.dtype)
     if class_weight is None:
@@ -18,29 +18,53 @@ def row_losses(logits, target, spec, scale=None, gradient=None, class_weight=Non
     if spec.label_smoothing:  # takes a logarithm an entry, which the kernels do without
         return formula.row_losses(logits, target, spec, scale, gradient, class_weight)
     of_rows = weight_of_rows(target, spec, class_weight)
-    scale = None if scale is None else scale * of_rows
-    results = kernel.row_losses(logits, target, spec, scale, gradient)
+    results = kernel.row_losses(logits, target, spec, scale * of_rows, gradient)
     return results._replace(loss=results.loss * of_rows)
+
+
+def weight_of_rows(target, spec, class_weight):
+    """The weights (N,) of the targets' classes, 0 where ignored."""
+    counts = target != spec.ignore_index
+    return class_weight[target.masked_fill(~counts, 0)] * counts
 
 
 @functools.lru_cache(maxsize=None)
 def _kernel(device, dtype):
     """The module for a type of device: cpu, gpu or formula."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    if device == "cpu" and (half or dtype in (torch.float32, torch.float64)):
-        try:
+    try:
+        if device == "cpu":
             return importlib.import_module(".cpu", __package__)
-        except Exception as error:  # not installed, or at odds with the installed numpy
-            warnings.warn(
-                f"the encouraging loss is slower than it could be, for numba fails: {error}",
-                stacklevel=2,
-            )
-    if device == "cuda" and (half or dtype == torch.float32):
-        try:
+        if device == "cuda" and dtype != torch.float64:
             return importlib.import_module(".gpu", __package__)
-        except ImportError:
-            pass
+    except Exception as error:  # not installed, or at odds with what else is
+        warnings.warn(
+            f"the encouraging loss is slower than it could be on {device}: {error}", stacklevel=2
+        )
     return formula
+
+
+def count(target, classes, spec):
+    """The number of targets that are not ignored: a number on the CPU, else a tensor.
+
+    Raises:
+        ValueError: a target on the CPU is neither a class nor ignored.
+    """
+    on_cpu, kernel = target.device.type == "cpu", _kernel(target.device.type, torch.float32)
+    if on_cpu and kernel is not formula:
+        number, wrong = kernel.count(target, classes, spec.ignore_index)
+    else:
+        counts = target != spec.ignore_index
+        is_wrong = counts & ((target < 0) | (target >= classes))
+        number = counts.sum().item() if on_cpu else counts.sum()
+        wrong = next(iter(target[is_wrong].tolist()), None) if on_cpu else None
+        if target.device.type == "cuda":  # looking at it would wait for the device
+            torch._assert_async(~is_wrong.any())
+    if wrong is not None:
+        raise ValueError(
+            f"target holds class {wrong}, expected 0 to {classes - 1} "
+            f"or ignore_index ({spec.ignore_index})"
+        )
+    return number
 
 
 def have_memory(*tensors):
@@ -56,9 +80,10 @@ def have_memory(*tensors):
         or _modes_active()
         or any(
             tensor.device.type == "meta"
-            or type(tensor).__torch_dispatch__ is not _no_dispatch
+            or type(tensor).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
             or is_batched(tensor)
             for tensor in tensors
+            if tensor is not None
         )
     )
 
@@ -80,36 +105,3 @@ _is_compiling = found("compiler.is_compiling", lambda: False)
 _transforms_active = found("_C._are_functorch_transforms_active", lambda: False)
 _is_batched = found("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)
 _modes_active = found("_C._len_torch_dispatch_stack", lambda: 0)
-_no_dispatch = torch._C._disabled_torch_dispatch_impl
-
-
-def count(target, classes, spec):
-    """The number of targets that are not ignored: a number on the CPU, else a tensor.
-
-    Raises:
-        ValueError: a target on the CPU is neither a class nor ignored.
-    """
-    kernel = _kernel(target.device.type, torch.float32)
-    if target.device.type == "cpu" and kernel is not formula:
-        number, wrong = kernel.count(target, classes, spec.ignore_index)
-    else:
-        counts = target != spec.ignore_index
-        number, wrong = counts.sum(), None
-        is_wrong = counts & ((target < 0) | (target >= classes))
-        if target.device.type == "cpu":
-            number = number.item()
-            wrong = next(iter(target[is_wrong].tolist()), None)
-        elif target.device.type == "cuda":  # looking at it would wait for the device
-            torch._assert_async(~is_wrong.any())
-    if wrong is not None:
-        raise ValueError(
-            f"target holds class {wrong}, expected 0 to {classes - 1} "
-            f"or ignore_index ({spec.ignore_index})"
-        )
-    return number
-
-
-def weight_of_rows(target, spec, class_weight):
-    """The weights (N,) of the targets' classes, 0 where ignored."""
-    counts = target != spec.ignore_index
-    return class_weight[target.where(counts, torch.zeros_like(target))] * counts

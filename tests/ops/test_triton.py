@@ -24,12 +24,12 @@ from triton.compiler import ASTSource
 from el_fairseq.ops.gpu import _row_kernel
 
 dtype, capability = sys.argv[1], int(sys.argv[2])
-pointers = {"logits": dtype, "target": "i64", "gradient": dtype, "hit": "i1"}
+pointers = {"logits": dtype, "target": "i64", "gradient": dtype, "correct": "i1"}
 pointers.update(dict.fromkeys(["scale", "loss", "nll"], "fp32"))
 whole = ["classes", "ignore_index", *(n for n in _row_kernel.arg_names if n.endswith("_stride"))]
 signature = {
     name: "constexpr" if name.isupper() else
-    "*" + pointers[name] if name in pointers else "i32" if name in whole else "fp32"
+    "*" + pointers[name[:-4]] if name.endswith("_ptr") else "i32" if name in whole else "fp32"
     for name in _row_kernel.arg_names
 }
 for normal in (True, False):
@@ -57,7 +57,7 @@ def test_the_kernel_stays_within_1e_5_of_the_float64_formula(case):
         lambda x: masked_literal(x, target, options), logits.double()
     )
     gradient = torch.empty_like(logits)
-    loss, _, _ = gpu.row_losses(logits, target, spec(options), torch.tensor(0.5), gradient)
+    loss, _, _ = gpu.row_losses(logits, target, spec(options), torch.tensor([0.5]), gradient)
     assert torch.isfinite(loss).all()
     assert relative_error(loss.sum(), expected) < 1e-5
     assert relative_error(gradient * 2, expected_gradient) < 1e-5
@@ -81,19 +81,19 @@ def test_the_kernel_returns_what_the_formula_returns(log_end, label_smoothing):
     logits, target = random_case(rows=9, classes=41, dtype=torch.float32)
     target[3] = -100
     options = Spec(Bonus(log_end, log_end / 3, 0.7), label_smoothing, -100)
-    check(logits, target, options, torch.tensor(0.25), rtol=1e-5, atol=1e-6)
+    check(logits, target, options, torch.tensor([0.25]), rtol=1e-5, atol=1e-6)
 
 
 def test_rows_longer_than_a_program_is_wide_are_worked_on_in_pieces(monkeypatch):
     monkeypatch.setattr(gpu, "lanes_of", lambda classes: 16)
     logits, target = random_case(rows=5, classes=100, dtype=torch.float32)
-    check(logits, target, SPEC, torch.tensor(1.0), rtol=1e-5, atol=1e-6)
+    check(logits, target, SPEC, torch.tensor([1.0]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     logits, target = random_case(rows=5, classes=30, dtype=dtype)
-    check(logits, target, SPEC, torch.tensor(1.0), rtol=1e-2, atol=1e-6)
+    check(logits, target, SPEC, torch.tensor([1.0]), rtol=1e-2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_half_precision_is_computed_in_float32(dtype):
 def test_logits_may_have_any_strides(view):
     logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
     logits = view(logits)
-    check(logits, target[: len(logits)], SPEC, torch.tensor(0.5))
+    check(logits, target[: len(logits)], SPEC, torch.tensor([0.5]))
 
 
 def test_targets_and_scales_may_have_any_strides():
@@ -126,8 +126,8 @@ def test_targets_and_scales_may_have_any_strides():
 def test_the_gradient_may_take_the_logits_place():
     logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
     gradient = torch.empty_like(logits)
-    formula.row_losses(logits, target, SPEC, torch.tensor(0.5), gradient)
-    gpu.row_losses(logits, target, SPEC, torch.tensor(0.5), logits)
+    formula.row_losses(logits, target, SPEC, torch.tensor([0.5]), gradient)
+    gpu.row_losses(logits, target, SPEC, torch.tensor([0.5]), logits)
     torch.testing.assert_close(logits, gradient)
 
 
@@ -135,21 +135,21 @@ def test_infinite_logits_make_the_row_nan():
     logits, target = random_case(rows=3, classes=30, dtype=torch.float16)
     logits[1, 4] = torch.inf
     gradient = torch.empty_like(logits)
-    loss, _, _ = gpu.row_losses(logits, target, SPEC, torch.tensor(0.5), gradient)
+    loss, _, _ = gpu.row_losses(logits, target, SPEC, torch.tensor([0.5]), gradient)
     assert loss.isnan().tolist() == gradient.isnan().all(1).tolist() == [False, True, False]
 
 
 def test_options_may_be_whole_numbers():
     logits, target = random_case(rows=3, classes=30, dtype=torch.float32)
-    check(logits, target, Spec(Bonus(1, 0, 1), 0, -100), torch.tensor(0.5))
+    check(logits, target, Spec(Bonus(1, 0, 1), 0, -100), torch.tensor([0.5]))
 
 
 def test_without_a_gradient_and_without_rows_there_is_nothing_to_write():
     logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
     before = logits.clone()
-    torch.testing.assert_close(*both(logits, target, SPEC, None))
+    torch.testing.assert_close(*both(logits, target, SPEC, torch.ones(1)))
     assert torch.equal(logits, before)
-    assert gpu.row_losses(logits[:0], target[:0], SPEC)[0].numel() == 0
+    assert gpu.row_losses(logits[:0], target[:0], SPEC, torch.ones(1))[0].numel() == 0
 
 
 def test_a_program_is_as_wide_as_its_row_up_to_a_bound():
