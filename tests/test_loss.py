@@ -350,6 +350,14 @@ def test_a_large_weight_of_the_bonus_does_not_overflow_in_half_precision_before_
     torch.testing.assert_close(gradient.double(), expected, rtol=2e-3, atol=1e-6)
 
 
+def test_half_precisions_mean_squared_error_is_summed_in_float32():
+    logits = torch.zeros(300_000, 2, dtype=torch.float16)
+    target = torch.zeros(300_000, dtype=torch.int64)
+    options = {"base_loss": "mse", "bonus_weight": 0}
+    assert encouraging_loss(logits, target, reduction="sum", **options) == 75_000  # over 65,504
+    assert encouraging_loss(logits, target, **options) == 0.25
+
+
 def test_float64_is_accurate_with_every_option():
     logits, target = random_case(rows=40)
     options = {"label_smoothing": 0.1, "bonus_start": 0.1, "bonus_weight": 3}

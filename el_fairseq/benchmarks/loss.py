@@ -168,20 +168,18 @@ def records(shape, seconds, peaks):
     return rows
 
 
-def markdown(rows):
-    """The records as a table: a line a shape and number of threads, a column a contender."""
-    names = list(dict.fromkeys(row["what"] for row in rows))
-    lines = {}
-    for row in rows:
-        first = row["what"] == names[0]
-        cell = f"{row['ms']:.3g} ms" if first else f"{row['time_ratio']:.2f}"
-        if row["peak_mib"] is not None:
-            cell += f", {max(0, row['peak_mib']):.0f} MiB"
-        line = lines.setdefault((row["shape"], row["threads"]), dict.fromkeys(names, ""))
-        line[row["what"]] = cell
-    table = [["shape", "threads", *names], ["---"] * (2 + len(names))]
-    table += [[shape, threads, *line.values()] for (shape, threads), line in lines.items()]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in table)
+def table_lines(records, with_header):
+    """A line of a Markdown table from the contenders at one shape and number of threads."""
+    cells = [records[0]["shape"], str(records[0]["threads"])]
+    for record in records:
+        first = record is records[0]
+        cell = f"{record['ms']:.3g} ms" if first else f"{record['time_ratio']:.2f}"
+        if record["peak_mib"] is not None:
+            cell += f", {max(0, record['peak_mib']):.0f} MiB"
+        cells.append(cell)
+    header = ["shape", "threads", *(record["what"] for record in records)]
+    table = [header, ["---"] * len(header), cells] if with_header else [cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
 def machine(device, dtype):
@@ -194,7 +192,7 @@ def machine(device, dtype):
 
 
 def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
-    """Records of all contenders for shapes (N, V), and for projections (N, D, V)."""
+    """Records of the contenders, one shape (N, V) or (N, D, V) and number of threads at a time."""
     generator = torch.Generator().manual_seed(1)
 
     def random(*size, scale=1.0):
@@ -204,7 +202,6 @@ def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
     def classes(count, size):
         return torch.randint(2, size, (count,), generator=generator).to(device)
 
-    losses, of_projections = [], []
     few = random(2, 3)
     encouraging_loss(few, classes(2, 3)).backward()  # compiles the kernel
     for count, size in shapes:
@@ -214,14 +211,13 @@ def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
             torch.set_num_threads(number)
             contenders = loss_contenders(literal)
             results = measure(contenders, lambda: inputs, 1, device, repeats, calls)  # noqa: B023
-            losses += records(f"{count} x {size}", *results)
+            yield records(f"{count} x {size}", *results)
     for count, width, size in projections:
         inputs = (random(count, width), random(size, width, scale=0.1), classes(count, size))
         for number in threads:
             torch.set_num_threads(number)
             results = measure(projection_contenders(), lambda: inputs, 2, device, repeats)  # noqa: B023
-            of_projections += records(f"{count} x {width} x {size}", *results)
-    return losses, of_projections
+            yield records(f"{count} x {width} x {size}", *results)
 
 
 def training_table(folder):
@@ -259,6 +255,14 @@ def words_per_second(log):
 def _wait_for(device):
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _device(name):
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # no such device, no such GPU
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name}: {reason}; cpu is always there") from None
 
 
 def _sizes(text, count):
@@ -305,8 +309,8 @@ def main():
         return
     if arguments.repeats < 1 or min(arguments.threads) < 1:
         raise UserError("--repeats and --threads must be 1 or more")
-    device = torch.device(arguments.device)
-    tables = benchmark(
+    device = _device(arguments.device)
+    groups = benchmark(
         [_sizes(shape, 2) for shape in arguments.shapes],
         [_sizes(shape, 3) for shape in arguments.projections],
         device,
@@ -317,11 +321,15 @@ def main():
     )
     where = machine(device, arguments.dtype)
     print(f"{where}; medians of {arguments.repeats} repetitions; memory beyond the inputs")
-    for table in filter(None, tables):
-        print(f"\n{markdown(table)}")
+    measured, names = [], None
+    for group in groups:
+        before, names = names, [record["what"] for record in group]
+        print("" if names == before else "\n", end="")
+        print(table_lines(group, with_header=names != before), flush=True)
+        measured += group
     if arguments.json:
         with writing(arguments.json) as file:
-            json.dump({"machine": where, "records": [*tables[0], *tables[1]]}, file, indent=1)
+            json.dump({"machine": where, "records": measured}, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
     [
         (["--shapes", "40"], "size '40', expected 2 whole numbers"),
         (["--projections", "40x1x9"], "size '40x1x9', expected 3 whole numbers above 2"),
+        (["--device", "foo"], "--device foo: Expected one of cpu, cuda"),
         (["--repeats", "0"], "--repeats and --threads must be 1 or more"),
         (["--training", "nowhere"], "no ce-*.log in nowhere: run scripts/benchmark-training.sh"),
     ],

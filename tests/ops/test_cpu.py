@@ -71,6 +71,25 @@ def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
     assert answers.get() == [x.tolist() for x in expected]
 
 
+def test_a_data_loaders_worker_computes_losses(three_threads):
+    logits, target = case()
+    expected = loss_and_gradient(logits, target)
+
+    class Losses(torch.utils.data.Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            torch.set_num_threads(3)  # data loaders set one
+            return loss_and_gradient(logits, target)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Python warns of threads and fork
+        loader = torch.utils.data.DataLoader(Losses(), None, num_workers=1, timeout=60)
+        (results,) = list(loader)
+    assert all(map(torch.equal, results, expected))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
