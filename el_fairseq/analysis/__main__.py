@@ -15,23 +15,25 @@ import re
 import warnings
 from pathlib import Path
 
-import numpy as np
-import torch
-from fairseq.data import LanguagePairDataset
+from ..common.cli import UserError, argument, needs_extra, run, whole_number
 
-from ..common.cli import UserError, argument, run, whole_number
-from ..common.files import writing
-from ..common.paths import this_command
-from ..common.state import write_json
-from ..common.tables import Table
-from ..corpora.subwords import Subwords
-from ..runs.experiment import LOG_END, log_end
-from . import distributions, frequency, noise, ood
-from .calibration import by_target_probability, calibration
-from .gradient import well_classified_share
-from .models import load_models, load_subset
-from .runner import Runner
-from .temperature import with_temperature
+with needs_extra("scripts"):
+    import numpy as np
+    import torch
+    from fairseq.data import LanguagePairDataset
+
+    from ..common.files import writing
+    from ..common.paths import this_command
+    from ..common.state import write_json
+    from ..common.tables import Table
+    from ..corpora.subwords import Subwords
+    from ..runs.experiment import LOG_END, log_end
+    from . import distributions, frequency, noise, ood
+    from .calibration import by_target_probability, calibration
+    from .gradient import well_classified_share
+    from .models import load_models, load_subset
+    from .runner import Runner
+    from .temperature import with_temperature
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -40,6 +41,20 @@ def number_from(least):
 def whole_number(least):
     """A reader for argparse of a whole number that is ``least`` or more."""
     return argument(number_from(least), f"a whole number from {least}")
+
+
+@contextmanager
+def needs_extra(name):
+    """For a program's imports: one that the package's extra ``name`` brings ends it in one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name.startswith(__package__.partition(".")[0]):
+            raise
+        extra = "fairseq" if error.name == "fairseq" else name
+        sys.exit(
+            f"error: there is no {error.name} here: pip install '.[{extra}]' in el-fairseq's folder"
+        )
 
 
 def run(main):

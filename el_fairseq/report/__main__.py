@@ -13,19 +13,21 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from jinja2 import UndefinedError
+from ..common.cli import UserError, needs_extra, run, split_at_dashes
 
-from ..common import paths
-from ..common.cli import UserError, run, split_at_dashes
-from ..common.files import making, writing
-from ..common.locks import locked
-from ..common.state import read_json
-from ..experiments import results as experiment_results
-from . import measures
-from .analysing import analyse
-from .pages import page
-from .scores import Runs
-from .style import DARK, LIGHT
+with needs_extra("scripts"):
+    from jinja2 import UndefinedError
+
+    from ..common import paths
+    from ..common.files import making, writing
+    from ..common.locks import locked
+    from ..common.state import read_json
+    from ..experiments import results as experiment_results
+    from . import measures
+    from .analysing import analyse
+    from .pages import page
+    from .scores import Runs
+    from .style import DARK, LIGHT
 
 
 def report(folder, title=None, analysis_options=()):

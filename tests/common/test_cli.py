@@ -12,3 +12,17 @@ def test_a_terminal_that_lacks_a_character_still_gets_the_rest():
         text=True,
     )
     assert (result.returncode, result.stdout) == (0, "gr?n ? 1\n")
+
+
+@pytest.mark.parametrize(("module", "extra"), [("jinja2", "scripts"), ("fairseq", "fairseq")])
+def test_a_missing_extra_ends_a_program_in_one_line_that_says_what_to_install(module, extra):
+    with pytest.raises(SystemExit) as ended, needs_extra("scripts"):
+        raise ModuleNotFoundError(name=module)
+    assert ended.value.code == (
+        f"error: there is no {module} here: pip install '.[{extra}]' in el-fairseq's folder"
+    )
+
+
+def test_a_missing_module_of_the_package_itself_is_no_missing_extra():
+    with pytest.raises(ModuleNotFoundError), needs_extra("scripts"):
+        raise ModuleNotFoundError(name="el_fairseq.nothing")
