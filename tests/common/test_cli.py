@@ -2,6 +2,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from el_fairseq.common.cli import needs_extra
+
 
 def test_a_terminal_that_lacks_a_character_still_gets_the_rest():
     code = "from el_fairseq.common.cli import run; run(lambda: print('gr\\u00fcn \\udcff 1'))"
