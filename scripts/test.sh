@@ -26,7 +26,7 @@ if [ $# -eq 0 ]; then
   ruff check .
   ruff format --check .
   shellcheck scripts/*.sh data-prep/*.sh .ci/run
-  set -- -n 2 --dist loadfile
+  set -- -n 2 --dist loadfile --no-loadscope-reorder
 fi
 # One thread a process: two test processes share two cores.
 OMP_NUM_THREADS=1 "$python" -m pytest "$@"

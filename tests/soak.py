@@ -34,7 +34,7 @@ PROGRAMS = [
     *("el_fairseq.criterion", "el_fairseq.experiments.reproduce"),
     *("el_fairseq.experiments.comparison", "el_fairseq.runs.evaluation"),
     *("el_fairseq.corpora.iwslt14", "el_fairseq.corpora.prepare", "tensorboardX", "sacremoses"),
-    *("subword_nmt.learn_bpe", "subword_nmt.apply_bpe"),
+    *("subword_nmt.learn_bpe", "subword_nmt.apply_bpe", "torch._dynamo"),
 ]
 EXPERIMENT = """
 title = "Soak"

@@ -1,11 +1,8 @@
-import json
-import os
-import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import succeed
+from conftest import run, succeed
 from small import MODEL
 
 from el_fairseq.runs.checkpoints import load
@@ -19,44 +16,23 @@ TRAINING = [
 ]
 
 
-# Each training in a process of its own, as it would be, but fairseq imported once for all.
-TRAIN_EACH = """
-import json, os, sys
-from el_fairseq.runs import worker
-worker.adapt_fairseq()
-for arguments in json.load(sys.stdin):
-    if os.fork() == 0:
-        sys.argv[1:] = arguments
-        worker.run(worker.fairseq_train.cli_main)
-        sys.exit()
-    print("ended with", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-"""
-
-
 @pytest.fixture(scope="module")
 def trained(small, tmp_path_factory):
     """Folders of a training of 10 updates, and of one stopped after 2, 4 and 7; what was said.
 
-    The last training, with a model too small for the test set, is refused.
+    And the result of one with a model too small for the test set.
     """
     folder = tmp_path_factory.mktemp("trained")
     trainings = [("undisturbed", "10"), *(("stopped", end) for end in ("2", "4", "7", "10", "10"))]
-    options = [str(small / "bin"), *MODEL, *TRAINING, "--save-interval-updates", "1"]
-    arguments = [
-        [*options, "--save-dir", str(folder / name), "--max-update", end] for name, end in trainings
-    ]
+    worker = [sys.executable, "-m", "el_fairseq.runs.worker", small / "bin", *MODEL, *TRAINING]
+    worker += ["--save-interval-updates", "1"]
+    said = ""
+    for name, end in trainings:
+        result = succeed(run([*worker, "--save-dir", folder / name, "--max-update", end]))
+        said += result.stdout + result.stderr
     small_model = ["--max-source-positions", "4", "--disable-validation"]
-    arguments.append([*arguments[0], *small_model, "--save-dir", str(folder / "refused")])
-    result = subprocess.run(
-        [sys.executable, "-c", TRAIN_EACH],
-        input=json.dumps(arguments),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    said = succeed(result).stdout
-    assert said.count("ended with 0") == len(trainings), said + result.stderr
-    return folder / "undisturbed", folder / "stopped", said + result.stderr
+    refused = run([*worker, "--save-dir", folder / "refused", "--max-update", "10", *small_model])
+    return folder / "undisturbed", folder / "stopped", said, refused
 
 
 def assert_same(folder, other, name):
@@ -83,7 +59,7 @@ def _tensors(value, path=()):
 
 
 def test_a_resumed_training_is_bit_for_bit_the_undisturbed_one(trained):
-    undisturbed, stopped, said = trained
+    undisturbed, stopped, said, _ = trained
     ends_of_epochs = list(undisturbed.glob("checkpoint[1-9].pt"))
     assert len(ends_of_epochs) >= 2 and said.count("Loaded checkpoint") == 4
     for path in undisturbed.glob("*.pt"):
@@ -91,14 +67,14 @@ def test_a_resumed_training_is_bit_for_bit_the_undisturbed_one(trained):
 
 
 def test_a_training_at_its_last_update_is_not_trained_on(trained):
-    _, stopped, said = trained
+    _, stopped, said, _ = trained
     assert said.count("at its end already") == 1
     assert load(stopped / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 10
 
 
 def test_a_test_set_that_the_model_could_not_translate_is_refused_before_training(trained):
-    undisturbed, _, said = trained
-    assert "ended with 1" in said
-    line = next(line for line in said.split("\n") if line.startswith("error: "))
+    undisturbed, _, _, refused = trained
+    assert refused.returncode == 1
+    (line,) = (line for line in refused.stderr.split("\n") if line.startswith("error: "))
     assert "test are longer than" in line and "--max-source-positions" in line
     assert list((undisturbed.parent / "refused").iterdir()) == []

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import slurm_stand_in
-from conftest import BIN, ROOT, script, succeed
+import warm
+from conftest import ROOT, run, script, succeed, warmed
 from iwslt_archives import de_en, fr_en, serving, write_archive
 from sizes import transformer, words_of
 
@@ -37,11 +38,8 @@ class Started:
 
     def __init__(self, name, *arguments):
         self.mark = f"EL_TEST={uuid.uuid4()}"
-        environment = {**os.environ, "EL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"}
-        environment.update([self.mark.split("=")])
         self.process = subprocess.Popen(
-            ["bash", str(ROOT / name), *map(str, arguments)],
-            env=environment,
+            **warmed(["bash", ROOT / name, *arguments], dict([self.mark.split("=")])),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -78,6 +76,7 @@ class Started:
             time.sleep(0.1)
         while any(map(holds_files, killed)):
             time.sleep(0.1)
+        warm.wait_for_killed()
         self.close()
 
     def stop(self):
@@ -143,7 +142,8 @@ def runs(data, slurm, tmp_path_factory):
     limit = Path(slurm["STAND_IN"], "limit-1")
     limit.write_text(str(folder / NAMES[1] / "checkpoints" / "checkpoint1.pt"))
     options = ["--slurm", "--sbatch", "--time=1:00", "--prologue", "echo prologue"]
-    result = script("scripts/reproduce.sh", *arguments(data, folder, *options), env=slurm)
+    call = arguments(data, folder, *options)
+    result = script("scripts/reproduce.sh", *call, env=slurm, timeout=900)
     assert "Submitted job 4711, and job 4711 for table and report" in succeed(result).stdout
     assert not limit.exists()
     return folder
@@ -243,13 +243,7 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs,
     checkpoints = folder / NAMES[0] / "checkpoints"
 
     # A disk that is full, as far as a limit on the size of files can play it.
-    full = subprocess.run(
-        ["bash", "-c", 'ulimit -f 20; exec bash "$@"', "bash", str(ROOT / call[0])]
-        + [str(word) for word in call[1:]],
-        env={**os.environ, "EL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    full = run(["bash", "-c", 'ulimit -f 20; exec bash "$@"', "bash", *call])
     assert full.returncode == 1
     assert "ce-seed1" in full.stderr and "run the same command again" in full.stderr
     assert not (folder / NAMES[0] / "training.json").exists()

@@ -1,14 +1,16 @@
 """One run by scripts/train.sh and scripts/evaluate.sh, in small, with what can happen to it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, script, succeed
+from conftest import ROOT, script, succeed, warmed
 from small import MODEL
 
 EXPERIMENT = """
@@ -32,25 +34,24 @@ def experiment(small, tmp_path_factory):
 
 
 def start(*arguments, **environment):
-    command = ["bash", str(ROOT / "scripts/train.sh"), *map(str, arguments)]
+    command = ["bash", ROOT / "scripts/train.sh", *arguments]
     return subprocess.Popen(
-        command,
-        env={**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **environment},
+        **warmed(command, environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def workers_of(keeper):
-    """Processes of fairseq-train that a keeper started, by rank."""
+def workers_of(out):
+    """Processes of fairseq-train that train in a run's folder together, by rank."""
     found = {}
-    children = f"/proc/{keeper.pid}/task/{keeper.pid}/children"
-    with open(children) as numbers:  # noqa: PTH123
-        for number in numbers.read().split():
-            words = open(f"/proc/{number}/cmdline").read().split("\0")  # noqa: PTH123, SIM115
-            if "--distributed-rank" in words:
-                found[int(words[words.index("--distributed-rank") + 1])] = int(number)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().split("\0")
+            if str(out / "checkpoints") in words and "--distributed-rank" in words:
+                rank = int(words[words.index("--distributed-rank") + 1])
+                found[rank] = int(path.parent.name)
     return found
 
 
@@ -64,7 +65,7 @@ def test_a_worker_that_dies_takes_the_training_down_and_the_same_command_resumes
         while not (out / "checkpoints" / "checkpoint1.pt").exists():
             assert keeper.poll() is None, keeper.stderr.read()
             time.sleep(0.02)
-        os.kill(workers_of(keeper)[1], signal.SIGKILL)
+        os.kill(workers_of(out)[1], signal.SIGKILL)
         said = keeper.stderr.read().splitlines()
     assert keeper.returncode == 1
     assert "fairseq-train, process 1 failed: signal SIGKILL ended it" in said[-1]
