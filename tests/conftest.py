@@ -52,7 +52,7 @@ def warmed(command, env=None):
     return {"args": words, "env": environment}
 
 
-def run(command, cwd=ROOT, env=None, timeout=300):
+def run(command, cwd=ROOT, env=None, timeout=900):
     """Run a command to its end; returns status, stdout and stderr (text)."""
     return subprocess.run(
         **warmed(command, env), cwd=cwd, capture_output=True, text=True, timeout=timeout

@@ -76,7 +76,6 @@ def test_a_sweep_over_log_ends_trains_once_for_each(small_corpus, tmp_path):
             *("optimization.max_update=2", *sizes),
         ],
         cwd=tmp_path,
-        timeout=900,
     )
     succeed(result)
     checkpoints = sorted(tmp_path.rglob("checkpoint_last.pt"))

@@ -24,7 +24,7 @@ def together(small_corpus, tmp_path_factory):
         port = free.getsockname()[1]
     command = [sys.executable, ROOT / "tests" / "ranks.py", small_corpus.translation, out]
     with ThreadPoolExecutor() as pool:
-        ranks = [pool.submit(run, [*command, rank, 2, port], timeout=900) for rank in (0, 1)]
+        ranks = [pool.submit(run, [*command, rank, 2, port]) for rank in (0, 1)]
         for rank in ranks:
             succeed(rank.result())
     return [torch.load(out / f"rank{rank}.pt") for rank in (0, 1)]

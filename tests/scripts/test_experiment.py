@@ -123,9 +123,19 @@ def data(archive, tmp_path_factory):
     return out
 
 
-def arguments(data, runs, *more):
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory):
+    """The file of the experiment iwslt14-de-en, with a report that takes seconds."""
+    path = tmp_path_factory.mktemp("experiment") / "iwslt14-de-en.toml"
+    text = (ROOT / "scripts" / "experiments" / path.name).read_text(encoding="utf-8")
+    report = '[report]\noptions = "--noise-sentences 5 --beam 1 --bootstrap 10"\n'
+    path.write_text(f"{text}\n{report}", encoding="utf-8")
+    return path
+
+
+def arguments(experiment, data, runs, *more):
     return [
-        *("iwslt14-de-en", "--data", data, "--runs", runs, "--seeds", "1,2", "--cpu"),
+        *(experiment, "--data", data, "--runs", runs, "--seeds", "1,2", "--cpu"),
         *("--last", "2", *more, "--", *TINY),
     ]
 
@@ -136,14 +146,14 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def runs(data, slurm, tmp_path_factory):
+def runs(experiment, data, slurm, tmp_path_factory):
     """All runs of the experiment by Slurm, one of them with a time limit; and the table."""
     folder = tmp_path_factory.mktemp("runs") / "two words"
     limit = Path(slurm["STAND_IN"], "limit-1")
     limit.write_text(str(folder / NAMES[1] / "checkpoints" / "checkpoint1.pt"))
     options = ["--slurm", "--sbatch", "--time=1:00", "--prologue", "echo prologue"]
-    call = arguments(data, folder, *options)
-    result = script("scripts/reproduce.sh", *call, env=slurm, timeout=900)
+    call = arguments(experiment, data, folder, *options)
+    result = script("scripts/reproduce.sh", *call, env=slurm)
     assert "Submitted job 4711, and job 4711 for table and report" in succeed(result).stdout
     assert not limit.exists()
     return folder
@@ -156,8 +166,8 @@ def test_a_task_out_of_time_stops_and_goes_on_when_its_turn_comes_again(runs):
     assert "Loaded checkpoint" in (runs / NAMES[1] / "train.log").read_text()
 
 
-def test_a_run_on_two_machines_is_one_training(data, slurm, tmp_path):
-    call = arguments(data, tmp_path, "--slurm", "--nodes", "2", "--criteria", "ce")
+def test_a_run_on_two_machines_is_one_training(experiment, data, slurm, tmp_path):
+    call = arguments(experiment, data, tmp_path, "--slurm", "--nodes", "2", "--criteria", "ce")
     call[call.index("1,2")] = "1"
     call[call.index("--last") + 1] = "0"
     result = script("scripts/reproduce.sh", *call, "--update-freq", "2", env=slurm)
@@ -234,12 +244,14 @@ def test_the_table_is_there_as_text_markdown_and_csv(runs):
     assert (runs / "table.csv").read_text(encoding="utf-8").startswith("loss,checkpoints,seeds")
 
 
-def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs, data, tmp_path):
+def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(
+    experiment, runs, data, tmp_path
+):
     folder = tmp_path / "iwslt14-de-en"
     folder.mkdir()
     for name in NAMES[1:]:  # those were finished before; the first is about to begin
         shutil.copytree(runs / name, folder / name)
-    call = ["scripts/reproduce.sh", *arguments(data, folder, "--jobs", "2")]
+    call = ["scripts/reproduce.sh", *arguments(experiment, data, folder, "--jobs", "2")]
     checkpoints = folder / NAMES[0] / "checkpoints"
 
     # A disk that is full, as far as a limit on the size of files can play it.
@@ -281,9 +293,9 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses_and_table(runs,
         assert logs[0] == logs[1]
 
 
-def test_what_is_finished_is_not_submitted_again(runs, data, slurm):
+def test_what_is_finished_is_not_submitted_again(experiment, runs, data, slurm):
     asked = Path(slurm["STAND_IN"], "asked").read_text()
-    call = ["scripts/reproduce.sh", *arguments(data, runs, "--slurm")]
+    call = ["scripts/reproduce.sh", *arguments(experiment, data, runs, "--slurm")]
     result = succeed(script(*call, env=slurm))
     assert "4 runs in" in result.stdout and "4 done" in result.stdout
     assert "Submitted" not in result.stdout and "minus CE" in result.stdout
@@ -307,10 +319,14 @@ def test_the_table_of_another_experiment_is_refused(runs):
     assert "is a run of the experiment iwslt14-de-en, expected iwslt17-fr-en" in result.stderr
 
 
-def test_an_array_job_that_is_still_in_the_queue_is_not_submitted_again(runs, data, slurm):
+def test_an_array_job_that_is_still_in_the_queue_is_not_submitted_again(
+    experiment, runs, data, slurm
+):
     queue = Path(slurm["STAND_IN"], "queue")
     queue.write_text("4711 PENDING\n")
-    call = [word if word != "1,2" else "1,2,3" for word in arguments(data, runs, "--slurm")]
+    call = [
+        word if word != "1,2" else "1,2,3" for word in arguments(experiment, data, runs, "--slurm")
+    ]
     result = script("scripts/reproduce.sh", *call, env=slurm)
     queue.unlink()
     assert result.returncode == 1
