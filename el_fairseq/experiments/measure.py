@@ -24,7 +24,10 @@ SIGNIFICANT = 6
 
 
 def measure(experiment, folder, record, corpus):
-    """What ``measures.json`` of a run holds; ``record`` is the run's in ``results.json``."""
+    """What ``measures.json`` of a run holds; ``record`` is the run's in ``results.json``.
+
+    ``folder``, with the runs, and ``corpus`` are paths.
+    """
     where = folder / record["run"]
     tests = found.tests_of(experiment, corpus)
     kind = found.kinds_of_checkpoints(experiment)[0]
@@ -43,7 +46,7 @@ def measure(experiment, folder, record, corpus):
     subset = read_corpus(corpus).subset_of(tests[0])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     paths = {record["run"]: [checkpoint]}
-    calibration = of_checkpoints(paths, Path(corpus, "bin"), subset, device=device)[record["run"]]
+    calibration = of_checkpoints(paths, corpus / "bin", subset, device=device)[record["run"]]
     return {"beams": beams, "calibration": _rounded(calibration)}
 
 
@@ -66,7 +69,7 @@ def main():
     for record in results["runs"]:
         if "calibration" not in record:
             print(f"{record['run']}: measuring", flush=True)
-            measured = measure(experiment, folder, record, results["data"])
+            measured = measure(experiment, folder, record, Path(results["data"]))
             write_json(folder / record["run"] / "measures.json", measured)
     found.gather(experiment, folder)
     print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
