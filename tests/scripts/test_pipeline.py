@@ -293,7 +293,7 @@ def test_an_experiment_of_ones_own_goes_from_its_file_to_table_translations_and_
     assert list(analysis["noise"]) == ["sentences", "seed", "beam", "gradient_sign"]
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
     again = succeed(script(*call)).stdout
-    assert "2 runs in" in again and "2 done (" in again
+    assert f"mine: 2 runs in {out}, 2 done" in again and "to do" not in again
     assert again[again.index("Mine") :] == first[first.index("Mine") :]
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")} == before
 
