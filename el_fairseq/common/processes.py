@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 SECONDS_TO_END = 10
+SECONDS_TO_SIGNAL_AGAIN = 0.05
 
 
 def start(command, **options):
@@ -42,11 +44,26 @@ def end(children):
 def exit_on_signals():
     """Have SIGTERM and SIGHUP raise ``SystemExit``, so that children are ended on the way out.
 
-    A signal that is ignored (``nohup``) stays so.
+    A signal that is ignored (``nohup``) stays so. One that comes where Python drops exceptions, in
+    a finalizer or while it forks, comes again, and so does SIGINT.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
+    sys.unraisablehook = _signal_again
+
+
+def _signal_again(dropped):
+    number = signal.SIGINT
+    if issubclass(dropped.exc_type, SystemExit):
+        number = dropped.exc_value.code - 128
+    elif not issubclass(dropped.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+        return
+    # Later, for now it would be dropped again.
+    again = threading.Timer(SECONDS_TO_SIGNAL_AGAIN, os.kill, [os.getpid(), number])
+    again.daemon = True
+    again.start()
 
 
 def ending(status):

@@ -51,3 +51,27 @@ def test_a_child_that_does_not_heed_is_killed(monkeypatch):
         child.stdout.readline()
         processes.end([child])
     assert child.returncode == -signal.SIGKILL
+
+
+# Signals itself where Python drops exceptions.
+SIGNALLED_IN_A_FINALIZER = """
+import os, runpy, signal, time
+runpy.run_path({module!r})["exit_on_signals"]()
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0.01)
+
+Finalized()
+time.sleep(20)
+print("it went on")
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", -2)])
+def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(name, status):
+    code = SIGNALLED_IN_A_FINALIZER.format(module=processes.__file__, name=name)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert "ignored" not in result.stderr
