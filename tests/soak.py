@@ -6,6 +6,7 @@ locks are the real ones. The report, which is no part of a result, is left out.
 """
 
 import argparse
+import contextlib
 import ctypes
 import importlib
 import json
@@ -128,8 +129,9 @@ class Forked:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # on a full disk
+                    stream.flush()
             os._exit(status)
 
     def poll(self):
@@ -298,7 +300,8 @@ def disturb(draw, experiment, seconds, tried):
         running.wait(delay if not size else 600)
     except subprocess.TimeoutExpired:
         there = descendants()
-        for process in there if how == "tree" else [there[int(choice * len(there))]]:
+        at = int(choice * len(there))
+        for process in there if how == "tree" else there[at : at + 1]:
             try:
                 os.kill(process, number)
             except ProcessLookupError:
