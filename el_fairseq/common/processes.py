@@ -49,13 +49,21 @@ def exit_on_signals():
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda received, _: sys.exit(128 + received))
+            signal.signal(number, _exit)
     sys.unraisablehook = _signal_again
+
+
+class _Signalled(SystemExit):
+    pass
+
+
+def _exit(number, _):
+    raise _Signalled(128 + number)
 
 
 def _signal_again(dropped):
     number = signal.SIGINT
-    if issubclass(dropped.exc_type, SystemExit):
+    if issubclass(dropped.exc_type, _Signalled):
         number = dropped.exc_value.code - 128
     elif not issubclass(dropped.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)
