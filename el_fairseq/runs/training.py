@@ -242,10 +242,10 @@ class Progress:
             found += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
             self.say(f"epoch {numbers['epoch']:3.0f}  validation: {', '.join(found) or 'done'}")
         elif kind == "train_inner":
+            if self.first and now - self.printed < SECONDS_BETWEEN_PROGRESS:
+                return
             done = training_log.share_done(numbers, self.options)
             self.first = self.first or (now, done)
-            if now - self.printed < SECONDS_BETWEEN_PROGRESS:
-                return
             self.printed = now
             left = ""
             if done > self.first[1]:
