@@ -15,46 +15,27 @@ from ..common import processes
 from ..common.cli import run
 from ..common.state import read_json, write_json
 from ..corpora.manifest import read as read_corpus
-from ..runs.evaluation import evaluate
+from ..runs.evaluation import OPTIONS, evaluate
 from ..runs.experiment import ROOT, option_value, read_experiment
 from . import results as found
 
-FAIRSEQ_SCRIPTS_BEAM = "5"
-SIGNIFICANT = 6
 
-
-def measure(experiment, folder, record, corpus):
-    """What ``measures.json`` of a run holds; ``record`` is the run's in ``results.json``.
-
-    ``folder``, with the runs, and ``corpus`` are paths.
-    """
-    where = folder / record["run"]
-    tests = found.tests_of(experiment, corpus)
-    kind = found.kinds_of_checkpoints(experiment)[0]
+def measure(folder, results, record, experiment):
+    """What ``measures.json`` of a run holds, by its record in the ``results.json`` of a folder."""
+    corpus, kind = Path(results["data"]), results["checkpoints"][0]
     options = experiment.evaluate_options
-    own = option_value(options, "--beam", FAIRSEQ_SCRIPTS_BEAM)
-    beams = {}
-    for test in tests:
-        greedy = evaluate(where, corpus, experiment.last, test, [*options, "--beam", "1"], "beam1")
-        beams[test] = {
-            "1": read_json(greedy / "scores.json", "delete it"),
-            own: record["scores"][test][kind],
-        }
-    checkpoint = where / "checkpoints" / "checkpoint_best.pt"
-    if experiment.last:
-        checkpoint = where / "evaluation" / f"{tests[0]}-{kind}" / "averaged.pt"
-    subset = read_corpus(corpus).subset_of(tests[0])
+    own = option_value([*OPTIONS, *options], "--beam", None)
+    beams = {test: {own: record["scores"][test][kind]} for test in results["tests"]}
+    for test in results["tests"] if own != "1" else ():
+        where, greedy = folder / record["run"], [*options, "--beam", "1"]
+        made = evaluate(where, corpus, experiment.last, test, greedy, "beam1")
+        advice = f"delete {made}, and run scripts/measure.sh again"
+        beams[test]["1"] = read_json(made / "scores.json", advice)
+    subset = read_corpus(corpus).subset_of(results["tests"][0])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    paths = {record["run"]: [checkpoint]}
-    calibration = of_checkpoints(paths, corpus / "bin", subset, device=device)[record["run"]]
-    return {"beams": beams, "calibration": _rounded(calibration)}
-
-
-def _rounded(value):
-    """The same, with floats as exact as the arithmetic behind them is on every machine."""
-    if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    return float(f"{value:.{SIGNIFICANT}g}")
+    paths = {record["run"]: [found.compared_checkpoint(folder, results, record["run"])]}
+    calibration = of_checkpoints(paths, corpus / "bin", subset, device=device)
+    return {"beams": beams, "calibration": calibration[record["run"]]}
 
 
 def main():
@@ -69,7 +50,7 @@ def main():
     for record in results["runs"]:
         if "calibration" not in record:
             print(f"{record['run']}: measuring", flush=True)
-            measured = measure(experiment, folder, record, Path(results["data"]))
+            measured = measure(folder, results, record, experiment)
             write_json(folder / record["run"] / "measures.json", measured)
     found.gather(experiment, folder)
     print(f"All {len(results['runs'])} finished runs in {folder} are measured.")

@@ -110,6 +110,14 @@ def shared_options(options):
     return reader.parse_known_args(options)[1]
 
 
+def compared_checkpoint(folder, results, run):
+    """The model of a run that tables compare, where the run's folder still has it."""
+    test, kind = results["tests"][0], results["checkpoints"][0]
+    if kind == "best":
+        return Path(folder, run, "checkpoints", "checkpoint_best.pt")
+    return Path(folder, run, "evaluation", f"{test}-{kind}", "averaged.pt")
+
+
 def hypotheses(folder, results, run, test, checkpoints):
     """Translations of a test set, plain text, by one run."""
     name = f"hypotheses.{results['target']}"

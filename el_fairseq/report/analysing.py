@@ -17,6 +17,7 @@ from ..common.text import lines_of
 from ..corpora import manifest
 from ..corpora.checksums import checksum
 from ..corpora.subwords import Subwords
+from ..experiments.results import compared_checkpoint
 
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
@@ -33,11 +34,7 @@ def models_of(folder, results):
         name = record["criterion"].upper()
         if name == "EL" and len(log_ends) > 1:
             name = f"EL {record['log_end']}"
-        run, test, kind = folder / record["run"], results["tests"][0], results["checkpoints"][0]
-        path = run / "checkpoints" / "checkpoint_best.pt"
-        if kind != "best":
-            path = run / "evaluation" / f"{test}-{kind}" / "averaged.pt"
-        models.setdefault(name, path)
+        models.setdefault(name, compared_checkpoint(folder, results, record["run"]))
     for name, path in models.items():
         if not path.is_file():
             raise UserError(

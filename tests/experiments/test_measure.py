@@ -3,22 +3,15 @@ import shutil
 
 import pytest
 from conftest import script, succeed
+from made import EXPERIMENT
 
 from el_fairseq.experiments import measure
 from el_fairseq.runs.experiment import read_experiment
 
-EXPERIMENT = """
-title = "Tiny"
-corpus.command = "none"
-train.options = "--lr 1"
-evaluate.last = 0
-evaluate.best = true
-"""
-
 
 @pytest.fixture
 def experiment(tmp_path):
-    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT.replace("last = 10", "last = 0"))
     return read_experiment(tmp_path / "tiny.toml")
 
 
@@ -36,7 +29,8 @@ def test_a_run_gets_the_scores_of_a_beam_of_1_and_its_calibration(
 
     monkeypatch.setattr(measure, "evaluate", evaluate)
     record = {"run": "el0.5-seed1", "scores": {"test": {"best": {"bleu": 30.0}}}}
-    found = measure.measure(experiment, tmp_path / "runs", record, tiny.folder)
+    results = {"data": str(tiny.folder), "tests": ["test"], "checkpoints": ["best"]}
+    found = measure.measure(tmp_path / "runs", results, record, experiment)
     assert found["beams"] == {"test": {"1": {"bleu": 29.0}, "5": {"bleu": 30.0}}}
     before, after = found["calibration"]["before"], found["calibration"]["after"]
     assert 0 < before["expected_calibration_error"] < 1 and found["calibration"]["temperature"] > 0

@@ -1,19 +1,11 @@
 import json
 
 import pytest
-from made import GOOD, REFERENCES, record, results_of, write_translations
+from made import EXPERIMENT, GOOD, REFERENCES, record, results_of, write_translations
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import results
 from el_fairseq.runs.experiment import read_experiment
-
-EXPERIMENT = """
-title = "Small"
-corpus.command = "none"
-train.options = "--lr 1"
-evaluate.last = 10
-evaluate.best = true
-"""
 
 
 @pytest.fixture
