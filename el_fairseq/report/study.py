@@ -53,18 +53,24 @@ def differences(results, loss, value):
 
 def table(all_results):
     """CE, each loss, and what separates them over the seeds that both have, a row a measure."""
-    columns, rows = [""], {}
+    columns, comparisons = [""], []
     for results, loss in compared(all_results):
         records = list(pairs(results, loss).values())
         pair = f"{results['source'].capitalize()}-{results['target'].capitalize()}"
         columns += [f"{pair}: CE", loss, "difference"]
+        cells = {}
         for title, form, value in measures(results):
             values = [[value(record) for record in of_loss] for of_loss in zip(*records)]
-            row = rows.setdefault(title, [title])
-            row += [""] * (len(columns) - 3 - len(row))
-            row += [mean_and_deviation(one, form) for one in values]
-            row.append(difference_cell(differences(results, loss, value), form))
-    return Table(None, columns, [row + [""] * (len(columns) - len(row)) for row in rows.values()])
+            difference = difference_cell(differences(results, loss, value), form)
+            cells[title] = [*(mean_and_deviation(one, form) for one in values), difference]
+        comparisons.append(cells)
+    titles = dict.fromkeys(title for cells in comparisons for title in cells)
+    empty = [""] * 3
+    rows = [
+        [title, *(cell for cells in comparisons for cell in cells.get(title, empty))]
+        for title in titles
+    ]
+    return Table(None, columns, rows)
 
 
 def difference_cell(of_seeds, form):
