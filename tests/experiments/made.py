@@ -4,7 +4,6 @@ REFERENCES = [f"the cat number {n} sat on mat {n % 7} of the house" for n in ran
 GOOD = [line if n % 4 else line.replace("cat", "dog") for n, line in enumerate(REFERENCES)]
 BAD = [line.replace("sat on", "stood at") if n % 3 else line for n, line in enumerate(REFERENCES)]
 
-# The file of an experiment, but for what is asked of it.
 EXPERIMENT = """
 title = "Small"
 corpus.command = "none"
