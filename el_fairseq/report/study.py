@@ -1,12 +1,15 @@
 """What the experiments that this repository keeps say: tables for people, and one picture.
 
-The records are those of ``results.json`` that ``scripts/measure.sh`` completed.
+The records are those of ``results.json`` that ``scripts/measure.sh`` completed. Comparisons of the
+most seeds stand in full, side by side; those of fewer seeds, or of an experiment trained with other
+options, a line each.
 """
 
 import argparse
 import logging
 import math
 import statistics
+import textwrap
 from pathlib import Path
 
 from ..common.cli import run
@@ -54,15 +57,9 @@ def differences(results, loss, value):
 def table(all_results):
     """CE, each loss, and what separates them over the seeds that both have, a row a measure."""
     columns, comparisons = [""], []
-    for results, loss in compared(all_results):
-        records = list(pairs(results, loss).values())
-        pair = f"{results['source'].capitalize()}-{results['target'].capitalize()}"
-        columns += [f"{pair}: CE", loss, "difference"]
-        cells = {}
-        for title, form, value in measures(results):
-            values = [[value(record) for record in of_loss] for of_loss in zip(*records)]
-            difference = difference_cell(differences(results, loss, value), form)
-            cells[title] = [*(mean_and_deviation(one, form) for one in values), difference]
+    for results, loss in in_full(all_results):
+        columns += [f"{pair(results)}: CE", loss, "difference"]
+        cells = {title: cells_of(results, loss, *how) for title, *how in measures(results)}
         comparisons.append(cells)
     titles = dict.fromkeys(title for cells in comparisons for title in cells)
     empty = [""] * 3
@@ -71,6 +68,39 @@ def table(all_results):
         for title in titles
     ]
     return Table(None, columns, rows)
+
+
+def other_table(all_results):
+    """A row for each comparison that :func:`table` leaves out; ``None`` without one."""
+    shown = ("BLEU", "validation accuracy, %", "calibration error, %")
+    rows, full = [], in_full(all_results)
+    for results, loss in compared(all_results):
+        if (results, loss) in full:
+            continue
+        how = {title: how for title, *how in measures(results)}
+        bleu, accuracy, error = (cells_of(results, loss, *how[title]) for title in shown)
+        named = " ".join([f"{pair(results)}: {loss}", *other_options(results, all_results)])
+        rows.append([named, str(len(pairs(results, loss))), *bleu, accuracy[2], *error[:2]])
+    columns = ["", "seeds", "BLEU: CE", "EL", "difference", "accuracy, difference"]
+    return Table(None, [*columns, "calibration error: CE", "EL"], rows) if rows else None
+
+
+def pair(results):
+    """Languages as in ``De-En``."""
+    return f"{results['source'].capitalize()}-{results['target'].capitalize()}"
+
+
+def cells_of(results, loss, form, value):
+    """CE, the loss, and their difference by a value of the records, over the seeds of both."""
+    both = zip(*pairs(results, loss).values())
+    cells = [mean_and_deviation([value(record) for record in one], form) for one in both]
+    return [*cells, difference_cell(differences(results, loss, value), form)]
+
+
+def other_options(results, all_results):
+    """fairseq-train options that an experiment was given beside its own, in another folder."""
+    named = [one["options"] for one in all_results if one["experiment"] == results["experiment"]]
+    return results["options"][len(min(named, key=len)) :]
 
 
 def difference_cell(of_seeds, form):
@@ -91,6 +121,13 @@ def compared(all_results):
     ]
 
 
+def in_full(all_results):
+    """Those of :func:`compared` with the most seeds, by an experiment's own options."""
+    seeds = [(len(pairs(*one)), one) for one in compared(all_results)]
+    most = max((count for count, _ in seeds), default=0)
+    return [one for count, one in seeds if count == most and not other_options(one[0], all_results)]
+
+
 def picture(all_results):
     """PNG of BLEU, each loss minus CE: a dot a seed, the mean with its 95 % interval."""
     lines = compared(all_results)
@@ -106,7 +143,15 @@ def picture(all_results):
         axes.axvline(0, color=look["ink"], linewidth=0.9)
         axes.set_yticks(
             range(len(lines)),
-            [f"{results['source']}-{results['target']}\n{loss}" for results, loss in lines],
+            [
+                "\n".join(
+                    [
+                        f"{pair(results)}: {loss}",
+                        *textwrap.wrap(" ".join(other_options(results, all_results)), 32),
+                    ]
+                )
+                for results, loss in lines
+            ],
         )
         axes.set_ylim(len(lines) - 0.5, -0.5)
         axes.set_xlabel("BLEU minus CE: seeds; mean, 95 % interval")
@@ -126,6 +171,9 @@ def main():
         with writing(options.picture, "wb") as file:
             file.write(picture(all_results))
     print(table(all_results).text("github"), end="")
+    others = other_table(all_results)
+    if others:
+        print(f"\n{others.text('github')}", end="")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ def record(loss, seed, bleu):
 def results():
     bleu = {"CE": (40.0, 41.0, 42.0), "EL, log end 0.5": (41.0, 41.5, 43.5)}
     return {
+        "experiment": "a-corpus",
+        "options": ["--max-epoch", "20"],
         "title": "A corpus",
         "source": "de",
         "target": "en",
@@ -53,7 +55,7 @@ def test_a_measure_stands_with_both_losses_and_with_what_separates_them(results)
 
 
 def test_experiments_stand_side_by_side_and_a_measure_that_one_lacks_is_left_open(results):
-    best = {**results, "source": "fr", "checkpoints": ["averaged5", "best"]}
+    best = {**results, "experiment": "other", "source": "fr", "checkpoints": ["averaged5", "best"]}
     best["runs"] = [
         {**one, "scores": {"test": {**one["scores"]["test"], "best": {"bleu": 30.0}}}}
         for one in results["runs"]
@@ -70,6 +72,24 @@ def test_seeds_that_only_one_loss_has_are_not_compared(results):
     assert study.table([results]).rows[0][1:] == ["40.00", "41.00", "+1.00"]
     del results["runs"][0]
     assert study.compared([results]) == []
+
+
+def test_comparisons_of_fewer_seeds_or_other_options_stand_in_a_line_each(results):
+    more = [{**one, "loss": "EL, log end 1"} for one in results["runs"][3:5]]
+    half = {**results, "options": [*results["options"], "--max-epoch", "10"]}
+    results["runs"] = [*results["runs"], *more]
+    assert study.table([results, half]).columns == study.table([results]).columns
+    rows = {name: cells for name, *cells in study.other_table([results, half]).rows}
+    assert set(rows) == {"De-En: EL, log end 1", "De-En: EL, log end 0.5 --max-epoch 10"}
+    # Two differences, 1 and 0.5: 12.706 * 0.3536 / sqrt(2).
+    assert rows["De-En: EL, log end 1"][:4] == [
+        *("2", "40.50 ± 0.71", "41.25 ± 0.35", "+0.75 [-2.43, +3.93]")
+    ]
+    assert rows["De-En: EL, log end 0.5 --max-epoch 10"][4:] == [
+        *("+0.00", "5.00 ± 0.00", "5.00 ± 0.00")
+    ]
+    assert study.other_table([results]).rows[0][0] == "De-En: EL, log end 1"
+    assert study.other_table([{**results, "runs": results["runs"][:6]}]) is None
 
 
 def test_the_picture_is_a_png_that_grows_with_the_comparisons(results):
