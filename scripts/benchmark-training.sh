@@ -12,7 +12,7 @@ model on the demo's data, without validation and checkpoints. About ten minutes 
 
   --rounds N    trainings of each criterion (default: 5)
   --updates N   updates of each training (default: 100)
-  --data DIR    the corpus, with bin/ in it (default: data/home-assistant-de-en, made if missing)
+  --data DIR    the corpus, with bin/ in it (default: data/home-assistant-fr-en, made if missing)
   --out DIR     where the logs go (default: runs/benchmark-training)
   -- ...        more options for fairseq-train, after those of the experiment
 
@@ -20,7 +20,7 @@ Nothing else should run on the machine meanwhile.
 END
 }
 help_or_continue "$@"
-rounds=5 updates=100 data=$root/data/home-assistant-de-en out=$root/runs/benchmark-training
+rounds=5 updates=100 data=$root/data/home-assistant-fr-en out=$root/runs/benchmark-training
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds | --updates | --data | --out)
@@ -39,7 +39,7 @@ if [ -d "$out" ] && [ ! -e "$out/lock" ] && [ -n "$(ls -A "$out")" ]; then
   die "--out is $out, which holds other files; name a new or empty folder"
 fi
 set_up
-[ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-de-en" ] ||
+[ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-fr-en" ] ||
   "$root/data-prep/home-assistant.sh" de-en
 [ -d "$data/bin" ] || die "$data has no bin/: name a corpus made by data-prep/"
 mkdir -p "$out"
@@ -52,7 +52,7 @@ device=(--cpu)
 mapfile -t train < <("$python" -c '
 import sys
 from el_fairseq.runs.experiment import read_experiment
-print(*read_experiment(sys.argv[1]).train_options, sep="\n")' home-assistant-de-en)
+print(*read_experiment(sys.argv[1]).train_options, sep="\n")' home-assistant-fr-en)
 
 # train CRITERION LOG [OPTIONS]
 train() {

@@ -7,12 +7,12 @@ usage() {
 Usage: bash scripts/demo.sh [options of scripts/reproduce.sh]
 
 Cross-entropy against the encouraging loss, from nothing to a table and a report: installs what is
-needed and runs the experiment home-assistant-de-en with one seed. It prepares a real corpus, trains
+needed and runs the experiment home-assistant-fr-en with one seed. It prepares a real corpus, trains
 the same small Transformer with both losses at the same time, scores both, and shows what each loss
-did to its model. Under 15 minutes on two CPU cores. Run again, it goes on where it stopped.
+did to its model. Under 12 minutes on two CPU cores. Run again, it goes on where it stopped.
 
-All five seeds: bash scripts/reproduce.sh home-assistant-de-en (it goes on with the demo's runs).
+All five seeds: bash scripts/reproduce.sh home-assistant-fr-en (it goes on with the demo's runs).
 END
 }
 help_or_continue "$@"
-exec bash "$root/scripts/reproduce.sh" home-assistant-de-en --seeds 1 "$@"
+exec bash "$root/scripts/reproduce.sh" home-assistant-fr-en --seeds 1 "$@"

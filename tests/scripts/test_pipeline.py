@@ -316,7 +316,7 @@ def test_the_demo_is_one_seed_of_an_experiment():
     lines = succeed(script("scripts/demo.sh", "--dry-run", "--cpu")).stdout.splitlines()
     trainings = [line for line in lines if "scripts/train.sh" in line]
     assert [line.split("train.sh ")[1].split(" --")[0] for line in trainings] == [
-        "home-assistant-de-en ce 1",
-        "home-assistant-de-en el 1",
+        "home-assistant-fr-en ce 1",
+        "home-assistant-fr-en el 1",
     ]
     assert "# 2 at a time, on the CPU" in lines
