@@ -147,14 +147,14 @@ def picture(all_results):
                 "\n".join(
                     [
                         f"{pair(results)}: {loss}",
-                        *textwrap.wrap(" ".join(other_options(results, all_results)), 32),
+                        *textwrap.wrap(" ".join(other_options(results, all_results)), 24),
                     ]
                 )
                 for results, loss in lines
             ],
         )
         axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set_xlabel("BLEU minus CE: seeds; mean, 95 % interval")
+        axes.set_xlabel("BLEU minus CE\n(seeds; mean, 95 % interval)")
         return png(figure)
 
 
