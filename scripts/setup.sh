@@ -4,11 +4,13 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: bash scripts/setup.sh
+Usage: bash scripts/setup.sh [--tests]
 
 Makes the Python environment that every other script uses, with the exact versions of
 scripts/constraints.txt. The other scripts call it, so nobody has to. When all is there it does
 nothing; after an interruption it goes on.
+
+  --tests   also what only the tests need (scripts/constraints-tests.txt), as scripts/test.sh asks
 
 Environment variables:
   EL_VENV     folder of the environment (default: .venv in this repository)
@@ -18,7 +20,12 @@ Environment variables:
 END
 }
 help_or_continue "$@"
-[ $# -eq 0 ] || wrong_usage "unexpected argument '$1'"
+wanted_tests=''
+case $* in
+  '') ;;
+  --tests) wanted_tests=$(cksum <"$root/scripts/constraints-tests.txt") ;;
+  *) wrong_usage "unexpected arguments '$*'" ;;
+esac
 
 constraints=$root/scripts/constraints.txt
 stamp=$venv/.el-fairseq
@@ -32,24 +39,31 @@ case ${EL_TORCH:-} in
   *) wrong_usage "EL_TORCH is '$EL_TORCH', expected cuda or cpu" ;;
 esac
 
-# The stamp's second line is the build of torch, its third whether that was asked for.
-is_ready() {
-  has=('' '' '')
-  [ ! -f "$stamp" ] || mapfile -t has <"$stamp"
-  [ "${has[0]}" = "$wanted" ] && [ "${EL_TORCH:-${has[1]}}" = "${has[1]}" ] &&
-    "$python" -c '' 2>/dev/null
+# The stamp's lines: what is there, the build of torch, whether that was asked for, and the tests'
+# packages.
+read_stamp() {
+  local lines=()
+  [ ! -f "$stamp" ] || mapfile -t lines <"$stamp"
+  found=${lines[0]:-} build=${lines[1]:-} asked=${lines[2]:-} found_tests=${lines[3]:-}
 }
+write_stamp() { printf '%s\n' "$wanted" "$build" "$asked" "$found_tests" >"$stamp"; }
 
-write_stamp() { printf '%s\n' "$wanted" "$1" "${EL_TORCH:+asked for}" >"$stamp"; }
+is_ready() {
+  [ "$found" = "$wanted" ] && [ "${EL_TORCH:-$build}" = "$build" ] && "$python" -c '' 2>/dev/null
+}
+has_tests() { [ -z "$wanted_tests" ] || [ "$found_tests" = "$wanted_tests" ]; }
 
 # A CPU build that nobody asked for must not be trained with where there is a GPU.
 check_build() {
-  if [ "${has[1]}" = cpu ] && [ -z "${EL_TORCH:-}${has[2]:-}" ] && has_nvidia_gpu; then
+  if [ "$build" = cpu ] && [ -z "${EL_TORCH:-}$asked" ] && has_nvidia_gpu; then
     die "there is a GPU here, but $venv holds the CPU build of torch. Replace it (on a cluster, on" \
       "the login node): EL_TORCH=cuda bash scripts/setup.sh; or keep it: EL_TORCH=cpu bash" \
       "scripts/setup.sh"
   fi
-  if [ -n "${EL_TORCH:-}" ] && [ -z "${has[2]:-}" ]; then write_stamp "${has[1]}"; fi
+  if [ -n "${EL_TORCH:-}" ] && [ -z "$asked" ]; then
+    asked='asked for'
+    write_stamp
+  fi
 }
 
 get_python() {
@@ -73,17 +87,15 @@ install_torch() {
   if [ "${EL_TORCH:-}" = cuda ] || { [ -z "${EL_TORCH:-}" ] && has_nvidia_gpu; }; then
     say "Installing $torch with CUDA."
     "$python" -m pip install -c "$constraints" "$torch,!=${torch#torch==}+cpu"
-    return
-  fi
-  if "$python" -m pip install -q --no-index --no-deps "$torch+cpu" 2>/dev/null; then
-    say "Installing $torch: the CPU build at hand."
+  elif "$python" -m pip install -q --no-index --no-deps "$torch+cpu" 2>/dev/null; then
+    say "Installed $torch: the CPU build at hand."
   elif cpu_index_answers; then
     say "Installing $torch: the CPU build from $cpu_index."
     "$python" -m pip install --no-deps --index-url "$cpu_index" "$torch+cpu"
   else
     say "Installing $torch: the registry's build, as $cpu_index does not answer."
+    "$python" -m pip install -q -c "$constraints" "$torch"
   fi
-  "$python" -m pip install -q -c "$constraints" "$torch"
 }
 
 # Makes an environment; removes what this script left there before, and nothing else.
@@ -103,6 +115,7 @@ make_venv() {
   base=$(find_python)
   [ -n "$base" ] || base=$(get_python)
   say "Making $venv with $("$base" --version)."
+  found_tests=''
   mkdir -p "$venv"
   touch "$venv/.made-by-el-fairseq"
   for item in bin include lib lib64 share pyvenv.cfg; do rm -rf "${venv:?}/$item"; done
@@ -121,23 +134,36 @@ install() {
   say "Installing the other packages of scripts/constraints.txt."
   "$python" -m pip install -q --no-deps -r "$constraints"
   "$python" -m pip install -q --no-deps --no-build-isolation -e "$root"
+  build=$("$python" -c 'import torch; print("cuda" if torch.version.cuda else "cpu")')
+  [ "${EL_TORCH:-$build}" = "$build" ] ||
+    die "EL_TORCH is $EL_TORCH, but pip installed the $build build of torch (pip's settings name" \
+      "where it looks: pip config list)"
+  asked=${EL_TORCH:+asked for}
+  write_stamp
 }
 
+install_tests() {
+  say "Installing what the tests need: scripts/constraints-tests.txt."
+  "$python" -m pip install -q --no-deps -r "$root/scripts/constraints-tests.txt"
+  found_tests=$wanted_tests
+  write_stamp
+}
+
+read_stamp
 if is_ready; then
   check_build
-  exit 0
+  if has_tests; then exit 0; fi
 fi
 mkdir -p "$(dirname "$venv")"
 exec 9>"$venv.lock"
 flock 9
-if is_ready; then exit 0; fi
-rm -f "$stamp"
+read_stamp
+if is_ready && has_tests; then exit 0; fi
 trap 'say "The environment is not finished. Run the same command once that is fixed: it goes on."' EXIT
-install
-build=$("$python" -c 'import torch; print("cuda" if torch.version.cuda else "cpu")')
-[ "${EL_TORCH:-$build}" = "$build" ] ||
-  die "EL_TORCH is $EL_TORCH, but pip installed the $build build of $torch (pip's settings name" \
-    "where it looks: pip config list)"
-write_stamp "$build"
+if ! is_ready; then
+  rm -f "$stamp"
+  install
+fi
+if ! has_tests; then install_tests; fi
 trap - EXIT
 say "The environment is ready: $venv"

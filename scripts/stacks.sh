@@ -9,7 +9,7 @@ Usage: bash scripts/stacks.sh [--dir DIR] [STACK ...]
 Runs the tests of loss, kernels and criterion on old and new versions of what they stand on, and
 compares the losses of the first fifty updates of the same trainings. Stacks (default: all):
 
-  python3.11   the versions of scripts/constraints.txt on Python 3.11
+  python3.11   the versions of scripts/constraints*.txt on Python 3.11
   python3.12   the same on Python 3.12
   stock        stock fairseq 0.12.2 with torch 1.12.1, on Python 3.8: also the oldest torch
   newest       the newest torch that pip finds, without fairseq: the plain loss
@@ -57,7 +57,7 @@ find_python() {
 
 # Where every stack comes from: of_pinned 3.11, or of_pip 3.8 REQUIREMENT..., in DIR/$stack.
 of_pinned() {
-  EL_PYTHON=$(find_python "$1") EL_VENV=$dir/$stack bash "$root/scripts/setup.sh"
+  EL_PYTHON=$(find_python "$1") EL_VENV=$dir/$stack bash "$root/scripts/setup.sh" --tests
 }
 of_pip() {
   local here=$dir/$stack/bin/python wanted stamp=$dir/$stack/.el-fairseq

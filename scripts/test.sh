@@ -16,6 +16,7 @@ which is worth sending in. Under 10 minutes; without a GPU it says so and ends w
 END
 }
 help_or_continue "$@"
+"$root/scripts/setup.sh" --tests
 set_up
 cd "$root"
 if [ "${1:-}" = --gpu ]; then

@@ -1,11 +1,15 @@
 """scripts/setup.sh with stand-ins for Python and pip, so that nothing is downloaded."""
 
+import importlib.metadata
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, run, script, succeed
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 # Makes "virtual environments" whose Python is this file again, and logs what pip is asked for.
 PYTHON = """#!/bin/bash
@@ -57,9 +61,86 @@ def test_everything_comes_pinned_from_the_constraints_file(machine):
     constraints = ROOT / "scripts" / "constraints.txt"
     assert f"-q --no-deps -r {constraints}" in pip_calls(machine)
     assert f"-q --no-deps --no-build-isolation -e {ROOT}" in pip_calls(machine)
-    pins = [line for line in constraints.read_text().splitlines() if not line.startswith("#")]
-    assert all("==" in pin for pin in pins)
-    assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(pins)
+    assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(constraints.read_text().splitlines())
+
+
+# torchaudio serves speech alone, mosestokenizer's requirements its Python (it's here for its Perl);
+# torch's CUDA build brings its own libraries.
+LEFT_OUT = "torchaudio|docopt|openfile|toolwrapper|uctools|(nvidia|cuda)-.*"
+
+
+def pins(name):
+    """Versions of one of the lists, by name in the form of ``canonicalize_name``."""
+    lines = (ROOT / "scripts" / name).read_text().splitlines()
+    pinned = [line.partition(";")[0].split("==") for line in lines if not line.startswith("#")]
+    versions = {canonicalize_name(package): version for package, version in pinned}
+    assert len(versions) == len(pinned)
+    return versions
+
+
+def needed(*extras):
+    """What ``el-fairseq`` with these extras stands on, as installed, by its canonical name."""
+    todo, found = [Requirement(f"el-fairseq[{','.join(extras)}]")], {}
+    while todo:
+        requirement = todo.pop()
+        package = importlib.metadata.distribution(requirement.name)
+        found[canonicalize_name(requirement.name)] = package.version.partition("+")[0]
+        for other in map(Requirement, package.requires or []):
+            asked = [{"extra": extra} for extra in requirement.extras or [""]]
+            applies = other.marker is None or any(map(other.marker.evaluate, asked))
+            name = canonicalize_name(other.name)
+            if applies and name not in found and not re.fullmatch(LEFT_OUT, name):
+                todo.append(other)
+    del found["el-fairseq"]
+    return found
+
+
+def test_the_lists_hold_what_scripts_and_tests_need_and_nothing_twice():
+    scripts, tests = pins("constraints.txt"), pins("constraints-tests.txt")
+    assert scripts.keys().isdisjoint(tests)
+    everything = needed("fairseq", "scripts", "transformers", "test")
+    assert everything.items() <= {**scripts, **tests}.items()
+    assert needed("fairseq", "scripts").items() <= {**scripts, "triton": tests["triton"]}.items()
+
+
+def test_the_tests_packages_are_added_to_the_scripts_environment(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    tests = f"-q --no-deps -r {ROOT / 'scripts' / 'constraints-tests.txt'}"
+    before = pip_calls(machine)
+    assert tests not in before
+    succeed(script("scripts/setup.sh", "--tests", env=machine))
+    assert pip_calls(machine) == [*before, tests]
+    for arguments in ((), ("--tests",)):
+        assert succeed(script("scripts/setup.sh", *arguments, env=machine)).stderr == ""
+    assert pip_calls(machine) == [*before, tests]
+
+
+def test_an_environment_made_for_the_tests_serves_the_scripts(machine):
+    succeed(script("scripts/setup.sh", "--tests", env=machine))
+    before = pip_calls(machine)
+    assert sum("-r" in call for call in before) == 2
+    assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
+    assert pip_calls(machine) == before
+
+
+def test_another_build_of_torch_leaves_the_tests_packages_alone(machine):
+    succeed(script("scripts/setup.sh", "--tests", env={**machine, "BUILD": "cuda"}))
+    before = len(pip_calls(machine))
+    cpu = {**machine, "EL_TORCH": "cpu", "AT_HAND_STATUS": "0"}
+    succeed(script("scripts/setup.sh", "--tests", env=cpu))
+    assert not any("constraints-tests.txt" in call for call in pip_calls(machine)[before:])
+
+
+def test_tests_packages_are_installed_again_where_the_environment_had_to_be_made_again(machine):
+    succeed(script("scripts/setup.sh", "--tests", env=machine))
+    Path(machine["EL_VENV"], "bin", "python").unlink()
+    succeed(script("scripts/setup.sh", "--tests", env=machine))
+    assert sum("constraints-tests.txt" in call for call in pip_calls(machine)) == 2
+
+
+def test_an_unknown_argument_is_named():
+    result = script("scripts/setup.sh", "--test")
+    assert result.returncode == 2 and "unexpected arguments '--test'" in result.stderr
 
 
 def test_a_second_call_installs_and_says_nothing(machine):
