@@ -54,16 +54,23 @@ import sys
 from el_fairseq.runs.experiment import read_experiment
 print(*read_experiment(sys.argv[1]).train_options, sep="\n")' home-assistant-fr-en)
 
-# train CRITERION LOG [OPTIONS]
+# A training ends with this script, or, where that is killed, holds the lock to its own end: beside a
+# training that nobody knows of, the next measurement would be wrong.
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+
+# train NAME CRITERION: NAME.log holds what the training said.
 train() {
-  quietly "$2" fairseq-train "$data/bin" --user-dir "$root/el_fairseq" "${device[@]}" \
-    "${train[@]}" --criterion "${@:3}" --max-update "$updates" --log-interval 10 \
-    --log-format json --no-save --disable-validation --seed 1 "${options[@]}"
+  local log=$out/$1.log
+  fairseq-train "$data/bin" --user-dir "$root/el_fairseq" "${device[@]}" "${train[@]}" \
+    --criterion "$2" --max-update "$updates" --log-interval 10 --log-format json --no-save \
+    --disable-validation --seed 1 "${options[@]}" >"$log" 2>&1 &
+  wait $! ||
+    die "fairseq-train ended with status $?, see $log: $(grep -v '^ *$' "$log" | tail -n 1)"
 }
 options=("$@")
 for round in $(seq "$rounds"); do
   say "round $round of $rounds"
-  train ce "$out/ce-$round.log" label_smoothed_cross_entropy
-  train el "$out/el-$round.log" encouraging_loss
+  train "ce-$round" label_smoothed_cross_entropy
+  train "el-$round" encouraging_loss
 done
 "$python" -m el_fairseq.benchmarks.loss --training "$out"

@@ -71,14 +71,6 @@ only_one() {
   flock -n 8 || die "$2 by another process; wait for it, or stop it, and run this again"
 }
 
-# quietly LOG COMMAND...: keeps a program's output in LOG; when it fails, one line says so.
-quietly() {
-  local log=$1
-  shift
-  "$@" >"$log" 2>&1 8>&- ||
-    die "$1 failed: $(grep -v '^ *$' "$log" | tail -n 1) (all it said is in $log)"
-}
-
 # The names of the experiments there are, in one line.
 experiments() {
   local file

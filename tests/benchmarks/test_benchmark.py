@@ -1,11 +1,14 @@
 """The benchmark: what it measures, and what it says about it. No test looks at a time."""
 
 import json
+import subprocess
+import time
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import run, script, succeed
+import warm
+from conftest import ROOT, run, script, succeed, warmed
 
 from el_fairseq.benchmarks import loss as benchmark
 from el_fairseq.benchmarks.loss import PeakMemory
@@ -163,6 +166,43 @@ def test_the_training_benchmark_alternates_and_leaves_a_table(corpus, tmp_path):
     )
     assert {path.name for path in (tmp_path / "out").glob("*.log")} == {"ce-1.log", "el-1.log"}
     assert "| el | " in result.stdout
+
+
+@pytest.fixture
+def training(corpus, tmp_path):
+    """Makes the command of a training benchmark whose ``fairseq-train`` is this shell code."""
+
+    def command(code):
+        path = tmp_path / "venv" / "bin" / "fairseq-train"
+        path.parent.mkdir(parents=True)
+        for item in warm.environment().iterdir():
+            if item.name != "bin":
+                (tmp_path / "venv" / item.name).symlink_to(item)
+        (path.parent / "python").symlink_to(warm.environment() / "bin" / "python")
+        path.write_text(f"#!/bin/bash\n{code}\n")
+        path.chmod(0o755)
+        arguments = ("--data", corpus, "--out", tmp_path / "out")
+        call = ["bash", ROOT / "scripts/benchmark-training.sh", *arguments]
+        return warmed(call, {"EL_VENV": str(tmp_path / "venv")})
+
+    return command
+
+
+def test_a_training_that_fails_without_a_word_is_told(training):
+    result = subprocess.run(**training("exit 3"), stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "error: fairseq-train ended with status 3, see" in result.stderr.splitlines()[-1]
+
+
+def test_a_training_ends_with_the_benchmark(training, tmp_path):
+    with subprocess.Popen(**training("echo started; exec sleep 600")) as process:
+        log = tmp_path / "out" / "ce-1.log"
+        while not log.exists() or not log.read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+    # Both hold the lock.
+    subprocess.run(["flock", "--timeout", "10", tmp_path / "out" / "lock", "true"], check=True)
 
 
 def test_the_training_benchmark_refuses_a_folder_without_a_corpus(tmp_path):
