@@ -140,7 +140,9 @@ def test_a_model_whose_weights_are_in_shards_trains_as_a_whole_one():
     loss.backward()
     expected = train_once(criterion(), translation_model(), sample())
     torch.testing.assert_close(loss.detach(), expected["loss"])
-    gradients = {name: shard.grad for name, shard in model.shards.items()}
+    # Stock fairseq keeps weights for its fast inference beside the ones that it trains.
+    shards = model.shards.items()
+    gradients = {name: shard.grad for name, shard in shards if shard.grad is not None}
     torch.testing.assert_close(gradients, expected["gradients"])
 
 
