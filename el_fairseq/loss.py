@@ -42,8 +42,21 @@ def checked_spec(
         )
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
-    bonus = Bonus(log_end, bonus_start, bonus_weight).check()
-    return Spec(bonus, label_smoothing, ignore_index)
+    if not 0 < log_end <= 1:
+        raise ValueError(
+            f"log_end is {log_end}, expected a number in (0, 1]: "
+            "0.5 is safe everywhere, 1 is the unbounded bonus"
+        )
+    if not 0 <= bonus_start < log_end:
+        raise ValueError(
+            f"bonus_start is {bonus_start}, expected 0 (a bonus for every token) or more, and "
+            f"less than log_end ({log_end})"
+        )
+    if not 0 <= bonus_weight < math.inf:
+        raise ValueError(
+            f"bonus_weight is {bonus_weight}, expected 0 (no bonus) or more: 1 is the paper's"
+        )
+    return Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
 
 
 def encouraging_loss(

@@ -32,14 +32,28 @@ def loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight=N
 
 
 def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
-    number = number_type(inputs[0])
-    class_weight = None if class_weight is None else class_weight.detach().to(number)
+    if class_weight is not None:
+        class_weight = class_weight.detach().to(number_type(inputs[0]))
     problem = _Problem(target, spec, reduction, class_weight, in_place)
     if not have_memory(target, *inputs):
         return problem.formula_loss(inputs)
-    classes = inputs[0].size(1) if len(inputs) == 1 else inputs[1].size(0)
-    scale = problem.scale(number, count(target, classes, spec))
-    return _Loss.apply(problem, scale, *(inputs if torch.is_grad_enabled() else _detached(inputs)))
+    classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
+    scale = problem.scale(count(target, classes, spec), number_type(inputs[0]))
+    wanted = [each is not None and each.requires_grad for each in inputs]
+    if not (torch.is_grad_enabled() and any(wanted)):
+        losses, _ = problem.losses(inputs, scale, [False for _ in inputs])
+        return problem.reduced(losses.loss, scale), losses.nll, losses.correct
+    # Where each row's loss has a factor of its own, the projection's gradients cannot be computed
+    # before it is known; and the range of float16 is too small for a factor that comes later: most
+    # entries are near label_smoothing / V, which is 0 in float16 without the loss scale.
+    waits = inputs[0].dtype == torch.float16 or (len(inputs) > 1 and reduction == "none")
+    versions = _versions(inputs)
+    losses, gradients = problem.losses(
+        inputs, scale, [each and not waits for each in wanted], in_place and not waits
+    )
+    loss = [problem.reduced(losses.loss, scale)]
+    state = problem, scale, versions, None if waits else gradients
+    return _Loss.apply(loss, state, *inputs), losses.nll, losses.correct
 
 
 class _Problem(NamedTuple):
@@ -51,7 +65,7 @@ class _Problem(NamedTuple):
     class_weight: Optional[Tensor]
     in_place: bool
 
-    def scale(self, number, total):
+    def scale(self, total, number):
         """What the loss of a row counts in the reduced one, (1,); ``total`` targets count."""
         if self.reduction != "mean":
             total = 1
@@ -59,8 +73,7 @@ class _Problem(NamedTuple):
             total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
         if isinstance(total, int):
             return torch.full((1,), 1 / max(total, 1), dtype=number, device=self.target.device)
-        total = total.to(number).reshape(1)
-        return 1 / total.masked_fill(total == 0, 1)
+        return (total + (total == 0)).to(number).reciprocal().reshape(1)
 
     def reduced(self, losses, scale):
         return losses if self.reduction == "none" else (losses * scale).sum()
@@ -69,18 +82,20 @@ class _Problem(NamedTuple):
         """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
         logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
         loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
-        total = (self.target != self.spec.ignore_index).sum()
-        return self.reduced(loss, self.scale(loss.dtype, total)), nll.detach(), correct
+        scale = self.scale((self.target != self.spec.ignore_index).sum(), loss.dtype)
+        return self.reduced(loss, scale), nll.detach(), correct
 
-    def losses(self, inputs, scale, wanted, in_place):
+    def losses(self, inputs, scale, wanted, in_place=False):
         """By the kernels: :class:`RowLosses`, and the gradients of those inputs that are wanted."""
+        inputs = [None if each is None else each.detach() for each in inputs]
+        scale = scale.expand(len(self.target))
         if len(inputs) > 1:
             return linear_losses(*inputs, self, scale, wanted)
         (logits,), gradient = inputs, None
-        in_place = in_place and logits.is_contiguous()
         if any(wanted):
+            is_place = in_place and logits.is_contiguous()
             contiguous = torch.contiguous_format
-            gradient = logits if in_place else torch.empty_like(logits, memory_format=contiguous)
+            gradient = logits if is_place else torch.empty_like(logits, memory_format=contiguous)
         results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
         if gradient is logits:
             gradient[:0].zero_()  # for autograd, which does not see what kernels do
@@ -88,31 +103,17 @@ class _Problem(NamedTuple):
 
 
 class _Loss(torch.autograd.Function):
-    """Computes gradients with the loss, or waits for the backward pass where it must.
-
-    Where each row's loss has a factor of its own, the projection's gradients cannot be computed
-    before it is known; and the range of float16 is too small for a factor that comes later: most
-    entries are near ``label_smoothing / V``, which is 0 in float16 without the loss scale.
-    """
+    """The loss with its gradients, or with what they will be computed of in the backward pass."""
 
     @staticmethod
-    def forward(ctx, problem, scale, *inputs):
-        wanted = ctx.needs_input_grad[2:]
-        ctx.problem, ctx.scale, ctx.inputs = problem, scale, inputs
-        ctx.waits = inputs[0].dtype == torch.float16 or (
-            len(inputs) > 1 and problem.reduction == "none"
-        )
-        now = [False for _ in wanted] if ctx.waits else wanted
-        if any(wanted):
-            ctx.versions = _versions(inputs)
-        results, gradients = problem.losses(_detached(inputs), scale, now, problem.in_place)
-        if any(wanted):
-            ctx.save_for_backward(*(inputs if ctx.waits else gradients))
-        ctx.mark_non_differentiable(results.nll, results.correct)
-        return problem.reduced(results.loss, scale), results.nll, results.correct
+    def forward(ctx, loss, state, *inputs):
+        ctx.problem, ctx.scale, ctx.versions, gradients = state
+        ctx.inputs, ctx.waits = inputs, gradients is None
+        ctx.save_for_backward(*(inputs if ctx.waits else gradients))
+        return loss[0]
 
     @staticmethod
-    def backward(ctx, grad_loss, *_):
+    def backward(ctx, grad_loss):
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
         again = _graph_is_kept()
         if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
@@ -142,24 +143,18 @@ def _differentiable_gradients(ctx, wanted, grad_loss):
     return [next(gradients) if is_wanted else None for is_wanted in wanted]
 
 
-def _detached(inputs):
-    return [None if each is None else each.detach() for each in inputs]
-
-
 def _versions(inputs):
     return [None if each is None else each._version for each in inputs]
 
 
 def _times(gradient, grad_loss, again):
     """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
-    batched = is_batched(grad_loss)
-    if grad_loss.dim():
-        grad_loss = grad_loss.unsqueeze(1)
-    elif not batched and grad_loss.device.type == "cpu" and grad_loss.item() == 1:
-        return gradient.clone() if again else gradient
-    if again or batched:
-        return (gradient * grad_loss).to(gradient.dtype)
-    return gradient.mul_(grad_loss)
+    factor = grad_loss.unsqueeze(1) if grad_loss.dim() else grad_loss
+    if again or is_batched(grad_loss):
+        return (gradient * factor).to(gradient.dtype)
+    if factor.dim() == 0 and factor.device.type == "cpu" and factor.item() == 1:
+        return gradient
+    return gradient.mul_(factor)
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow: where torch

@@ -22,24 +22,6 @@ class Bonus(NamedTuple):
     start: float = 0.0
     weight: float = 1.0
 
-    def check(self):
-        """Return itself; raise ``ValueError`` naming an option that is out of its range."""
-        if not 0 < self.log_end <= 1:
-            raise ValueError(
-                f"log_end is {self.log_end}, expected a number in (0, 1]: "
-                "0.5 is safe everywhere, 1 is the unbounded bonus"
-            )
-        if not 0 <= self.start < self.log_end:
-            raise ValueError(
-                f"bonus_start is {self.start}, expected 0 (a bonus for every token) or more, and "
-                f"less than log_end ({self.log_end})"
-            )
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(
-                f"bonus_weight is {self.weight}, expected 0 (no bonus) or more: 1 is the paper's"
-            )
-        return self
-
     def value(self, p, q):
         """``b(p)`` in nats, never positive; ``q = 1 - p`` is given apart for its precision."""
         if self.log_end == 1:

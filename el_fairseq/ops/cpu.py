@@ -25,7 +25,7 @@ from .formula import RowLosses, in_blocks, number_type
 
 _scalar = numba.njit(error_model="numpy", fastmath={"contract"})
 _loop = numba.njit(error_model="numpy", fastmath={"contract", "reassoc"})  # sums in any order
-_SHARED_FROM = 2**17  # entries; sharing fewer among threads costs more than it saves
+_SHARE = 2**18  # entries that a thread takes at once: to hand out fewer costs more than it saves
 
 
 @intrinsic
@@ -181,16 +181,11 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
     if gradient.size:
         at_largest = p_max * (of_others + (count - 1) * of_largest + of_target) - q_max * of_largest
         at_target = p * (of_others + (count * of_largest - of_class)) - q * (of_target + of_class)
+        factor = real((of_others + count * of_largest + of_target) * scale)
+        shares = real(share * scale), real(share * weight * scale)
+        at_largest = real(at_largest * scale)
         _gradient(
-            exps,
-            real(inverse),
-            real(floor),
-            real(start),
-            real((of_others + count * of_largest + of_target) * scale),
-            real(share * scale),
-            real(share * weight * scale),
-            real(at_largest * scale),
-            gradient,
+            exps, real(inverse), real(floor), real(start), factor, *shares, at_largest, gradient
         )
         gradient[target] = at_target * scale
     return loss, nll, correct
@@ -204,39 +199,38 @@ def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, igno
         if target[row] == ignore_index:
             loss[row], nll[row], correct[row], of_row[:] = 0, 0, False, 0
         else:
-            factor = float(scale[row % len(scale)])
             loss[row], nll[row], correct[row] = _row(
-                logits[row], target[row], factor, of_row, exps, *options
+                logits[row], target[row], float(scale[row]), of_row, exps, *options
             )
 
 
 def _count(target, classes, ignore_index):
-    """The number of targets that count; where one is no class, -1 less its row."""
+    """The number of targets that are not ignored, -1 where one of them is no class."""
     count = 0
     for row in range(len(target)):
         if target[row] != ignore_index:
             if not 0 <= target[row] < classes:
-                return -1 - row
+                return -1
             count += 1
     return count
+
+
+_SIGNATURES = {
+    _rows: "void(i8, i8, {0}[:, ::1], i8[:], {0}[:], {0}[:, ::1], {0}[::1], {0}[::1], b1[::1], i8, "
+    "UniTuple(f8, 4))",
+    _count: "i8(i8[:], i8, i8)",
+}
 
 
 @functools.lru_cache(maxsize=None)
 def _compiled(function, dtype=torch.int64):
     """The function in machine code, for logits of a dtype.
 
-    It comes from numba's cache on disk, or goes there, if that can be. Each type and processor has
+    It comes from numba's cache on disk, or goes there, if that can be. Each dtype and processor has
     a file of its own: numba's index of a file with several is not safe from two that write it.
     """
-    number, options = getattr(types, str(dtype)[len("torch.") :]), [types.float64] * 4
-    matrix, vector, indices, index = number[:, ::1], number[::1], types.int64[::1], types.int64
-    signature = {
-        _count: (indices, index, index),
-        _rows: (
-            *(index, index, matrix, indices, vector, matrix, vector, vector),
-            *(types.boolean[::1], index, types.UniTuple(types.float64, 4)),
-        ),
-    }[function]
+    number = str(dtype)[len("torch.") :]
+    signature = _SIGNATURES[function].format(number)
     processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
     name = f"{function.__name__}_{number}_{zlib.crc32(processor.encode()):08x}"
     function = FunctionType(function.__code__, function.__globals__, name)
@@ -258,14 +252,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
-def _share(work, rows, entries):
+def _share(work, rows, classes):
     """Call ``work(first, last)`` for all rows, by as many threads as PyTorch may use."""
+    step = max(1, _SHARE // max(classes, 1))
     available = torch.get_num_threads()
-    threads = min(available, 1 + entries // _SHARED_FROM)
-    if threads == 1:
+    threads = min(available, -(-rows // step))
+    if threads <= 1:
         work(0, rows)
         return
-    step = max(1, rows // (4 * threads))
     starts = iter(range(0, rows, step))
 
     def work_on():
@@ -290,26 +284,23 @@ def row_losses(logits, target, spec, scale, gradient=None):
 
         def of_copy(block):
             part = logits.new_empty(logits[block].shape, dtype=number).copy_(logits[block])
-            of_rows = scale if len(scale) == 1 else scale[block]
-            results = row_losses(part, target[block], spec, of_rows, part)
+            gradient_of_part = None if gradient is None else part
+            results = row_losses(part, target[block], spec, scale[block], gradient_of_part)
             if gradient is not None:
                 gradient[block] = part
             return results
 
         return in_blocks(of_copy, 2**20, rows, classes)
-    loss, nll = logits.new_empty(2, rows, dtype=number)
-    results = RowLosses(loss, nll, logits.new_empty(rows, dtype=torch.bool))
     gradient = logits[:0] if gradient is None else gradient
-    tensors = logits, target.contiguous(), scale.contiguous(), gradient, *results
-    arrays = [tensor.numpy() for tensor in tensors]
+    arrays = [tensor.numpy() for tensor in (logits, target, scale, gradient)]
+    results = [np.empty(rows, dtype) for dtype in (arrays[0].dtype, arrays[0].dtype, np.bool_)]
     options = tuple(float(option) for option in (spec.label_smoothing, *spec.bonus))
-    arguments = (*arrays, spec.ignore_index, options)
+    arguments = (*arrays, *results, spec.ignore_index, options)
     kernel = _compiled(_rows, number)
-    _share(lambda first, last: kernel(first, last, *arguments), rows, rows * classes)
-    return results
+    _share(lambda first, last: kernel(first, last, *arguments), rows, classes)
+    return RowLosses(*map(torch.from_numpy, results))
 
 
 def count(target, classes, ignore_index):
-    """The number of targets that are not ignored; the first that is no class, or ``None``."""
-    found = _compiled(_count)(target.contiguous().numpy(), classes, ignore_index)
-    return (found, None) if found >= 0 else (0, target[-1 - found].item())
+    """The number of targets that are not ignored, -1 where one of them is no class."""
+    return _compiled(_count)(target.numpy(), classes, ignore_index)

@@ -42,7 +42,7 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
         logits: (N, V), floating point; float16 and bfloat16 are computed in float32.
         target: (N,) int64, in [0, V) or ``spec.ignore_index``. Not checked.
         spec: :class:`~el_fairseq.ops.bonus.Spec`.
-        scale: of the loss's dtype, (N,) or (1,).
+        scale: (N,), of the loss's dtype and any stride.
         gradient: (N, V) of the logits' dtype, side by side, to be filled with the gradient, or
             ``None``; it may be ``logits`` itself.
         class_weight: (V,) of the loss's dtype, or ``None``.
@@ -55,8 +55,7 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
         rows = Rows(logits[block], target[block], spec, class_weight)
         losses = rows.losses()
         if gradient is not None:
-            of_rows = scale if len(scale) == 1 else scale[block]
-            gradient[block] = rows.gradient() * of_rows.unsqueeze(1)
+            gradient[block] = rows.gradient() * scale[block].unsqueeze(1)
         return losses
 
     return in_blocks(of_block, 2**22, *logits.shape)

@@ -16,7 +16,7 @@ def linear_losses(hidden, weight, bias, problem, scale, wanted):
     Args:
         hidden: (N, D); weight: (V, D); bias: (V,) or ``None``; all of one dtype.
         problem: target, options and class weights.
-        scale: of the loss's dtype, (N,) or (1,).
+        scale: (N,), of the loss's dtype.
         wanted: which of the gradients of hidden, weight and bias to compute.
 
     Returns:
@@ -39,7 +39,7 @@ def linear_losses(hidden, weight, bias, problem, scale, wanted):
             logits,
             problem.target[block],
             problem.spec,
-            scale if len(scale) == 1 else scale[block],
+            scale[block],
             logits if any(wanted) else None,
             problem.class_weight,
         )

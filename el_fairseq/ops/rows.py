@@ -44,27 +44,28 @@ def _kernel(device, dtype):
 
 
 def count(target, classes, spec):
-    """The number of targets that are not ignored: a number on the CPU, else a tensor.
+    """The number of targets that are not ignored: a number, or a tensor of one.
+
+    On a GPU, where to look at targets would be to wait, the device asserts that each is a class.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    on_cpu, kernel = target.device.type == "cpu", _kernel(target.device.type, torch.float32)
-    if on_cpu and kernel is not formula:
-        number, wrong = kernel.count(target, classes, spec.ignore_index)
-    else:
-        counts = target != spec.ignore_index
-        is_wrong = counts & ((target < 0) | (target >= classes))
-        number = counts.sum().item() if on_cpu else counts.sum()
-        wrong = next(iter(target[is_wrong].tolist()), None) if on_cpu else None
-        if target.device.type == "cuda":  # looking at it would wait for the device
-            torch._assert_async(~is_wrong.any())
-    if wrong is not None:
+    kernel = _kernel(target.device.type, torch.float32)
+    if target.device.type == "cpu" and kernel is not formula:
+        number = kernel.count(target, classes, spec.ignore_index)
+        if number >= 0:
+            return number
+    counts = target != spec.ignore_index
+    is_wrong = counts & ((target < 0) | (target >= classes))
+    if target.is_cuda:
+        torch._assert_async(~is_wrong.any())
+    elif target.device.type == "cpu" and is_wrong.any():
         raise ValueError(
-            f"target holds class {wrong}, expected 0 to {classes - 1} "
+            f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
             f"or ignore_index ({spec.ignore_index})"
         )
-    return number
+    return counts.sum()
 
 
 def have_memory(*tensors):
@@ -78,10 +79,9 @@ def have_memory(*tensors):
         or torch.jit.is_tracing()
         or forward_ad._current_level >= 0
         or _modes_active()
+        or _transforms_active()
         or any(
-            tensor.device.type == "meta"
-            or type(tensor).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
-            or is_batched(tensor)
+            tensor.is_meta or type(tensor).__torch_dispatch__ is not _no_dispatch
             for tensor in tensors
             if tensor is not None
         )
@@ -101,6 +101,7 @@ def found(names, otherwise):
         return otherwise
 
 
+_no_dispatch = torch._C._disabled_torch_dispatch_impl
 _is_compiling = found("compiler.is_compiling", lambda: False)
 _transforms_active = found("_C._are_functorch_transforms_active", lambda: False)
 _is_batched = found("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)

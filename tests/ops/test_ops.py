@@ -181,8 +181,9 @@ def test_given_the_logits_place_the_gradient_needs_no_memory_of_its_own():
     torch.testing.assert_close(leaf.grad, expected)
 
 
-def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd():
-    leaf, target = case()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])  # float16 writes in backward
+def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd(dtype):
+    leaf, target = case(dtype=dtype)
     logits = leaf.exp()  # its backward pass reads its result
     loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
