@@ -48,12 +48,11 @@ def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
     # entries are near label_smoothing / V, which is 0 in float16 without the loss scale.
     waits = inputs[0].dtype == torch.float16 or (len(inputs) > 1 and reduction == "none")
     versions = _versions(inputs)
-    losses, gradients = problem.losses(
-        inputs, scale, [each and not waits for each in wanted], in_place and not waits
-    )
-    loss = [problem.reduced(losses.loss, scale)]
-    state = problem, scale, versions, None if waits else gradients
-    return _Loss.apply(loss, state, *inputs), losses.nll, losses.correct
+    now = [each and not waits for each in wanted]
+    losses, gradients = problem.losses(inputs, scale, now, in_place)
+    known = problem.reduced(losses.loss, scale), problem, scale, versions
+    loss = _Loss.apply((*known, None if waits else gradients), *inputs)
+    return loss, losses.nll, losses.correct
 
 
 class _Problem(NamedTuple):
@@ -106,15 +105,15 @@ class _Loss(torch.autograd.Function):
     """The loss with its gradients, or with what they will be computed of in the backward pass."""
 
     @staticmethod
-    def forward(ctx, loss, state, *inputs):
-        ctx.problem, ctx.scale, ctx.versions, gradients = state
+    def forward(ctx, known, *inputs):
+        loss, ctx.problem, ctx.scale, ctx.versions, gradients = known
         ctx.inputs, ctx.waits = inputs, gradients is None
         ctx.save_for_backward(*(inputs if ctx.waits else gradients))
-        return loss[0]
+        return loss
 
     @staticmethod
     def backward(ctx, grad_loss):
-        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         again = _graph_is_kept()
         if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
             gradients = _differentiable_gradients(ctx, wanted, grad_loss)
@@ -125,7 +124,7 @@ class _Loss(torch.autograd.Function):
             gradients = [each if each is None else _times(each, grad_loss, again) for each in saved]
         if not again:
             ctx.inputs = None
-        return (None, None, *gradients)
+        return (None, *gradients)
 
 
 def _differentiable_gradients(ctx, wanted, grad_loss):

@@ -294,7 +294,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
     gradient = logits[:0] if gradient is None else gradient
     arrays = [tensor.numpy() for tensor in (logits, target, scale, gradient)]
     results = [np.empty(rows, dtype) for dtype in (arrays[0].dtype, arrays[0].dtype, np.bool_)]
-    options = tuple(float(option) for option in (spec.label_smoothing, *spec.bonus))
+    options = tuple(map(float, (spec.label_smoothing, *spec.bonus)))
     arguments = (*arrays, *results, spec.ignore_index, options)
     kernel = _compiled(_rows, number)
     _share(lambda first, last: kernel(first, last, *arguments), rows, classes)
@@ -302,5 +302,5 @@ def row_losses(logits, target, spec, scale, gradient=None):
 
 
 def count(target, classes, ignore_index):
-    """The number of targets that are not ignored, -1 where one of them is no class."""
+    """See ``_count``."""
     return _compiled(_count)(target.numpy(), classes, ignore_index)
