@@ -13,6 +13,8 @@ from el_fairseq.ops.autograd import loss_of_rows
 from el_fairseq.ops.bonus import Bonus, Spec
 
 SPEC = Spec(Bonus(), 0.1, -100)
+# Before torch 2.1 nothing tells whether another backward pass will follow.
+TELLS_OF_PASSES = hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph")
 
 
 def case(count=9, classes=13, dtype=torch.float64, seed=0):
@@ -174,15 +176,14 @@ def test_given_the_logits_place_the_gradient_needs_no_memory_of_its_own():
     logits.register_hook(seen.append)
     loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
     loss.backward()
-    # Before torch 2.1 nothing tells whether another backward pass will follow.
-    assert (seen[0].data_ptr() == place) == hasattr(
-        torch._C._autograd, "_get_current_graph_task_keep_graph"
-    )
+    assert (seen[0].data_ptr() == place) == TELLS_OF_PASSES
     torch.testing.assert_close(leaf.grad, expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])  # float16 writes in backward
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd(dtype):
+    if dtype == torch.float16 and not TELLS_OF_PASSES:
+        pytest.skip("float16, whose gradient waits for the backward pass, is not written in place")
     leaf, target = case(dtype=dtype)
     logits = leaf.exp()  # its backward pass reads its result
     loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
