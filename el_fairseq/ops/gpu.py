@@ -167,24 +167,14 @@ def row_losses(logits, target, spec, scale, gradient=None):
     results = RowLosses(*(logits.new_zeros(rows, dtype=dtype) for dtype in types))
     if not rows or not classes:
         return results
-    log_end, start, weight = (float(option) for option in spec.bonus)
+    log_end, start, weight = map(float, spec.bonus)
+    floor = FLOOR if log_end == 1 else 1 - log_end
     lanes = lanes_of(classes)
     with torch.cuda.device(logits.device) if logits.is_cuda else contextlib.nullcontext():
         _row_kernel[(rows,)](
-            logits,
-            target,
-            logits if gradient is None else gradient,
-            scale,
-            *results,
-            classes,
-            logits.stride(0),
-            target.stride(0),
-            scale.stride(0),
-            spec.ignore_index,
-            float(spec.label_smoothing),
-            start,
-            weight,
-            FLOOR if log_end == 1 else 1 - log_end,
+            *(logits, target, logits if gradient is None else gradient, scale, *results),
+            *(classes, logits.stride(0), target.stride(0), scale.stride(0)),
+            *(spec.ignore_index, float(spec.label_smoothing), start, weight, floor),
             IS_NORMAL=log_end == 1,
             IS_SMOOTHED=spec.label_smoothing > 0,
             WITH_GRADIENT=gradient is not None,

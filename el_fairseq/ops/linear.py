@@ -35,14 +35,8 @@ def linear_losses(hidden, weight, bias, problem, scale, wanted):
             torch.mm(hidden[block], weight.t(), out=logits)
         else:
             torch.addmm(bias, hidden[block], weight.t(), out=logits)
-        losses = row_losses(
-            logits,
-            problem.target[block],
-            problem.spec,
-            scale[block],
-            logits if any(wanted) else None,
-            problem.class_weight,
-        )
+        of_rows = logits, problem.target[block], problem.spec, scale[block]
+        losses = row_losses(*of_rows, logits if any(wanted) else None, problem.class_weight)
         if wanted[0]:
             torch.mm(logits, weight, out=of_hidden[block])
         if wanted[1] and number == hidden.dtype:
