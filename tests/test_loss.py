@@ -431,3 +431,18 @@ def test_the_plain_loss_works_where_fairseq_does_not():
     assert float(value) == pytest.approx(1.0986, abs=1e-4)  # log 4 + log 3/4
     assert "needs fairseq" in explanation
     assert "pip install" in explanation
+
+
+@pytest.mark.parametrize("log_end", [0.9999, 1.0])
+def test_a_gradient_to_be_differentiated_again_is_exact_where_the_bonus_is_steep(log_end):
+    torch.manual_seed(0)
+    logits = 5 * torch.randn(200, 10)
+    target = logits.argmax(1)
+
+    def gradient(logits, **more):
+        logits = logits.clone().requires_grad_()
+        loss = encouraging_loss(logits, target, log_end=log_end, reduction="sum")
+        return torch.autograd.grad(loss, logits, **more)[0].detach()
+
+    exact = gradient(logits.double())
+    assert (gradient(logits, create_graph=True) - exact).abs().max() < 1e-6

@@ -80,7 +80,10 @@ class Rows:
         rest = below + (largest - 1)
         self.log_p = shifted - rest.log1p()
         self.p = exps / (1 + rest)
-        self.q = (rest + (1 - exps)) / (1 + rest)
+        # The single largest entry's own exponential does not stand in its q, or autograd would add
+        # it and take it off, and divide what rounding leaves by q.
+        others = torch.where(self.is_largest & (largest == 1), below, rest + (1 - exps))
+        self.q = others / (1 + rest)
 
     def losses(self):
         """:class:`RowLosses`, differentiable as often as wanted."""
