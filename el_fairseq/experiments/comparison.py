@@ -266,7 +266,7 @@ def notes(results, comparisons):
         )
         if seeds > 1:
             lines.append(
-                f"Over {seeds} seeds: paired t-test, two-sided. detectable: the true difference "
+                "Over seeds: paired t-test, two-sided. detectable: the true difference "
                 f"that so many seeds would find in {POWER:.0%} of experiments."
             )
         if comparisons > 1:
