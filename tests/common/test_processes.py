@@ -53,9 +53,11 @@ def test_a_child_that_does_not_heed_is_killed(monkeypatch):
     assert child.returncode == -signal.SIGKILL
 
 
-# Signals itself where Python drops exceptions.
+# Signals itself where Python drops exceptions, also where the suite ignores signals (nohup, &).
 SIGNALLED_IN_A_FINALIZER = """
 import os, runpy, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_path({module!r})["exit_on_signals"]()
 
 class Finalized:
