@@ -20,7 +20,8 @@ Nothing else should run on the machine meanwhile.
 END
 }
 help_or_continue "$@"
-rounds=5 updates=100 data=$root/data/home-assistant-fr-en out=$root/runs/benchmark-training
+pair=fr-en
+rounds=5 updates=100 data=$root/data/home-assistant-$pair out=$root/runs/benchmark-training
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds | --updates | --data | --out)
@@ -39,8 +40,8 @@ if [ -d "$out" ] && [ ! -e "$out/lock" ] && [ -n "$(ls -A "$out")" ]; then
   die "--out is $out, which holds other files; name a new or empty folder"
 fi
 set_up
-[ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-fr-en" ] ||
-  "$root/data-prep/home-assistant.sh" de-en
+[ -d "$data/bin" ] || [ "$data" != "$root/data/home-assistant-$pair" ] ||
+  "$root/data-prep/home-assistant.sh" "$pair"
 [ -d "$data/bin" ] || die "$data has no bin/: name a corpus made by data-prep/"
 mkdir -p "$out"
 only_one "$out/lock" "the benchmark is being run"
@@ -52,7 +53,7 @@ device=(--cpu)
 mapfile -t train < <("$python" -c '
 import sys
 from el_fairseq.runs.experiment import read_experiment
-print(*read_experiment(sys.argv[1]).train_options, sep="\n")' home-assistant-fr-en)
+print(*read_experiment(sys.argv[1]).train_options, sep="\n")' "home-assistant-$pair")
 
 # A training ends with this script, or, where that is killed, holds the lock to its own end: beside a
 # training that nobody knows of, the next measurement would be wrong.
