@@ -69,7 +69,7 @@ def loss_contenders(literal=True):
     return contenders
 
 
-def projection_contenders(torchs=True):
+def projection_contenders(slow=True):
     """Functions of (hidden, weight, target) by name; the first is the baseline."""
     contenders = {
         "`F.linear` + `F.cross_entropy`": lambda hidden, weight, target: F.cross_entropy(
@@ -79,7 +79,7 @@ def projection_contenders(torchs=True):
             hidden, weight, target, label_smoothing=SMOOTHING
         ),
     }
-    if torchs and hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13 and later
+    if slow and hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13 and later
         options = torch.nn.LinearCrossEntropyOptions()
         # With label smoothing it would not work in chunks.
         contenders["`F.linear_cross_entropy`, chunked, not smoothed"] = lambda *x: (
@@ -216,7 +216,7 @@ def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
         inputs = (random(count, width), random(size, width, scale=0.1), classes(count, size))
         for number in threads:
             torch.set_num_threads(number)
-            contenders = projection_contenders(torchs=literal)
+            contenders = projection_contenders(slow=literal)
             results = measure(contenders, lambda: inputs, 2, device, repeats)  # noqa: B023
             yield records(f"{count} x {width} x {size}", *results)
 

@@ -22,8 +22,8 @@ where ``p_k`` rounds to 1. There, too, the gradient ``p S - q h`` would be the d
 large numbers: it is ``p (S - q h) - (1 - p) q h``, with ``S - q h`` as the sum of the others.
 The product of all ``1 - p``, none below its floor, does not underflow: only one ``p`` is above 1/2.
 
-The steps over a row are: the largest logit; exponentials and their sum; product and
-sum of the slopes, where labels are smoothed; the gradient. An infinite logit makes the row NaN, as
-in ``F.cross_entropy``. ``rows`` chooses among the three, ``autograd`` makes them operations of
+The steps over a row are: the largest logit; exponentials and their sum; product and sum of the
+slopes, where labels are smoothed; the gradient. An infinite logit makes the row NaN, as in
+``F.cross_entropy``. ``rows`` chooses among the three, ``autograd`` makes them operations of
 PyTorch, ``linear`` projects hidden states to logits block by block.
 """

@@ -65,7 +65,7 @@ def test_the_fused_projection_keeps_less_than_the_logits():
     hidden = torch.randn(8000, 32, requires_grad=True)
     weight = torch.randn(16000, 32, requires_grad=True)  # logits: 488 MiB
     target = torch.randint(2, 16000, (8000,))
-    contenders = benchmark.projection_contenders(torchs=False)
+    contenders = benchmark.projection_contenders(slow=False)
     _, peaks = benchmark.measure(contenders, lambda: (hidden, weight, target), 2, CPU, repeats=0)
     assert peaks["EL, `linear_encouraging_loss`"] < 8000 * 16000 * 4 * 0.5
     assert peaks["EL, `linear_encouraging_loss`"] < 0.2 * peaks["`F.linear` + `F.cross_entropy`"]
