@@ -38,8 +38,11 @@ setup(
         ],
         "transformers": ["accelerate", "transformers>=4.46"],
         "scripts": [
+            "filelock",
             "jinja2",
             "matplotlib>=3.8",
+            "pooch",
+            "pydantic>=2",
             "requests",
             "sacrebleu>=2.3",
             "sacremoses",

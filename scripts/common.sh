@@ -65,6 +65,19 @@ set_up() {
   export PATH=$venv/bin:$PATH
 }
 
+# run_module MODULE ARGUMENTS...: the script goes on as this module of Python's. --help, which
+# installs nothing, prints the script's purpose (its comment) where there is no environment yet.
+run_module() {
+  if before_dashes --help "$@" || before_dashes -h "$@"; then
+    "$python" -m "$1" --help 2>/dev/null && exit
+    sed -n '1d; /^# /!q; s///p' "$0"
+    echo "The options: \`bash scripts/setup.sh\` makes the environment, then ask again."
+    exit
+  fi
+  set_up
+  exec "$python" -m "$@"
+}
+
 # only_one LOCK MESSAGE: holds LOCK until this script ends, or stops because another one holds it.
 only_one() {
   exec 8>"$1"
