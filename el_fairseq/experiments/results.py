@@ -17,11 +17,13 @@ from pathlib import Path
 
 from ..common.cli import UserError
 from ..common.files import making
+from ..common.paths import ROOT
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora.manifest import read as read_corpus
 from ..runs import training_log
 from ..runs.experiment import loss_name
+from ..runs.training import read_run
 
 _PARTS = (
     *("experiment", "word", "title", "data", "source", "target", "tokenizer", "lowercased"),
@@ -171,41 +173,41 @@ def _with_curves(folder, record):
 
 
 def _gathered(experiment, folder):
-    records, common = [], None
+    records, common, data = [], None, None
     for run in sorted(path.parent for path in folder.glob("*/run.json")):
-        asked = read_json(run / "run.json", _TRAIN_AGAIN)
+        asked = read_run(run)
         if asked.get("experiment") != experiment.name:
             raise UserError(
                 f"{run} is a run of the experiment {asked.get('experiment')}, expected "
                 f"{experiment.name}: name the folder or the experiment that belongs to the other"
             )
-        tests = tests_of(experiment, asked["data"])
+        tests = tests_of(experiment, ROOT / asked["data"])
         if not is_finished(experiment, run, tests):
             continue
-        same = {"data": asked["data"], "options": shared_options(asked["options"])}
+        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"])}
         if common is not None and same != common:
             raise UserError(
                 f"{run} was trained with other data or options than {records[0]['run']}: a table "
                 "of both would compare more than the loss; move one of them to another folder"
             )
-        common = same
+        common, data = same, ROOT / asked["data"]
         records.append(_record(experiment, run, asked, tests))
     if common is None:
         raise UserError(
             f"no run of {experiment.name} is finished in {folder}: "
             f"bash scripts/reproduce.sh {experiment.word}"
         )
-    corpus = read_corpus(common["data"])
+    corpus = read_corpus(data)
     return {
         "experiment": experiment.name,
         "word": experiment.shown_word,
         "title": experiment.title,
-        "data": common["data"],
+        "data": str(data),
         "source": corpus.source,
         "target": corpus.target,
         "tokenizer": corpus.tokenizer,
         "lowercased": corpus.lowercased,
-        "tests": tests_of(experiment, common["data"]),
+        "tests": tests_of(experiment, data),
         "checkpoints": kinds_of_checkpoints(experiment),
         "published": experiment.published and asdict(experiment.published),
         "options": common["options"],

@@ -16,12 +16,13 @@ import torch
 from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.locks import locked
+from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
 from ..corpora import manifest
 from . import scoring
 from .average import average_last
 from .checkpoints import load
-from .training import differing, usable
+from .training import differing, read_run, usable
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
 
@@ -43,19 +44,19 @@ def evaluate(folder, data, last, test, options=(), name=None):
         UserError: the run is not trained to its end, or something that is needed is missing or
             damaged; or the folder holds the scores of another corpus or of other options.
     """
-    asked = read_json(folder / "run.json", "train it first (bash scripts/train.sh --help)")
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder} is no run: train it first (bash scripts/train.sh --help)")
+    asked = read_run(folder)
     training = read_json(
         folder / "training.json",
         "that run is not trained to its end; its scripts/train.sh command goes on with it",
     )
-    if not data and "data" not in asked:
-        raise UserError(f"{folder / 'run.json'} does not name the corpus: name it by --data")
-    data = usable(data or Path(asked["data"]))
+    data = usable(data or ROOT / asked["data"])
     corpus = manifest.read(data)
     corpus.subset_of(test)
     kind = f"averaged{last}" if last else "best"
     out = usable(folder / "evaluation") / "-".join(filter(None, [test, kind, name]))
-    wanted = {"test": test, "checkpoints": kind, "data": str(data), "options": list(options)}
+    wanted = {"test": test, "checkpoints": kind, "data": shown(data), "options": list(options)}
     wanted["training"] = training
     out.parent.mkdir(exist_ok=True)
     message = f"{out} is being made by another process; wait for it, or stop it first"

@@ -5,6 +5,7 @@ A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/`
 """
 
 import argparse
+import hashlib
 import os
 import shlex
 import signal
@@ -14,10 +15,14 @@ import threading
 import time
 from pathlib import Path
 
+import torch
+
 from ..common import processes
 from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.locks import locked
+from ..common.paths import shown
 from ..common.state import read_json, write_json
+from ..corpora.checksums import checksum
 from . import training_log
 from .checkpoints import newest, repair
 from .experiment import (
@@ -33,8 +38,10 @@ from .experiment import (
 )
 from .launch import find_launch, shared_batch
 
-# What makes two trainings the same one.
-IDENTITY = ("criterion", "log_end", "seed", "data", "options", "processes")
+# Of run.json; runs of versions that wrote another one are refused.
+FORMAT = 2
+# What makes two trainings the same one: the corpus by its content, wherever it lies.
+IDENTITY = ("criterion", "log_end", "seed", "corpus", "device", "options", "processes")
 STOPPED_AFTER_CHECKPOINT = 75  # sysexits.h's EX_TEMPFAIL: the same command goes on
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_PROGRESS = 15
@@ -71,12 +78,47 @@ def agree(out, asked):
     if not (out / "run.json").exists():
         return False
     advice = f"delete {out} to train anew, or choose another --out"
-    before = {"processes": 1, **read_json(out / "run.json", advice)}
+    before = read_run(out)
     for name in IDENTITY:
         if before.get(name) != asked.get(name):
             was, now = differing(before.get(name), asked.get(name))
             raise UserError(f"{out} was trained with {name} {was}, now it is {now}; {advice}")
     return True
+
+
+def read_run(folder):
+    """What was asked of the run in a folder: its ``run.json``.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another version.
+    """
+    path = Path(folder, "run.json")
+    advice = f"delete {folder} to train anew, or choose another --out"
+    asked = read_json(path, advice)
+    missing = [name for name in (*IDENTITY, "experiment", "data") if name not in asked]
+    if asked.get("format") != FORMAT or missing:
+        raise UserError(
+            f"{path} is of format {asked.get('format', 1)}, expected {FORMAT}: it is of another "
+            f"version of el_fairseq; go on with that version, or {advice}"
+        )
+    return asked
+
+
+def identity_of_corpus(bin_folder):
+    """What a training reads of binary data, as one checksum: dictionaries, train and valid sets.
+
+    Raises:
+        UserError: there is none of it.
+    """
+    paths = [
+        path
+        for pattern in ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
+        for path in sorted(bin_folder.glob(pattern))
+    ]
+    if not paths:
+        raise UserError(f"{bin_folder} holds no binary data: prepare the corpus again")
+    sums = "".join(f"{path.name} {checksum(path, 'sha256')}\n" for path in paths)
+    return f"sha256:{hashlib.sha256(sums.encode()).hexdigest()}"
 
 
 def differing(before, now):
@@ -282,11 +324,14 @@ def main():
         raise UserError(f"there is no {data / 'bin'}: prepare the data first, or name it by --data")
     launch = find_launch(arguments.processes)
     asked = {
+        "format": FORMAT,
         "experiment": experiment.name,
         "criterion": arguments.criterion,
         "log_end": arguments.log_end if arguments.criterion == "el" else None,
         "seed": arguments.seed,
-        "data": str(data),
+        "data": shown(data),
+        "corpus": identity_of_corpus(data / "bin"),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
         "options": [
             *experiment.train_options,
             *criterion_options(arguments.criterion, arguments.log_end),

@@ -167,6 +167,7 @@ def _stop_after_checkpoint():
             if hasattr(checkpoint_utils.save_checkpoint, "best"):
                 state["best"] = checkpoint_utils.save_checkpoint.best
             last = Path(config.checkpoint.save_dir, "checkpoint_last.pt")
+            trainer.consolidate_optimizer()
             trainer.save_checkpoint(str(last), state)
             logger.info(f"stopped after update {trainer.get_num_updates()}")
             sys.exit(STOPPED_AFTER_CHECKPOINT)

@@ -33,7 +33,11 @@ def finish_run(folder, corpus, criterion, seed, bleu=30.0, **changes):
         (evaluation / "scores.json").write_text(json.dumps({"bleu": bleu}))
     own = ["--criterion", "a"] if criterion == "ce" else ["--criterion", "b", "--log-end", "0.5"]
     asked = {
+        "format": 2,
         "experiment": "small",
+        "corpus": "sha256:12",
+        "device": "cpu",
+        "processes": 1,
         "criterion": criterion,
         "log_end": log_end,
         "seed": seed,

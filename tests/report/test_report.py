@@ -18,6 +18,7 @@ from el_fairseq.experiments.plan import Plan
 from el_fairseq.report import commands, translations
 from el_fairseq.report.__main__ import report
 from el_fairseq.runs.experiment import criterion_options, read_experiment
+from el_fairseq.runs.training import identity_of_corpus
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,8 @@ evaluate.last = 2
     asked = {"experiment": "mine", "criterion": "el", "log_end": 0.75, "seed": 3}
     data = tmp_path / "data"
     (data / "bin").mkdir(parents=True)
+    (data / "bin" / "dict.de.txt").touch()
+    asked.update(format=2, corpus=identity_of_corpus(data / "bin"), device="cpu")
     asked.update(data=str(data), options=[*options, "--dropout", "0.1"], processes=1)
     asked_of_two = {**asked, "options": [*options, "--update-freq", "1"], "processes": 2}
     for name, one in (("el0.75-seed3", asked), ("of two", asked_of_two)):

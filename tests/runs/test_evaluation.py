@@ -5,6 +5,7 @@ import pytest
 from el_fairseq.common.cli import UserError
 from el_fairseq.runs import evaluation
 from el_fairseq.runs.evaluation import evaluate
+from el_fairseq.runs.training import IDENTITY
 
 
 @pytest.fixture
@@ -17,7 +18,8 @@ def trained(tmp_path, monkeypatch):
         '{"source": "de", "target": "en", "tokenizer": null, "subwords": null}'
     )
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"data": str(corpus)}))
+    asked = {**dict.fromkeys(IDENTITY), "format": 2, "experiment": "small", "data": str(corpus)}
+    (run / "run.json").write_text(json.dumps(asked))
     (run / "training.json").write_text('{"updates": 10, "minutes": 1.0}')
     monkeypatch.setattr(evaluation, "average_last", lambda folder, last, output: output.touch())
 
@@ -89,7 +91,7 @@ def test_a_damaged_state_file_is_named_with_what_to_do(trained, monkeypatch, nam
     monkeypatch.setattr(evaluation, "load", lambda path: None)
     evaluate(run, None, 0, "test")
     (run / name).write_text(content)
-    with pytest.raises(UserError, match=rf"{name} is damaged .*(train|evaluate)"):
+    with pytest.raises(UserError, match=rf"{name} is (damaged|of format) .*(train|evaluate)"):
         evaluate(run, None, 0, "test")
 
 

@@ -10,11 +10,14 @@ from el_fairseq.runs.launch import Launch
 from el_fairseq.runs.training import claim, usable
 
 ASKED = {
+    "format": 2,
     "experiment": "small",
     "criterion": "el",
     "log_end": 0.5,
     "seed": 1,
-    "data": "/corpus",
+    "data": "data/small",
+    "corpus": "sha256:12",
+    "device": "cpu",
     "options": ["--lr", "0.01", "--adam-betas", "(0.9, 0.98)", "--fp16"],
     "processes": 1,
 }
@@ -47,12 +50,36 @@ def test_options_that_led_to_no_checkpoint_do_not_bind(tmp_path):
     assert not (tmp_path / "train.log").exists()
 
 
-def test_a_run_of_an_earlier_version_is_the_run_of_the_same_options(tmp_path):
+def test_a_run_of_another_version_is_refused_in_a_line(tmp_path):
     begun(tmp_path)
-    earlier = {**ASKED, "recipe": "demo"}
-    del earlier["experiment"], earlier["processes"]
+    earlier = {name: value for name, value in ASKED.items() if name not in ("format", "corpus")}
     (tmp_path / "run.json").write_text(json.dumps(earlier))
-    claim(tmp_path, ASKED).close()
+    with pytest.raises(UserError, match=r"run.json is of format 1, expected 2: .*; go on with"):
+        claim(tmp_path, ASKED)
+
+
+def test_a_run_goes_on_where_its_corpus_was_moved_to(tmp_path):
+    begun(tmp_path)
+    claim(tmp_path, {**ASKED, "data": "/elsewhere"}).close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("corpus", "sha256:34"), ("device", "cuda")])
+def test_a_run_does_not_go_on_with_another_corpus_or_kind_of_device(tmp_path, name, value):
+    begun(tmp_path)
+    with pytest.raises(UserError, match=f"trained with {name} '{ASKED[name]}', now it is"):
+        claim(tmp_path, {**ASKED, name: value})
+
+
+def test_a_corpus_is_known_by_what_it_holds(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for name in ("dict.de.txt", "train.de-en.de.bin", "valid.de-en.de.idx", "preprocess.log"):
+            (tmp_path / folder / name).write_text(name)
+    (tmp_path / "two" / "preprocess.log").write_text("another time")
+    one, two = (training.identity_of_corpus(tmp_path / folder) for folder in ("one", "two"))
+    assert one == two
+    (tmp_path / "two" / "train.de-en.de.bin").write_text("other")
+    assert training.identity_of_corpus(tmp_path / "two") != one
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"criterion": "el"}'])
