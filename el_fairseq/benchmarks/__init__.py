@@ -1,1 +1,1 @@
-"""What the loss, a training and the analysis cost."""
+"""What the loss costs."""

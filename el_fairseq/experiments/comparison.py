@@ -183,13 +183,22 @@ def pairs(results, loss):
     return {seed: (baseline[seed], r) for seed, r in groups[loss].items() if seed in baseline}
 
 
-def differences(results, loss, test, measure):
-    """``{seed: loss minus CE}`` of the compared checkpoints, where both have the seed."""
-    kind = results["checkpoints"][0]
+def paired_differences(results, loss, value):
+    """``{seed: loss minus CE}`` of ``value(record)``, where both have the seed.
+
+    Every difference that is printed, drawn or tested is one of these. Nine decimals, so that two
+    scores as they are stored, to two decimals, differ by no more than they show.
+    """
     return {
-        seed: round(after["scores"][test][kind][measure] - before["scores"][test][kind][measure], 2)
+        seed: round(value(after) - value(before), 9)
         for seed, (before, after) in pairs(results, loss).items()
     }
+
+
+def differences(results, loss, test, measure):
+    """:func:`paired_differences` of a score of the compared checkpoints."""
+    kind = results["checkpoints"][0]
+    return paired_differences(results, loss, lambda run: run["scores"][test][kind][measure])
 
 
 def differences_table(results, loss, test, p_values):
@@ -246,12 +255,17 @@ def all_tables(results, folder):
 
 def notes(results, comparisons):
     """What a reader must know to read the figures, a line each."""
-    lowercased = (
-        "; the corpus is lowercased, and so are both: not to be compared with cased scores."
-        if results["lowercased"]
-        else ", cased."
-    )
-    lines = ["BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text" + lowercased]
+    first = [record["scores"][results["tests"][0]] for record in results["runs"]]
+    signatures = {
+        name: sorted({one[kind][f"{name}_signature"] for one in first for kind in one})
+        for name in ("bleu", "chrf", "ter")
+    }
+    lines = ["BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text; " + case(signatures)]
+    if results["lowercased"]:
+        lines[0] = (
+            "BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text; the corpus is lowercased, "
+            "and so are both: not to be compared with cased scores."
+        )
     if results["tokenizer"]:
         lines.append(
             "tokenized BLEU: as fairseq-generate prints it, on Moses tokens"
@@ -271,11 +285,18 @@ def notes(results, comparisons):
             )
         if comparisons > 1:
             lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
-    first = [record["scores"][results["tests"][0]] for record in results["runs"]]
-    for name in ("bleu", "chrf", "ter"):
-        signatures = {one[kind][f"{name}_signature"] for one in first for kind in one}
-        lines += sorted(f"{name}: {signature}" for signature in signatures)
+    lines += [f"{name}: {one}" for name, of_score in signatures.items() for one in of_score]
     return lines
+
+
+def case(signatures):
+    """What sacreBLEU's signatures, ``{score: [signature]}``, say of upper and lower case."""
+    told = {"case:mixed": [], "case:lc": []}
+    for name, of_score in signatures.items():
+        for one in {part for signature in of_score for part in signature.split("|")} & set(told):
+            told[one].append(MEASURES[name])
+    words = zip(("cased", "lowercased"), told.values())
+    return "; ".join(f"{word}: {' and '.join(names)}" for word, names in words if names)
 
 
 def kept_results(results, folder):
@@ -326,11 +347,26 @@ def examples(results, folder, count):
     return lines
 
 
+def long_enough(sentences, count):
+    """Indices of sentences whose translations can differ by more than a word.
+
+    Those of :data:`FEWEST_WORDS` words or more, and as many of the next shorter lengths as it takes
+    to have ``count``.
+
+    Returns:
+        ``(indices, words)``, ``words`` the least number of words in them.
+    """
+    lengths = [len(text.split()) for text in sentences]
+    longest = sorted(lengths, reverse=True)[:count]
+    words = min([FEWEST_WORDS, *longest[-1:]])
+    return [i for i, length in enumerate(lengths) if length >= words], words
+
+
 def spread(sentences, count):
     """Indices of ``count`` sentences of some length, evenly spread over the test set."""
-    long_enough = [i for i, text in enumerate(sentences) if len(text.split()) >= FEWEST_WORDS]
-    step = max(len(long_enough) / count, 1)
-    return [long_enough[int(i * step)] for i in range(min(count, len(long_enough)))]
+    indices, _ = long_enough(sentences, count)
+    step = max(len(indices) / count, 1)
+    return [indices[int(i * step)] for i in range(min(count, len(indices)))]
 
 
 def comma_separated(tables):

@@ -77,6 +77,23 @@ def test_differences_pair_the_runs_of_one_seed():
     assert rows["95 % interval"]["chrF"] == "", "no spread, no interval"
 
 
+def test_differences_are_those_of_the_scores_as_they_are_shown():
+    scores = ((41.84, 41.23), (41.11, 40.49), (40.95, 40.34), (40.0, 39.38))
+    runs = [
+        record(criterion, seed, one)
+        for seed, pair in enumerate(scores)
+        for criterion, one in zip(("ce", "el"), pair)
+    ]
+    results = results_of(runs)
+    shown = [-0.61, -0.62, -0.61, -0.62]
+    found_ones = comparison.differences(results, "EL, log end 0.5", "test", "bleu")
+    assert list(found_ones.values()) == shown
+    table = comparison.differences_table(
+        results, "EL, log end 0.5", "test", dict.fromkeys(range(4), 1.0)
+    )
+    assert table.rows[4][:2] == ["mean", f"{statistics.fmean(shown):+.2f}"]
+
+
 def test_one_seed_is_not_tested_over_seeds_and_says_so(tmp_path):
     results = results_of([CE[0], EL[0]])
     write_translations(tmp_path, results)
@@ -147,8 +164,20 @@ def test_the_table_says_what_was_scored():
     lowercased = "\n".join(comparison.notes(results_of(CE), 0))
     assert "the corpus is lowercased, and so are both" in lowercased
     assert "bleu: nrefs:1|bleu" in lowercased
-    cased = comparison.notes(results_of(CE, lowercased=False, tokenizer=None), 0)
-    assert "cased." in cased[0] and "Moses" not in "\n".join(cased)
+    plain = comparison.notes(results_of(CE, lowercased=False, tokenizer=None), 0)
+    assert "case" not in plain[0] and "Moses" not in "\n".join(plain)
+
+
+def test_what_is_said_of_case_comes_from_each_scores_signature():
+    signatures = {"bleu": "case:mixed", "chrf": "case:mixed", "ter": "case:lc"}
+    run = record("ce", 1, 30.0)
+    for scores_of_kind in run["scores"]["test"].values():
+        for name, says in signatures.items():
+            scores_of_kind[f"{name}_signature"] = f"nrefs:1|{says}"
+    first = comparison.notes(results_of([run], lowercased=False), 0)[0]
+    assert "text; cased: BLEU and chrF; lowercased: TER" in first
+    assert comparison.case({"bleu": ["nrefs:1"]}) == ""
+    assert comparison.case({"ter": ["case:mixed|tok:tercom"]}) == "cased: TER"
 
 
 def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
@@ -182,3 +211,19 @@ def test_translations_are_spread_over_the_test_set(tmp_path):
     lines = comparison.examples(results, tmp_path, 10)
     assert sum(line.startswith("      reference  the cat number") for line in lines) == 10
     assert lines[1].startswith("             CE  ") and lines[2].startswith("EL, log end 0.5  ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "expected", "words"),
+    [
+        ([7, 2, 6, 9], 3, [0, 2, 3], 6),
+        ([7, 2, 6, 9], 2, [0, 2, 3], 6),
+        ([1, 3, 2, 3], 2, [1, 3], 3),
+        ([1, 3, 2, 3], 9, [0, 1, 2, 3], 1),
+        ([], 5, [], 6),
+    ],
+)
+def test_as_many_translations_are_shown_as_were_asked_for(lengths, count, expected, words):
+    sentences = [" ".join(["word"] * length) for length in lengths]
+    assert comparison.long_enough(sentences, count) == (expected, words)
+    assert len(comparison.spread(sentences, count)) == min(count, len(sentences))
