@@ -13,6 +13,7 @@ and what scoring and reports need to know.
   --data-bin DIR            the binary data, with its dictionaries
   --test [NAME=]REFERENCES  plain translations of its test set, a line each, neither tokenized nor
                             in subwords; the second --test is fairseq's test1, and so on
+  --pool-tests              score all test sets also as one, which losses are compared on
   --out DIR                 the corpus
   --subwords sentencepiece|subword-nmt|none   what the data was cut into (default: none)
   --subword-model FILE      their model: for character noise and other texts in reports

@@ -13,6 +13,7 @@ packed (PREFIX.de.gz), to what fairseq-train reads. White space is folded to sin
   --source, --target LANGUAGE   the languages: what the files' names end in
   --train, --valid PREFIX       text to train and to validate on
   --test [NAME=]PREFIX          a test set; several are all translated, scored and tabled
+  --pool-tests                  score all test sets also as one, which losses are compared on
   --out DIR                     the corpus (default: data/SOURCE-TARGET)
 
 Training pairs are dropped where a side is empty, and by these two; other sets are never filtered:

@@ -90,6 +90,7 @@ def main():
     )
     parser.add_argument("--data-bin", type=fairseq_path, required=True, metavar="DIR")
     parser.add_argument("--test", required=True, action="append", metavar="[NAME=]REFERENCES")
+    parser.add_argument("--pool-tests", action="store_true")
     parser.add_argument("--subwords", choices=SYMBOLS, default="none")
     parser.add_argument("--subword-model", type=Path, metavar="FILE")
     parser.add_argument("--tokenizer", choices=("none", "moses"), default="none")
@@ -107,6 +108,7 @@ def main():
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
         "lowercased": options.lowercased,
+        "pool-tests": options.pool_tests,
     }
 
     def make(folder):
@@ -115,6 +117,7 @@ def main():
         )
         found["tokenizer"] = None if options.tokenizer == "none" else options.tokenizer
         found["lowercased"] = options.lowercased
+        found["all"] = options.pool_tests
         return {**found, "options": settings, "versions": versions()}
 
     make_once(options.out, settings, make)

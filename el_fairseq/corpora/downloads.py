@@ -19,7 +19,7 @@ SECONDS_OF_SILENCE = 30
 SLOWEST_BYTES, SLOWEST_SECONDS = 60_000, 60
 
 
-def fetch(urls, path, wanted, pause=2.0):
+def fetch(urls, path, wanted, advice, pause=2.0):
     """Download ``path`` from the first of ``urls`` that gives the file with checksum ``wanted``.
 
     Nothing is done where that file is there. A broken or stalled connection, an error of the
@@ -28,7 +28,8 @@ def fetch(urls, path, wanted, pause=2.0):
     tried.
 
     Raises:
-        UserError: no address gave the file, and the message says why for each; or another process
+        UserError: no address gave the file, and the message says why for each and ends in
+            ``advice``; or another process
             is downloading it.
     """
     path = Path(path)
@@ -45,8 +46,8 @@ def fetch(urls, path, wanted, pause=2.0):
                 return
             problems.append(f"{url}: {problem}")
     raise UserError(
-        f"{path.name} could not be downloaded ({'; '.join(problems)}). Try later, name another "
-        "address (--url URL), or fetch it in another way and give it (--archive FILE)."
+        f"{path.name} could not be downloaded ({'; '.join(problems)}). Try later, or fetch it "
+        f"in another way and give it {advice}."
     )
 
 

@@ -82,7 +82,7 @@ def get_archive(corpus, path, archive, urls, wanted):
     pinned = wanted or corpus.CHECKSUM
     kind = pinned.partition(":")[0]
     if archive is None:
-        fetch(urls or corpus.URLS, path, pinned)
+        fetch(urls or corpus.URLS, path, pinned, "(--archive FILE; --url URL for another address)")
         archive = path
     found = checksum(archive, kind)
     if found != pinned:

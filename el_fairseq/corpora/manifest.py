@@ -20,6 +20,8 @@ from .subwords import MODELS
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 FOLDERS = ("text", "bpe", "references", "bin")
 ADVICE = "prepare the corpus (bash data-prep/..., see --help of each), or name it by --data"
+# Name of all test sets of a corpus together, scored as one where the manifest says so.
+ALL = "all"
 _KEYS = {"source": str, "target": str, "tokenizer": (str, type(None))}
 
 
@@ -28,8 +30,10 @@ class Corpus:
     """A corpus folder, as its manifest describes it.
 
     ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
-    ``pairs`` the number of sentence pairs by subset. ``subword_model`` is ``None`` for whole words,
-    and where nobody named the model of data that was binarized elsewhere.
+    ``pooled`` says that they are also scored together, as one set ``all``, which is then the one
+    that losses are compared on. ``pairs`` has the number of sentence pairs by subset.
+    ``subword_model`` is ``None`` for whole words, and where nobody named the model of data that was
+    binarized elsewhere.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Corpus:
     subword_model: object
     tests: dict
     pairs: dict
+    pooled: bool = False
 
     @property
     def bin(self):
@@ -53,30 +58,58 @@ class Corpus:
         """Value of fairseq's ``--remove-bpe``, ``None`` for whole words."""
         return {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}.get(self.subwords)
 
-    def subset_of(self, name):
-        """fairseq subset of ``valid`` or of a test set; :class:`UserError` for another name."""
+    @property
+    def compared(self):
+        """Name of the test set that losses are compared on: ``all``, or the first one."""
+        return ALL if self.pooled else next(iter(self.tests))
+
+    def subsets_of(self, name):
+        """fairseq subsets of ``valid`` or of a test set, in order: several for ``all``.
+
+        Raises:
+            UserError: there is no such set.
+        """
         if name == "valid":
-            return name
+            return [name]
+        if name == ALL and self.pooled:
+            return list(self.tests.values())
         if name not in self.tests:
+            names = [*self.tests, *([ALL] if self.pooled else [])]
             raise UserError(
-                f"{self.folder} has no test set {name!r}; it has {', '.join(self.tests)} and valid"
+                f"{self.folder} has no test set {name!r}; it has {', '.join(names)} and valid"
             )
-        return self.tests[name]
+        return [self.tests[name]]
+
+    def subset_of(self, name):
+        """The one fairseq subset of a set; :class:`UserError` where there is none, or several."""
+        subsets = self.subsets_of(name)
+        if len(subsets) > 1:
+            raise UserError(
+                f"{name!r} is {len(subsets)} test sets of {self.folder}: name one of "
+                f"{', '.join(self.tests)}"
+            )
+        return subsets[0]
 
     def text(self, subset, language):
         """Path of the tokenized text of a subset."""
         return self.folder / "text" / f"{subset}.{language}"
 
     def source_lines(self, name):
-        """Plain source sentences of a test set (or ``valid``)."""
-        return self.detokenize(lines_of(self.text(self.subset_of(name), self.source)), self.source)
+        """Plain source sentences of a test set (of all, one after the other; or of ``valid``)."""
+        return [
+            line
+            for subset in self.subsets_of(name)
+            for line in self.detokenize(lines_of(self.text(subset, self.source)), self.source)
+        ]
 
     def references(self, name):
-        """Plain translations of a test set (or ``valid``), to score against.
+        """Plain translations of a test set (of all, or of ``valid``), to score against.
 
         Those in ``references/`` where there are any, else the corpus's own text, detokenized.
         """
-        subset = self.subset_of(name)
+        return [line for subset in self.subsets_of(name) for line in self._references(subset)]
+
+    def _references(self, subset):
         plain = self.folder / "references" / f"{subset}.{self.target}"
         if plain.is_file():
             return lines_of(plain)
@@ -123,6 +156,7 @@ def read(folder):
         subword_model=_subword_model(folder, subwords),
         tests=manifest.get("tests", {"test": "test"}),
         pairs=manifest.get("pairs", {}),
+        pooled=bool(manifest.get(ALL)),
     )
 
 

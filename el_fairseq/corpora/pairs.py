@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from ..common.cli import UserError
+from ..common.files import writing
 
 # Byte pair encoding takes time by the square of a word's length: seconds for this one.
 MAX_WORD = 10_000
@@ -29,6 +30,25 @@ def read_lines(path):
         raise UserError(f"there is no {path}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged ({error}): pack it again") from None
+
+
+def folded(path):
+    """Yield the lines of a file with white space folded to single spaces."""
+    return (" ".join(line.split()) for line in read_lines(path))
+
+
+def write_references(paths, target, case, folder):
+    """Write ``references/SUBSET.LANGUAGE`` below ``folder``: the plain translations.
+
+    Args:
+        paths: of the translations, by subset; training text is left out, for it is not scored.
+        case: ``lowercase`` or ``str``, for each line.
+    """
+    (folder / "references").mkdir()
+    for subset, path in paths.items():
+        if subset != "train":
+            with writing(folder / "references" / f"{subset}.{target}") as file:
+                file.writelines(f"{case(line)}\n" for line in folded(path))
 
 
 def _text(line, place, first):

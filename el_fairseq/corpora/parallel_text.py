@@ -14,12 +14,12 @@ from pathlib import Path
 from ..common.cli import UserError, argument, run, whole_number
 from .checksums import checksum
 from .moses import lowercase, tokenized, tokenizer_script, tool
-from .pairs import Text, read_lines, reason_to_drop
+from .pairs import Text, folded, reason_to_drop, write_references
 from .prepare import add_out, given_options, name_of, out_of, prepare, say
 
 DEFAULTS = {
     **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
-    **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False},
+    **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False, "pool_tests": False},
 }
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -68,7 +68,7 @@ def named_tests(texts):
         name, equals, prefix = text.partition("=")
         if not equals or not _TEST_NAME.fullmatch(name):
             name, prefix = subset, text
-        if name in tests or (re.fullmatch(r"train|valid|test\d*", name) and name != subset):
+        if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
             raise UserError(
                 f"--test {text}: the name {name} is that of another set; choose another name"
             )
@@ -93,11 +93,6 @@ def check_files(parts):
                     f"{path} ({part.subset}) and {other[1]} ({other[0]}) are the same file: give "
                     "each set its own"
                 )
-
-
-def folded(path):
-    """Yield the lines of a file with white space folded to single spaces."""
-    return (" ".join(line.split()) for line in read_lines(path))
 
 
 def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
@@ -140,7 +135,7 @@ def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
     if not text.pairs["train"]:
         raise UserError("no training pairs are left: raise --max-tokens or --max-ratio")
     if moses:
-        _write_references(parts, languages[1], case, folder)
+        write_references({part.subset: part.paths[1] for part in parts}, languages[1], case, folder)
     return {
         "corpus": f"text files {name_of(parts[0].paths[0])}, {name_of(parts[0].paths[1])}, ...",
         "tokenizer": "moses" if moses else None,
@@ -149,16 +144,6 @@ def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
         "training pairs with a sentence of a test set": duplicates,
         **text.manifest(),
     }
-
-
-def _write_references(parts, target, case, folder):
-    """Keep the plain translations of what is not filtered: detokenizing would not restore them."""
-    (folder / "references").mkdir()
-    for part in parts:
-        if part.subset != "train":
-            path = folder / "references" / f"{part.subset}.{target}"
-            with path.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{case(line)}\n" for line in folded(part.paths[1]))
 
 
 def language(text):
@@ -196,6 +181,7 @@ def parser():
     made.add_argument("--max-tokens", type=whole_number(1), metavar="N")
     made.add_argument("--max-ratio", type=argument(ratio, "a number from 1"), metavar="R")
     made.add_argument("--drop-test-duplicates", action="store_true", default=None)
+    made.add_argument("--pool-tests", action="store_true", default=None)
     made.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), metavar="N")
     return made
 
@@ -239,7 +225,8 @@ def main():
                 f"note: training pairs share sentences with test sets ({counts}); "
                 "--drop-test-duplicates leaves them out"
             )
-        return {**found, "tests": subsets, "options": settings}
+        pooled = settings["pool_tests"]
+        return {**found, "tests": subsets, "all": pooled, "options": settings}
 
     prepare(
         out_of(options, "-".join(languages)),

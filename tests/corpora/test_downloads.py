@@ -27,7 +27,7 @@ def test_the_git_blob_checksum_is_what_git_prints(tmp_path):
 def test_a_download_that_fails_once_is_tried_again(tmp_path, trouble):
     path = tmp_path / "new" / "talks.tgz"
     with serving(CONTENT, trouble, "whole") as (url, given):
-        fetch([url], path, MD5, pause=0)
+        fetch([url], path, MD5, "(--archive FILE)", pause=0)
     assert given == [trouble, "whole"]
     assert path.read_bytes() == CONTENT
 
@@ -47,7 +47,7 @@ def test_a_download_that_keeps_failing_leaves_nothing_and_says_what_to_do(
 ):
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, trouble) as (url, given), pytest.raises(UserError) as caught:
-        fetch([url], path, MD5, pause=0)
+        fetch([url], path, MD5, "(--archive FILE)", pause=0)
     assert len(given) == requests
     assert list(tmp_path.iterdir()) == []
     message = str(caught.value)
@@ -57,7 +57,7 @@ def test_a_download_that_keeps_failing_leaves_nothing_and_says_what_to_do(
 def test_the_next_address_is_tried_where_one_has_nothing(tmp_path):
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, 404) as (first, _), serving(CONTENT, "whole") as (second, _):
-        fetch(["nonsense://talks.tgz", first, second], path, MD5, pause=0)
+        fetch(["nonsense://talks.tgz", first, second], path, MD5, "(--archive FILE)", pause=0)
     assert path.read_bytes() == CONTENT
 
 
@@ -70,7 +70,7 @@ def test_what_is_no_checksum_is_refused_in_one_line(text):
 def test_a_checksum_in_upper_case_is_the_same(tmp_path):
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, "whole") as (url, given):
-        fetch([url], path, checked_checksum(MD5.upper()))
+        fetch([url], path, checked_checksum(MD5.upper()), "")
     assert given == ["whole"] and path.read_bytes() == CONTENT
 
 
@@ -78,14 +78,14 @@ def test_a_server_that_trickles_bytes_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "SLOWEST_SECONDS", 0.05)
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, "trickle", "whole") as (url, given):
-        fetch([url], path, MD5, pause=0)
+        fetch([url], path, MD5, "(--archive FILE)", pause=0)
     assert given == ["trickle", "whole"] and path.read_bytes() == CONTENT
 
 
 def test_a_length_that_is_no_number_does_no_harm(tmp_path):
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, "odd length") as (url, _):
-        fetch([url], path, MD5)
+        fetch([url], path, MD5, "")
     assert path.read_bytes() == CONTENT
 
 
@@ -93,5 +93,5 @@ def test_two_processes_do_not_download_the_same_file(tmp_path):
     path = tmp_path / "talks.tgz"
     with only_here(tmp_path / ".talks.tgz.lock", "here"), serving(CONTENT, "whole") as (url, given):
         with pytest.raises(UserError, match="is being downloaded by another process"):
-            fetch([url], path, MD5)
+            fetch([url], path, MD5, "")
         assert given == []

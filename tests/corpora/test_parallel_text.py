@@ -193,7 +193,7 @@ def test_one_language_twice_and_a_useless_option_are_refused(text, monkeypatch):
 
 def test_test_sets_have_names_of_their_own():
     assert named_tests(["a/b=c/x", "news=y", "z"]) == {"test": "a/b=c/x", "news": "y", "test2": "z"}
-    for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"]):
+    for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"], ["all=x"]):
         with pytest.raises(UserError, match=r"the name .* is that of another set"):
             named_tests(texts)
 

@@ -1,0 +1,148 @@
+"""Multi30k: 29,000 captions of images in German, French and English, with four test sets.
+
+The text is made as the data's own keepers do (``scripts/task1-tokenize.sh`` of
+https://github.com/multi30k/dataset): lowercased, punctuation normalized, tokenized, in this order.
+Nothing is filtered.
+"""
+
+import argparse
+from pathlib import Path
+
+import sacremoses
+
+from ..common.cli import UserError, run, whole_number
+from .checksums import checksum
+from .downloads import fetch
+from .moses import lowercase, tokenized, tool
+from .pairs import Text, folded, write_references
+from .prepare import add_out, given_options, out_of, prepare, say
+
+COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
+URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
+DIRECTIONS = ("de-en", "fr-en", "en-de", "en-fr")
+MERGES = 10_000
+TESTS = {"flickr2016": "test", "flickr2017": "test1", "coco2017": "test2", "flickr2018": "test3"}
+# The published file of each subset, without its language.
+FILES = {
+    **{"train": "train", "valid": "val", "test": "test_2016_flickr"},
+    **{"test1": "test_2017_flickr", "test2": "test_2017_mscoco", "test3": "test_2018_flickr"},
+}
+SHA256 = {
+    "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+    "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
+    "test_2017_flickr.de.gz": "a2c89666db00c495cd8513b9d708d5a3acc205d7de312ef2bf5fb7ebc1540aee",
+    "test_2017_flickr.en.gz": "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074",
+    "test_2017_flickr.fr.gz": "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496",
+    "test_2017_mscoco.de.gz": "799e4854c25d601cb6cb6be29eabe5667734c61ace2f495e03e429031a0bc338",
+    "test_2017_mscoco.en.gz": "aab300bfb4427697987e02cd0aacd44bfe8aa50456231b6474c08038bbed2b58",
+    "test_2017_mscoco.fr.gz": "754f3072ba9f124569ba5258b32730fc1d214bbf8e0c6dfb2b74401676220db0",
+    "test_2018_flickr.de.gz": "ddd0130c7d97482dc5197a02141dae8dd79f20f03586c480d675c09a32daf608",
+    "test_2018_flickr.en.gz": "ef4f4844037d4c5dea75c9a8ed5fd78905967a26f67c255e230cc9780032654d",
+    "test_2018_flickr.fr.gz": "fb2b83fcceb937a4f7e3e93c1c51c22aba92f1e342391e6b5ba392b16a920501",
+    "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
+    "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+    "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
+}
+
+
+def files_of(languages, folder, download):
+    """Paths of the published files in ``folder``, as pairs by subset, every checksum right.
+
+    Raises:
+        UserError: a file is not there, or is another one; or it cannot be downloaded.
+    """
+    found = {}
+    for subset, name in FILES.items():
+        found[subset] = [folder / f"{name}.{language}.gz" for language in languages]
+        for path in found[subset]:
+            wanted = f"sha256:{SHA256[path.name]}"
+            if download:
+                fetch([f"{URL}/{path.name}"], path, wanted, "(--from DIR)")
+            elif not path.is_file():
+                raise UserError(f"there is no {path}: --from names a folder of {URL}")
+            elif checksum(path, "sha256") != wanted:
+                raise UserError(
+                    f"{path} is {checksum(path, 'sha256')}, expected {wanted}: give the file of "
+                    f"{URL}, or leave --from out"
+                )
+    return found
+
+
+def normalized(path):
+    """Yield the lines of ``NAME.LANGUAGE.gz``, lowercased and with normalized punctuation."""
+    language = path.name.split(".")[-2]
+    normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
+    return (normalizer.normalize(lowercase(line)) for line in folded(path))
+
+
+def write_text(files, languages, folder):
+    """Write ``text/`` and ``references/`` below ``folder``; returns the beginning of the manifest.
+
+    The references are the published translations, lowercased and nothing else: what others score
+    against. Hypotheses have normalized punctuation, which differs in a few quotation marks.
+    """
+    with Text(folder / "text", languages, list(FILES), tokenized) as text:
+        for subset, paths in files.items():
+            for pair in text.read(f"{FILES[subset]}.*", paths, normalized):
+                text.write(subset, pair)
+    write_references({name: files[name][1] for name in FILES}, languages[1], lowercase, folder)
+    return {
+        "corpus": f"Multi30k {'-'.join(languages)} (captions of images)",
+        "archive": {
+            "repository": "https://github.com/multi30k/dataset",
+            "commit": COMMIT,
+            "sha256": {path.name: SHA256[path.name] for pair in files.values() for path in pair},
+        },
+        "tokenizer": "moses",
+        "tokenized by": f"lowercase, normalized punctuation, {tool()}",
+        "lowercased": True,
+        "references": "the published translations, lowercased; punctuation as it was",
+        "tests": TESTS,
+        "all": True,
+        **text.manifest(),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="bash data-prep/multi30k.sh", description=__doc__.split("\n", 1)[0]
+    )
+    parser.add_argument("direction", choices=DIRECTIONS)
+    parser.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        metavar="DIR",
+        help="take the published .gz files from this folder instead of downloading",
+    )
+    parser.add_argument("--merges", type=whole_number(1), help=f"BPE merges ({MERGES})")
+    add_out(parser, "multi30k-DIRECTION")
+    options = parser.parse_args()
+    out = out_of(options, f"multi30k-{options.direction}")
+    languages = options.direction.split("-")
+    given = given_options(options, "direction", "merges")
+    settings = {"merges": MERGES, **given}
+
+    def text(folder):
+        source = options.folder or out.parent / "archives" / "multi30k"
+        files = files_of(languages, source, download=options.folder is None)
+        say("Normalizing and tokenizing.")
+        return {**write_text(files, languages, folder), "options": settings}
+
+    prepare(
+        out,
+        given,
+        text,
+        kind="subword-nmt",
+        size=settings["merges"],
+        joined=True,
+        at_most="merges" not in given,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

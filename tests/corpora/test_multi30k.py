@@ -1,0 +1,131 @@
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import manifest, multi30k
+from el_fairseq.corpora.checksums import checksum
+
+CAPTIONS = {
+    "de": ["„Zwei“  Männer – im Freien. ", "Ein Hund\u2028rennt…", "Drei Hunde im Gras"],
+    "en": ["Two men’s dogs, ‘outside’.", 'A dog "runs."', "Three dogs\u00a0in the grass"],
+}
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A folder of small files under the names of the published ones, and their checksums."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for number, name in enumerate(multi30k.FILES.values()):
+        for language, captions in CAPTIONS.items():
+            lines = [f"{number} {caption}" for caption in captions[: 1 + number % 3]]
+            content = "\r\n".join([*lines, ""]).encode()
+            path = folder / f"{name}.{language}.gz"
+            path.write_bytes(gzip.compress(content))
+            digest = checksum(path, "sha256").partition(":")[2]
+            monkeypatch.setitem(multi30k.SHA256, path.name, digest)
+    return folder
+
+
+def command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["multi30k", *map(str, words)])
+    multi30k.main()
+
+
+def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(
+    published, tmp_path, monkeypatch
+):
+    out = tmp_path / "corpus"
+    command(monkeypatch, "de-en", "--from", published, "--out", out)
+    corpus = manifest.read(out)
+    assert list(corpus.tests) == ["flickr2016", "flickr2017", "coco2017", "flickr2018"]
+    assert corpus.pairs == {"train": 1, "valid": 2, "test": 3, "test1": 1, "test2": 2, "test3": 3}
+    assert corpus.lowercased and corpus.remove_bpe == "@@ " and corpus.compared == "all"
+    assert corpus.text("test3", "de").read_text("utf-8").split("\n") == [
+        "5 &quot; zwei &quot; männer - im freien .",
+        "5 ein hund rennt ...",
+        "5 drei hunde im gras",
+        "",
+    ]
+    assert corpus.text("test3", "en").read_text("utf-8").split("\n")[:2] == [
+        "5 two men &apos;s dogs , &apos; outside . &quot;",
+        "5 a dog &quot; runs . &quot;",
+    ]
+    assert corpus.references("flickr2018") == [
+        "5 two men’s dogs, ‘outside’.",
+        '5 a dog "runs."',
+        "5 three dogs in the grass",
+    ]
+    assert len(corpus.references("all")) == len(corpus.source_lines("all")) == 9
+    assert corpus.references("all")[-3:] == corpus.references("flickr2018")
+    dictionaries = [(corpus.bin / f"dict.{side}.txt").read_bytes() for side in ("de", "en")]
+    assert dictionaries[0] == dictionaries[1]
+    made = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert made["archive"]["commit"] == multi30k.COMMIT
+    assert len(made["archive"]["sha256"]) == 12
+    with pytest.raises(UserError, match="made with direction de-en, now it is en-de"):
+        command(monkeypatch, "en-de", "--from", published, "--out", out)
+
+
+def pack(path, content):
+    path.write_bytes(gzip.compress(content))
+    multi30k.SHA256[path.name] = checksum(path, "sha256").partition(":")[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: (folder / "val.en.gz").unlink(),
+            r"there is no .*val\.en\.gz: --from names",
+        ),
+        (
+            lambda folder: (folder / "train.de.gz").write_bytes(b"other"),
+            r"train\.de\.gz is sha256:\w+, expected sha256:\w+: give",
+        ),
+        (
+            lambda folder: pack(folder / "test_2017_mscoco.en.gz", b"one\n"),
+            r"mscoco\.de\.gz has 2 sentences and test_2017_mscoco\.en\.gz 1",
+        ),
+    ],
+)
+def test_files_that_are_not_the_published_ones_are_one_clear_line_and_nothing_is_made(
+    published, tmp_path, monkeypatch, change, message
+):
+    change(published)
+    with pytest.raises(UserError, match=message) as told:
+        command(monkeypatch, "de-en", "--from", published, "--out", tmp_path / "corpus")
+    assert "\n" not in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["published"]
+
+
+def test_files_are_downloaded_from_the_pinned_commit_with_their_checksums(
+    published, tmp_path, monkeypatch
+):
+    asked = {}
+
+    def fetch(urls, path, wanted, advice):
+        asked[urls[0]] = wanted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((published / Path(path).name).read_bytes())
+
+    monkeypatch.setattr(multi30k, "fetch", fetch)
+    command(monkeypatch, "en-de", "--out", tmp_path / "corpus")
+    train = f"https://raw.githubusercontent.com/multi30k/dataset/{multi30k.COMMIT}/data/task1/raw/"
+    assert asked[train + "train.de.gz"] == f"sha256:{multi30k.SHA256['train.de.gz']}"
+    assert len(asked) == 12
+
+
+def test_the_published_files_are_pinned():
+    assert len(multi30k.SHA256) == 18
+    assert multi30k.SHA256["val.fr.gz"].startswith("ca3106f1a72390591d25f6c45cb4cd39")
+
+
+def test_an_unknown_direction_is_wrong_usage(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command(monkeypatch, "de-fr", "--out", tmp_path / "corpus")
+    assert ended.value.code == 2 and "invalid choice: 'de-fr'" in capsys.readouterr().err
