@@ -12,14 +12,23 @@ import statistics
 import textwrap
 from pathlib import Path
 
-from ..common.cli import run
+from ..common.cli import UserError, run
 from ..common.files import writing
 from ..common.tables import Table
 from ..experiments import results as found
-from ..experiments.comparison import by_loss, kind_name, mean_and_deviation, over_seeds, pairs
+from ..experiments.comparison import (
+    by_loss,
+    kind_name,
+    mean_and_deviation,
+    over_seeds,
+    paired_differences,
+    pairs,
+)
 from .style import LIGHT, panel, png
 
 HEIGHT_OF_A_ROW = 0.75
+# A comparison that reaches further than this many times the middle one is told in numbers.
+OFF_THE_AXIS = 3
 
 
 def measures(results):
@@ -50,15 +59,15 @@ def measures(results):
 
 
 def differences(results, loss, value):
-    """Loss minus CE of a value of the records, one a seed."""
-    return [value(after) - value(before) for before, after in pairs(results, loss).values()]
+    """Loss minus baseline of a value of the records, one a seed."""
+    return list(paired_differences(results, loss, value).values())
 
 
 def table(all_results):
-    """CE, each loss, and what separates them over the seeds that both have, a row a measure."""
+    """A row a measure: baseline, each loss, and what separates them over the seeds of both."""
     columns, comparisons = [""], []
     for results, loss in in_full(all_results):
-        columns += [f"{pair(results)}: CE", loss, "difference"]
+        columns += [f"{pair(results)}: {baseline(results)}", loss, "difference"]
         cells = {title: cells_of(results, loss, *how) for title, *how in measures(results)}
         comparisons.append(cells)
     titles = dict.fromkeys(title for cells in comparisons for title in cells)
@@ -85,13 +94,18 @@ def other_table(all_results):
     return Table(None, [*columns, "calibration error: CE", "EL"], rows) if rows else None
 
 
+def baseline(results):
+    """The loss that the others are compared with."""
+    return next(iter(by_loss(results["runs"])))
+
+
 def pair(results):
     """Languages as in ``De-En``."""
     return f"{results['source'].capitalize()}-{results['target'].capitalize()}"
 
 
 def cells_of(results, loss, form, value):
-    """CE, the loss, and their difference by a value of the records, over the seeds of both."""
+    """Baseline, loss, and their difference by a value of the records, over the seeds of both."""
     both = zip(*pairs(results, loss).values())
     cells = [mean_and_deviation([value(record) for record in one], form) for one in both]
     return [*cells, difference_cell(differences(results, loss, value), form)]
@@ -112,12 +126,12 @@ def difference_cell(of_seeds, form):
 
 
 def compared(all_results):
-    """(results, loss) of every comparison with CE that has a seed."""
+    """(results, loss) of every comparison with the baseline that has a seed."""
     return [
         (results, loss)
         for results in all_results
         for loss in by_loss(results["runs"])
-        if loss != "CE" and pairs(results, loss)
+        if loss != baseline(results) and pairs(results, loss)
     ]
 
 
@@ -129,33 +143,66 @@ def in_full(all_results):
 
 
 def picture(all_results):
-    """PNG of BLEU, each loss minus CE: a dot a seed, the mean with its 95 % interval."""
-    lines = compared(all_results)
+    """PNG of BLEU, each loss minus the baseline: a dot a seed, the mean with its 95 % interval."""
+    lines = [
+        (differences(*one, measures(one[0])[0][2]), name_of(*one, all_results))
+        for one in compared(all_results)
+    ]
+    low, high = axis_of([ends_of(of_seeds) for of_seeds, _ in lines])
     with panel(LIGHT, height=1 + HEIGHT_OF_A_ROW * len(lines)) as (figure, axes, look):
         dot, mean = look["colours"][:2]
-        for y, (results, loss) in enumerate(lines):
-            of_seeds = differences(results, loss, measures(results)[0][2])
+        axes.set_xlim(low, high)
+        for y, (of_seeds, _) in enumerate(lines):
             axes.plot(of_seeds, [y - 0.2] * len(of_seeds), "o", color=dot, alpha=0.6, markersize=5)
             test = over_seeds(of_seeds)
             if test is not None:
                 axes.plot([test.low, test.high], [y, y], color=mean, linewidth=2)
                 axes.plot([test.mean], [y], "D", color=mean, markersize=6)
-        axes.axvline(0, color=look["ink"], linewidth=0.9)
-        axes.set_yticks(
-            range(len(lines)),
-            [
-                "\n".join(
-                    [
-                        f"{pair(results)}: {loss}",
-                        *textwrap.wrap(" ".join(other_options(results, all_results)), 24),
-                    ]
+            first, last = ends_of(of_seeds)
+            if first < low or last > high:
+                left = first < low
+                told = difference_cell(of_seeds, "{:.2f}")
+                axes.annotate(
+                    f"\N{LEFTWARDS ARROW} {told}" if left else f"{told} \N{RIGHTWARDS ARROW}",
+                    (0.02 if left else 0.98, y),
+                    xycoords=axes.get_yaxis_transform(),
+                    ha="left" if left else "right",
+                    va="center",
+                    color=mean,
+                    backgroundcolor=look["page"],
                 )
-                for results, loss in lines
-            ],
-        )
+        axes.axvline(0, color=look["ink"], linewidth=0.9)
+        axes.set_yticks(range(len(lines)), [name for _, name in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set_xlabel("BLEU minus CE\n(seeds; mean, 95 % interval)")
+        baselines = dict.fromkeys(baseline(results) for results in all_results)
+        axes.set_xlabel(f"BLEU minus {' or '.join(baselines)}\n(seeds; mean, 95 % interval)")
         return png(figure)
+
+
+def name_of(results, loss, all_results):
+    """A comparison in a few lines: languages, loss, and what else differs."""
+    other = textwrap.wrap(" ".join(other_options(results, all_results)), 24)
+    return "\n".join([f"{pair(results)}: {loss}", *other])
+
+
+def ends_of(of_seeds):
+    """Least and greatest of differences, one a seed, and of their interval."""
+    test = over_seeds(of_seeds)
+    values = [*of_seeds, test.low, test.high] if test else of_seeds
+    return min(values), max(values)
+
+
+def axis_of(ends):
+    """Ends of an axis that holds 0 and all comparisons but those far beyond the others.
+
+    Args:
+        ends: least and greatest value of each comparison.
+    """
+    reach = {pair: max(map(abs, pair)) for pair in ends}
+    limit = OFF_THE_AXIS * statistics.median_low(reach.values())
+    shown = [0, *(end for pair, furthest in reach.items() if furthest <= limit for end in pair)]
+    margin = 0.06 * (max(shown) - min(shown)) or 1
+    return min(shown) - margin, max(shown) + margin
 
 
 def main():
@@ -167,6 +214,8 @@ def main():
     options = parser.parse_args()
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     all_results = [found.read(folder) for folder in options.folders]
+    if not compared(all_results):
+        raise UserError("no folder holds runs of two losses with the same seed: train them first")
     if options.picture:
         with writing(options.picture, "wb") as file:
             file.write(picture(all_results))

@@ -98,3 +98,19 @@ def test_the_picture_is_a_png_that_grows_with_the_comparisons(results):
         return int.from_bytes(image[20:24], "big")
 
     assert height(study.picture([results, results])) > height(study.picture([results]))
+
+
+def test_a_comparison_far_beyond_the_others_does_not_squeeze_them():
+    near = [(-2.6, 0.6), (-2.7, 0.4), (-2.1, 2.1)]
+    low, high = study.axis_of([*near, (-22.1, -4.8)])
+    assert -3.1 < low < -2.7
+    assert 2.1 < high < 2.5
+    assert study.axis_of([(-22.1, -4.8)])[0] < -22.1
+    assert study.axis_of([(0.0, 0.0)]) == (-1, 1)
+
+
+def test_a_difference_is_that_of_the_scores_as_they_are_shown(results):
+    for one, bleu in zip(results["runs"], (41.84, 41.11, 40.0, 41.23, 40.49, 39.38)):
+        one["scores"]["test"]["averaged5"]["bleu"] = bleu
+    value = study.measures(results)[0][2]
+    assert study.differences(results, "EL, log end 0.5", value) == [-0.61, -0.62, -0.62]
