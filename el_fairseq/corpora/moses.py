@@ -17,6 +17,7 @@ import sacremoses
 
 from ..common.cli import UserError
 from .checksums import checksum
+from .languages import without_spaces, writes_without_spaces
 
 BLOCK_LINES = 20_000
 CHUNK_LINES = 500
@@ -57,9 +58,13 @@ def tokenized(sentences, language, moses_dir=None, workers=1):
 
 
 def detokenized(lines, language):
-    """Plain text of tokenized ``lines``, by sacremoses."""
+    """Plain text of tokenized ``lines``, by sacremoses.
+
+    In languages without spaces those that it leaves at their characters go, too.
+    """
     detokenizer = sacremoses.MosesDetokenizer(language)
-    return [detokenizer.detokenize(line.split(" ")) for line in lines]
+    spaces = without_spaces if writes_without_spaces(language) else str
+    return [spaces(detokenizer.detokenize(line.split(" "))) for line in lines]
 
 
 def characters(text):

