@@ -51,7 +51,8 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         metadata={
             "help": "probability in (0, 1] up to which the bonus follows log(1-p), and its "
             "tangent from there on: 0.5 is safe everywhere, 0.75 for tasks where the model gets "
-            "most tokens right, 1 is the normal bonus, unbounded"
+            "most tokens right, 1 is the normal bonus, unbounded. The loss may go below zero: to "
+            "-1.69 nats (-2.44 bits) a token at 0.5, to -11.5 (-16.6) at 1"
         },
     )
     bonus_start: float = field(
@@ -150,7 +151,8 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
     Everything but the loss itself is inherited: label smoothing in fairseq's convention
     (``q_y = 1 - eps`` and ``eps / (V - 1)`` elsewhere), sample sizes, and the logged loss,
     nll_loss, ppl (in bits) and accuracy, so that the curves of CE and EL runs compare. With a
-    delay or warm-up, the bonus's current weight is logged too.
+    delay or warm-up, the bonus's current weight is logged too. The logged loss may go below zero:
+    its lower bound is that of :func:`el_fairseq.encouraging_loss`, here in bits.
 
     Raises:
         ValueError: an option out of its range, by name and value.
@@ -212,7 +214,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         """Build from the command line's options; a wrong one ends the program with one line."""
         try:
             return super().build_criterion(cfg, task)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise SystemExit(f"criterion encouraging_loss: {error}") from None
 
     def _learn_update_count_from(self, task):

@@ -4,9 +4,9 @@ Source: Zhao et al., "Well-classified Examples are Underestimated in Classificat
 Neural Networks", AAAI 2022, arXiv 2110.06537, section 3.
 """
 
-import functools
 import math
-from typing import Any, Dict, Optional, Tuple
+from numbers import Integral, Real
+from typing import Any, Dict, Literal, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,38 @@ from torch import Tensor, nn
 
 from .ops.autograd import loss_of_hidden, loss_of_rows
 from .ops.bonus import Bonus, Spec
+from .ops.rows import count, have_memory
 
 BASE_LOSSES = ("ce", "mse")
+BaseLoss = Literal["ce", "mse"]
+Reduction = Literal["mean", "sum", "none"]
 
 
-@functools.lru_cache(maxsize=64)
 def checked_spec(
     log_end: float = 0.5,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
     bonus_start: float = 0.0,
     bonus_weight: float = 1.0,
-    base_loss: str = "ce",
-    reduction: str = "mean",
+    base_loss: BaseLoss = "ce",
+    reduction: Reduction = "mean",
+    inplace_backward: bool = False,
 ) -> Spec:
-    """The options as the kernels take them; raise ``ValueError`` naming one that is wrong."""
+    """The options as the kernels take them.
+
+    Raises:
+        TypeError, ValueError: an option of another type or out of its range, by name and value.
+    """
+    for name, value, kind, expected in (
+        ("log_end", log_end, Real, "a number in (0, 1]"),
+        ("label_smoothing", label_smoothing, Real, "a number in [0, 1)"),
+        ("bonus_start", bonus_start, Real, "a number in [0, log_end)"),
+        ("bonus_weight", bonus_weight, Real, "a number, 0 or more"),
+        ("ignore_index", ignore_index, Integral, "a whole number"),
+        ("inplace_backward", inplace_backward, bool, "True or False"),
+    ):
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            raise TypeError(f"{name} is {value!r}, expected {expected}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(
             f"label_smoothing is {label_smoothing}, expected a number in [0, 1): 0.1 is customary"
@@ -66,10 +83,10 @@ def encouraging_loss(
     log_end: float = 0.5,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     bonus_start: float = 0.0,
     bonus_weight: float = 1.0,
-    base_loss: str = "ce",
+    base_loss: BaseLoss = "ce",
     weight: Optional[Tensor] = None,
     inplace_backward: bool = False,
 ) -> Tensor:
@@ -82,6 +99,10 @@ def encouraging_loss(
     drop-in: under autocast, activation checkpoints, ``torch.compile``, ``torch.jit.trace``,
     ``torch.func`` and forward mode, and its gradient can be differentiated again. The gradient is
     computed with the loss, and takes the only memory of the logits' size.
+
+    The loss goes below zero: its lower bound, at ``p = 1`` and without label smoothing, is
+    ``bonus_weight * (log(1 - log_end) - 1)`` nats, -1.69 at log end 0.5, and
+    ``bonus_weight * log(1e-5)``, -11.5, at log end 1 (``-bonus_weight`` for ``"mse"``).
 
     Args:
         logits: floating point, (V,), (N, V) or (N, V, d1, ...), as for ``F.cross_entropy``;
@@ -111,14 +132,16 @@ def encouraging_loss(
         The loss in nats, float64 for float64 logits and float32 otherwise.
 
     Raises:
-        ValueError: an argument outside what is said above; the message names it.
+        TypeError, ValueError: an argument outside what is said above; the message names it.
     """
     spec = checked_spec(
-        log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, base_loss, reduction
+        *(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight),
+        *(base_loss, reduction, inplace_backward),
     )
+    _check_tensors(logits=logits, target=target)
     target = _indices(logits, target)
     rows = _rows(logits, target)
-    _check_weight(weight, rows.size(-1))
+    _check_weight("weight", weight, rows.size(-1))
     if inplace_backward and logits.is_leaf and logits.requires_grad and torch.is_grad_enabled():
         raise ValueError(
             "inplace_backward is True for logits that are a leaf, such as a parameter, which would "
@@ -141,7 +164,7 @@ def linear_encouraging_loss(
     log_end: float = 0.5,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     bonus_start: float = 0.0,
     bonus_weight: float = 1.0,
     class_weight: Optional[Tensor] = None,
@@ -165,6 +188,9 @@ def linear_encouraging_loss(
     spec = checked_spec(
         log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, reduction=reduction
     )
+    _check_tensors(hidden=hidden, weight=weight, target=target)
+    if bias is not None:
+        _check_tensors(bias=bias)
     if hidden.shape[:-1] != target.shape or hidden.dim() == 0:
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(hidden.shape[:-1])} for "
@@ -181,7 +207,7 @@ def linear_encouraging_loss(
             f"weight of shape {tuple(weight.shape)}"
         )
     target = _indices(hidden, target)
-    _check_weight(class_weight, weight.size(0))
+    _check_weight("class_weight", class_weight, weight.size(0))
     flat_target = target.reshape(-1)
     flat_hidden = hidden.reshape(-1, hidden.size(-1))
     loss, _, _ = loss_of_projection(
@@ -196,7 +222,7 @@ def loss_of_projection(
     bias: Optional[Tensor],
     target: Tensor,
     spec: Spec,
-    reduction: str,
+    reduction: Reduction,
     class_weight: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """:func:`~el_fairseq.ops.autograd.loss_of_hidden` in the dtype that autocast asks for."""
@@ -217,16 +243,24 @@ def mean_squared_error(
     target: Tensor,
     bonus_weight: float,
     ignore_index: int,
-    reduction: str,
+    reduction: Reduction,
     class_weight: Optional[Tensor] = None,
 ) -> Tensor:
     """Mean squared error of the softmax with its mirrored bonus (appendix of the paper).
 
     ``mean_k (y_k - p_k)^2 - bonus_weight * mean_k (y_k - (1 - p_k))^2`` with ``y`` the one-hot
-    target; ``logits`` (N, V), ``target`` (N,). Nothing is checked.
+    target; ``logits`` (N, V), ``target`` (N,).
+
+    Raises:
+        ValueError: a target on the CPU is neither a class nor ignored.
     """
-    probs = F.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    if have_memory(logits, target):
+        count(target, logits.size(-1), Spec(Bonus(), 0.0, ignore_index))
     ignored = target == ignore_index
+    if not logits.size(-1):  # no target counts
+        logits = F.pad(logits, (0, 1))
+    logits = logits.masked_fill(ignored.unsqueeze(-1), 0)  # 0 times NaN would be its gradient
+    probs = F.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     onehot = F.one_hot(target.masked_fill(ignored, 0), logits.size(-1)).to(probs.dtype)
     squares = (onehot - probs) ** 2 - bonus_weight * (onehot - (1 - probs)) ** 2
     counts = (~ignored).to(probs.dtype)
@@ -252,10 +286,10 @@ class EncouragingLoss(nn.Module):
         log_end: float = 0.5,
         label_smoothing: float = 0.0,
         ignore_index: int = -100,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         bonus_start: float = 0.0,
         bonus_weight: float = 1.0,
-        base_loss: str = "ce",
+        base_loss: BaseLoss = "ce",
         weight: Optional[Tensor] = None,
         inplace_backward: bool = False,
     ) -> None:
@@ -268,9 +302,11 @@ class EncouragingLoss(nn.Module):
             "bonus_weight": bonus_weight,
             "base_loss": base_loss,
             "reduction": reduction,
+            "inplace_backward": inplace_backward,
         }
         checked_spec(**self.options)
-        self.options["inplace_backward"] = inplace_backward
+        if weight is not None:
+            _check_tensors(weight=weight)
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -280,10 +316,19 @@ class EncouragingLoss(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
 
-def _check_weight(weight: Optional[Tensor], classes: int) -> None:
-    if weight is not None and weight.shape != (classes,):
+def _check_tensors(**tensors: Any) -> None:
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} is {type(value).__name__}, expected a tensor")
+
+
+def _check_weight(name: str, weight: Optional[Tensor], classes: int) -> None:
+    if weight is None:
+        return
+    _check_tensors(**{name: weight})
+    if weight.shape != (classes,):
         raise ValueError(
-            f"class weights have shape {tuple(weight.shape)}, expected ({classes},): one a class"
+            f"{name} has shape {tuple(weight.shape)}, expected ({classes},): one a class"
         )
 
 
@@ -309,9 +354,18 @@ def _rows(logits: Tensor, target: Tensor) -> Tensor:
         raise ValueError("logits have no dimensions, expected (V,), (N, V) or (N, V, d1, ...)")
     classes_last = logits if logits.dim() <= 2 else logits.movedim(1, -1)
     if classes_last.shape[:-1] != target.shape:
+        cure = ""
+        if logits.dim() > 2 and logits.shape[:-1] == target.shape:
+            cure = (
+                ", whose classes are in dimension 1 as for F.cross_entropy: where they are in the "
+                f"last, pass logits.flatten(0, {logits.dim() - 2}) and target.flatten(), or "
+                "logits.movedim(-1, 1)"
+            )
+        elif logits.dim() == 2 and len(logits) == target.numel():
+            cure = ": pass target.flatten()"
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(classes_last.shape[:-1])} "
-            f"for logits of shape {tuple(logits.shape)}"
+            f"for logits of shape {tuple(logits.shape)}{cure}"
         )
     if logits.dim() == 2:
         return logits

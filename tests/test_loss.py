@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -244,16 +245,32 @@ def test_the_module_says_its_options_and_computes_what_the_function_does():
         ("bonus_start", 0.5, "bonus_start is 0.5, expected 0"),
         ("bonus_start", -0.1, "bonus_start is -0.1"),
         ("reduction", "avg", "reduction is 'avg', expected 'mean', 'sum' or 'none'"),
+        ("reduction", None, "reduction is None"),
+        ("base_loss", ["ce"], "base_loss is ['ce'], expected 'ce' or 'mse'"),
+        ("log_end", None, "log_end is None, expected a number in (0, 1]"),
+        ("log_end", "0.5", "log_end is '0.5', expected a number"),
+        ("log_end", True, "log_end is True, expected a number"),
+        ("log_end", [0.5], "log_end is [0.5], expected a number"),
+        ("label_smoothing", None, "label_smoothing is None, expected a number in [0, 1)"),
+        ("bonus_start", "0", "bonus_start is '0', expected a number"),
+        ("bonus_weight", torch.ones(2), "bonus_weight is tensor([1., 1.]), expected a number"),
+        ("ignore_index", -1.5, "ignore_index is -1.5, expected a whole number"),
+        ("inplace_backward", "no", "inplace_backward is 'no', expected True or False"),
+        ("weight", [1.0] * 11, "weight is list, expected a tensor"),
     ],
 )
-def test_an_option_out_of_range_is_named_with_its_value(option, value, message):
+def test_a_wrong_option_is_named_with_its_value(option, value, message):
     logits, target = random_case()
-    with pytest.raises(ValueError) as caught:
-        encouraging_loss(logits, target, **{option: value})
-    assert message in str(caught.value)
-    with pytest.raises(ValueError) as caught:
-        EncouragingLoss(**{option: value})
-    assert message in str(caught.value)
+    for call in (lambda **options: encouraging_loss(logits, target, **options), EncouragingLoss):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(**{option: value})
+        assert message in str(caught.value)
+
+
+def test_numbers_of_numpy_are_options():
+    logits, target = random_case()
+    options = {"log_end": np.float32(0.5), "ignore_index": np.int64(-100), "bonus_weight": 1}
+    assert encouraging_loss(logits, target, **options) == encouraging_loss(logits, target)
 
 
 @pytest.mark.parametrize(
@@ -264,16 +281,21 @@ def test_an_option_out_of_range_is_named_with_its_value(option, value, message):
         (torch.zeros(3, 5), torch.zeros(3, 5), "take F.cross_entropy, which has no bonus, or"),
         (torch.zeros(3, 5), torch.zeros(3, dtype=torch.int32), "convert it by target.long()"),
         (torch.zeros(3, 5), torch.zeros(4, dtype=torch.int64), "shape (4,), expected (3,)"),
-        (torch.zeros(3, 5, 2), torch.zeros(3, 5, dtype=torch.int64), "expected (3, 2)"),
+        (torch.zeros(3, 5, 2), torch.zeros(3, 5).long(), "pass logits.flatten(0, 1) and target.fl"),
+        (torch.zeros(3, 4, 2, 5), torch.zeros(3, 4, 2).long(), "logits.flatten(0, 2) and"),
+        (torch.zeros(6, 5), torch.zeros(2, 3).long(), "expected (6,) for logits of shape (6, 5): "),
+        ([[0.0, 1.0]], torch.zeros(1).long(), "logits is list, expected a tensor"),
+        (torch.zeros(1, 5), [0], "target is list, expected a tensor"),
         (torch.zeros(()), torch.zeros((), dtype=torch.int64), "logits have no dimensions"),
         (torch.zeros(2, 5), torch.tensor([0, 5]), "target holds class 5, expected 0 to 4"),
         (torch.zeros(2, 5), torch.tensor([-1, 0]), "target holds class -1, expected 0 to 4"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused_in_words(logits, target, message):
-    with pytest.raises(ValueError) as caught:
-        encouraging_loss(logits, target)
-    assert message in str(caught.value)
+    for base_loss in ("ce", "mse"):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            encouraging_loss(logits, target, base_loss=base_loss)
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
@@ -293,9 +315,39 @@ def test_class_weights_without_the_bonus_are_those_of_cross_entropy(label_smooth
     assert "weight" in module.state_dict()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("base_loss", ["ce", "mse"])
+@pytest.mark.parametrize("weight", [None, torch.ones(11, dtype=torch.float64)])
+def test_an_ignored_row_counts_for_nothing_whatever_its_logits(value, base_loss, weight):
+    logits, target = random_case()
+    target[2] = -100
+    logits[2] = 0
+    options = {"base_loss": base_loss, "weight": weight}
+    expected = loss_and_gradient(lambda x: encouraging_loss(x, target, **options), logits)
+    logits[2] = value
+    actual = loss_and_gradient(lambda x: encouraging_loss(x, target, **options), logits)
+    assert all(map(torch.equal, actual, expected))
+    assert not actual[1][2].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "lowest"),
+    [
+        ({}, -1.6931),
+        ({"log_end": 0.75, "bonus_weight": 2.0}, -4.7726),
+        ({"log_end": 1.0}, -11.5129),
+        ({"base_loss": "mse"}, -1.0),
+    ],
+)
+def test_the_lower_bound_of_the_loss_is_the_documented_one(options, lowest):
+    logits = torch.tensor([[100.0, 0.0, 0.0]])
+    loss = encouraging_loss(logits, torch.tensor([0]), **options)
+    assert loss.item() == pytest.approx(lowest, abs=1e-4)
+
+
 def test_class_weights_of_another_number_of_classes_are_refused():
     logits, target = random_case()
-    with pytest.raises(ValueError, match=r"class weights have shape \(3,\), expected \(11,\)"):
+    with pytest.raises(ValueError, match=r"weight has shape \(3,\), expected \(11,\)"):
         encouraging_loss(logits, target, weight=torch.ones(3))
 
 
@@ -315,15 +367,16 @@ def test_targets_may_be_uint8():
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_without_classes_all_targets_are_ignored(rows):
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"base_loss": "mse"}])
+def test_without_classes_all_targets_are_ignored(rows, options):
     logits = torch.zeros(rows, 0, requires_grad=True)
     target = torch.full((rows,), -100)
-    loss = encouraging_loss(logits, target, label_smoothing=0.1)
+    loss = encouraging_loss(logits, target, **options)
     assert loss == 0
     assert torch.autograd.grad(loss, logits)[0].shape == (rows, 0)
     if rows:
         with pytest.raises(ValueError, match="target holds class 0"):
-            encouraging_loss(logits, torch.zeros(rows, dtype=torch.int64))
+            encouraging_loss(logits, torch.zeros(rows, dtype=torch.int64), **options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -412,8 +465,8 @@ def test_a_typed_caller_passes_mypy(tmp_path):
 
     result = check()
     assert result.returncode == 0, result.stdout
-    caller.write_text(caller.read_text().replace("0.75", "'0.75'"))
-    assert 'incompatible type "str"; expected "float"' in check().stdout
+    caller.write_text(caller.read_text().replace("log_end=0.75", "reduction='avg'"))
+    assert "expected \"Literal['mean', 'sum', 'none']\"" in check().stdout
 
 
 def test_the_plain_loss_works_where_fairseq_does_not():

@@ -154,13 +154,16 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
     is_normal = log_end == 1
     floor = FLOOR if is_normal else 1 - log_end
     largest = _max(logits)
-    correct = logits[target] == largest and _max(logits[:target]) < largest
     target_logit = float(logits[target] - largest)
     below, total, count = _exps(logits, largest, exps)
     rest = float(below) + (count - 1)
     inverse, log_sum = 1 / (1 + rest), math.log1p(rest)
     p, q = exps[target] * inverse, (rest + (1 - exps[target])) * inverse
     p_max, q_max = inverse, rest * inverse
+    if math.isnan(log_sum):  # NaN counts as the largest, and infinity less itself is NaN
+        correct = np.argmax(logits) == target
+    else:
+        correct = logits[target] == largest and (target == 0 or _max(logits[:target]) < largest)
 
     nll = log_sum - target_logit
     loss = (1 - eps) * (nll + weight * _value(p, q, floor, start, is_normal))

@@ -16,7 +16,8 @@ from .bonus import Spec
 class RowLosses(NamedTuple):
     """Results a row, each (N,): loss and negative log-likelihood in nats, 0 where the target is
     ignored, float64 for float64 logits and float32 otherwise; whether the first of the largest
-    logits is the target's, never where it is ignored."""
+    logits is the target's (NaN counts as the largest, as for ``argmax``), never where it is
+    ignored."""
 
     loss: Tensor
     nll: Tensor

@@ -88,12 +88,15 @@ def _row_kernel(
     lane_index = tl.zeros([BLOCK], tl.int32) + classes
     for first in range(0, end, BLOCK):
         at = first + lanes
-        shifted = (held if IS_HELD else _read(logits_ptr, at, classes)) - largest
+        block = held if IS_HELD else _read(logits_ptr, at, classes)
+        shifted = block - largest
         exps = tl.exp(shifted)
         lane_below += tl.where(exps == 1, 0.0, exps)
         lane_count += tl.where(exps == 1, 1.0, 0.0)
         lane_total += tl.where(at < classes, shifted, 0.0)
-        lane_index = tl.minimum(lane_index, tl.where(shifted == 0, at, classes))
+        # The first NaN, counted from behind, or the first of the largest.
+        lane_index = tl.minimum(lane_index, tl.where(block == largest, at, classes))
+        lane_index = tl.minimum(lane_index, tl.where(block != block, at - classes, classes))
     count = tl.sum(lane_count, axis=0)
     rest = tl.sum(lane_below, axis=0) + (count - 1)
     inverse = 1 / (1 + rest)
@@ -129,7 +132,8 @@ def _row_kernel(
         loss += share * (classes * log_sum - tl.sum(lane_total, axis=0) + weight * values)
     tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss))
     tl.store(nll_ptr + row, tl.where(is_ignored, 0.0, nll))
-    is_first = target == tl.min(lane_index, axis=0)
+    first = tl.min(lane_index, axis=0)
+    is_first = target == tl.where(first < 0, first + classes, first)
     tl.store(correct_ptr + row, is_first & (is_ignored == 0))
 
     if WITH_GRADIENT:

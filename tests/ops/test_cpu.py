@@ -10,9 +10,10 @@ import numba
 import numpy as np
 import pytest
 import torch
+from correctness import check_correctness
 
 from el_fairseq import encouraging_loss
-from el_fairseq.ops import cpu, rows
+from el_fairseq.ops import cpu, formula, rows
 
 count = cpu._compiled.__wrapped__  # not the one that this process has compiled already
 
@@ -27,6 +28,12 @@ def loss_and_gradient(logits, target):
     logits = logits.detach().requires_grad_()
     loss = encouraging_loss(logits, target, label_smoothing=0.1, reduction="none")
     return loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [rows, formula])
+def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(kernel, dtype):
+    check_correctness(kernel, dtype)
 
 
 @pytest.fixture

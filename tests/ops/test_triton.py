@@ -9,6 +9,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed: its wheels are for Linux on x86-64")
 
+from correctness import check_correctness
 from formula import loss_and_gradient
 from hypothesis import given, settings
 from test_loss import LOG_ENDS, cases, masked_literal, random_case, relative_error
@@ -131,6 +132,12 @@ def test_the_gradient_may_take_the_logits_place():
     formula.row_losses(logits, target, SPEC, torch.full((5,), 0.5), gradient)
     gpu.row_losses(logits, target, SPEC, torch.full((5,), 0.5), logits)
     torch.testing.assert_close(logits, gradient)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(dtype):
+    check_correctness(gpu, dtype)
 
 
 def test_infinite_logits_make_the_row_nan():
