@@ -3,7 +3,7 @@
 set -euo pipefail
 unset CDPATH  # cd would print where it went
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=${EL_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 # shellcheck disable=SC2034  # used by the scripts that source this one
@@ -12,7 +12,9 @@ python=$venv/bin/python
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
-# --help prints the script's usage to standard output; a wrong call prints it with the reason.
+# A script's usage is the comment at its beginning. --help prints it to standard output, a wrong call
+# with the reason to standard error.
+usage() { sed -n '1d; /^#/!q; s/^# \?//p' "$0"; }
 help_or_continue() {
   local word
   for word in "$@"; do
@@ -41,7 +43,7 @@ suits() {
   "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
 }
 
-# Prints a Python 3.11 or 3.12: the one that EL_PYTHON names, or one that is found, or nothing.
+# Prints a Python 3.11 or 3.12: the one that EL_PYTHON names, or one that is found.
 find_python() {
   local candidate
   if [ -n "${EL_PYTHON:-}" ]; then
@@ -51,12 +53,13 @@ find_python() {
     return
   fi
   for candidate in python3.11 python3.12 python3 python \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[12].*/bin/python; do
+    "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.1[12].*/bin/python; do
     if suits "$candidate"; then
       echo "$candidate"
       return
     fi
   done
+  return 1
 }
 
 # Makes the environment where it is not there yet, and puts its programs first.
@@ -70,7 +73,7 @@ set_up() {
 run_module() {
   if before_dashes --help "$@" || before_dashes -h "$@"; then
     "$python" -m "$1" --help 2>/dev/null && exit
-    sed -n '1d; /^# /!q; s///p' "$0"
+    usage
     echo "The options: \`bash scripts/setup.sh\` makes the environment, then ask again."
     exit
   fi

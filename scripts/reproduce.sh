@@ -43,8 +43,8 @@ help_or_continue "$@"
 # A dry run makes nothing and changes nothing, not even the environment: any Python does, without
 # torch, which only the package's own __init__ needs here.
 if before_dashes --dry-run "$@"; then
-  [ -x "$python" ] || python=$(find_python)
-  [ -n "$python" ] || die "a dry run needs a Python 3.11 or 3.12; name one: EL_PYTHON=/path/to/it"
+  [ -x "$python" ] || python=$(find_python) ||
+    die "a dry run needs a Python 3.11 or 3.12; name one: EL_PYTHON=/path/to/it"
   exec "$python" -c '
 import runpy, sys, types
 package = sys.modules["el_fairseq"] = types.ModuleType("el_fairseq")

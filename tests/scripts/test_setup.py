@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import re
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,17 +13,27 @@ from conftest import ROOT, run, script, succeed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# Makes "virtual environments" whose Python is this file again, and logs what pip is asked for.
+# Makes "virtual environments" whose Python is this file again, and logs what pip is asked for. The
+# CPU build of torch can be had where AT_HAND is set; elsewhere torch comes as $BUILD.
 PYTHON = """#!/bin/bash
 here=$(cd "$(dirname "$0")" && pwd)
+site=$here/../lib/python3.11/site-packages
 case "$*" in
   *version_info*) exit 0 ;;
   --version) echo Python 3.11.7 ;;
-  '-m venv '*) mkdir -p "$3/bin"; touch "$3/pyvenv.cfg"; cp "$0" "$3/bin/python" ;;
-  *torch.version.cuda*) echo "${BUILD:-cpu}" ;;
-  *urlopen*) exit "${CPU_INDEX_STATUS:-1}" ;;
-  *--no-index*) echo "$*" >>"$LOG"; exit "${AT_HAND_STATUS:-1}" ;;
-  *pip\\ install*) echo "$*" >>"$LOG"; [ -z "${KILL:-}" ] || kill -9 $PPID ;;
+  '-m venv '*)
+    mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "command = $0 -m venv $3" >"$3/pyvenv.cfg"
+    printf '#!%s/bin/python\\n' "$3" >"$3/bin/pip"; chmod +x "$3/bin/pip" ;;
+  *get_path*) echo "${INCLUDE:-/none}" ;;
+  *pip\\ install*)
+    echo "$*" >>"$LOG"
+    [ -z "${KILL:-}" ] || kill -9 $PPID
+    case "$*" in
+      *' torch==2.13.0+cpu '*) [ -n "${AT_HAND:-}" ] || exit 1; torch=2.13.0+cpu ;;
+      *' torch=='*) torch=2.13.0${BUILD-+cpu} ;;
+      *) exit 0 ;;
+    esac
+    rm -rf "$site"/torch-*; mkdir -p "$site/torch-$torch.dist-info" ;;
 esac
 """
 
@@ -49,6 +61,17 @@ def gpu(tmp_path):
     program.chmod(0o755)
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
     return ["env", f"PATH={path}", "bash", ROOT / "scripts/setup.sh"]
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """A folder with what the scripts use, for a PATH without Python and compilers."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    names = "bash dirname cat cksum grep sed ls uname mkdir flock rm touch cp env chmod"
+    for name in names.split():
+        (folder / name).symlink_to(shutil.which(name))
+    return folder
 
 
 def pip_calls(machine):
@@ -118,15 +141,15 @@ def test_the_tests_packages_are_added_to_the_scripts_environment(machine):
 def test_an_environment_made_for_the_tests_serves_the_scripts(machine):
     succeed(script("scripts/setup.sh", "--tests", env=machine))
     before = pip_calls(machine)
-    assert sum("-r" in call for call in before) == 2
+    assert sum(" -r " in call for call in before) == 2
     assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
     assert pip_calls(machine) == before
 
 
 def test_another_build_of_torch_leaves_the_tests_packages_alone(machine):
-    succeed(script("scripts/setup.sh", "--tests", env={**machine, "BUILD": "cuda"}))
+    succeed(script("scripts/setup.sh", "--tests", env={**machine, "BUILD": ""}))
     before = len(pip_calls(machine))
-    cpu = {**machine, "EL_TORCH": "cpu", "AT_HAND_STATUS": "0"}
+    cpu = {**machine, "EL_TORCH": "cpu", "AT_HAND": "yes"}
     succeed(script("scripts/setup.sh", "--tests", env=cpu))
     assert not any("constraints-tests.txt" in call for call in pip_calls(machine)[before:])
 
@@ -151,33 +174,28 @@ def test_a_second_call_installs_and_says_nothing(machine):
 
 
 def test_a_killed_installation_is_gone_on_with(machine):
-    killed = script("scripts/setup.sh", env={**machine, "KILL": "yes", "AT_HAND_STATUS": "0"})
+    killed = script("scripts/setup.sh", env={**machine, "KILL": "yes", "AT_HAND": "yes"})
     assert killed.returncode != 0
     assert not Path(machine["EL_VENV"], ".el-fairseq").exists()
     succeed(script("scripts/setup.sh", env=machine))
     assert "-e" in pip_calls(machine)[-1]
 
 
-def test_a_machine_without_gpu_takes_the_cpu_build_at_hand(machine):
-    succeed(script("scripts/setup.sh", env={**machine, "AT_HAND_STATUS": "0"}))
-    calls = pip_calls(machine)
-    assert calls[0] == "-q --no-index --no-deps torch==2.13.0+cpu"
-    assert "index-url" not in calls[1]
-
-
-def test_a_machine_without_gpu_takes_the_cpu_build_of_pytorchs_index_where_it_answers(machine):
-    succeed(script("scripts/setup.sh", env={**machine, "CPU_INDEX_STATUS": "0"}))
+def test_a_machine_without_gpu_takes_the_cpu_build_where_it_can_be_had(machine):
+    succeed(script("scripts/setup.sh", env={**machine, "AT_HAND": "yes", "BUILD": ""}))
     index = "https://download.pytorch.org/whl/cpu"
-    assert pip_calls(machine)[1] == f"--no-deps --index-url {index} torch==2.13.0+cpu"
+    assert pip_calls(machine)[0].endswith(f"torch==2.13.0+cpu --extra-index-url {index}")
+    assert "torch" not in pip_calls(machine)[1]
 
 
-def test_without_either_the_registrys_build_is_taken(machine):
-    succeed(script("scripts/setup.sh", env=machine))
+def test_without_it_the_registrys_build_is_taken(machine):
+    result = succeed(script("scripts/setup.sh", env={**machine, "BUILD": ""}))
     assert pip_calls(machine)[1].endswith("constraints.txt torch==2.13.0")
+    assert "its CPU build could not be had" in result.stderr
 
 
 def test_a_gpu_machine_gets_the_cuda_build_even_with_a_cpu_build_at_hand(machine, gpu):
-    succeed(run(gpu, env={**machine, "AT_HAND_STATUS": "0", "BUILD": "cuda"}))
+    succeed(run(gpu, env={**machine, "AT_HAND": "yes", "BUILD": ""}))
     assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
 
 
@@ -190,11 +208,7 @@ def test_a_python_that_does_not_suit_is_refused_by_name_and_version(machine, tmp
     assert f"EL_PYTHON is {old} (Python 3.8.18), expected a Python 3.11 or 3.12" in result.stderr
 
 
-def test_without_a_python_it_says_how_to_get_one(machine, tmp_path):
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm"):
-        (tools / tool).symlink_to(shutil.which(tool))
+def test_without_a_python_it_says_how_to_get_one(tools, tmp_path):
     nowhere = ["env", "-u", "EL_PYTHON", f"PATH={tools}", f"HOME={tmp_path}", "PYENV_ROOT=/none"]
     venv = f"EL_VENV={tmp_path / 'none'}"
     result = run([*nowhere, venv, tools / "bash", ROOT / "scripts/setup.sh"])
@@ -202,13 +216,7 @@ def test_without_a_python_it_says_how_to_get_one(machine, tmp_path):
     assert "no Python 3.11 or 3.12 was found. Install one" in result.stderr
 
 
-def test_uv_is_asked_for_a_python_where_there_is_none(machine, tmp_path):
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool in ("bash", "dirname", "cat", "cksum", "grep", "uname", "mkdir", "flock", "rm"):
-        (tools / tool).symlink_to(shutil.which(tool))
-    for tool in ("cp", "touch", "env"):
-        (tools / tool).symlink_to(shutil.which(tool))
+def test_uv_is_asked_for_a_python_where_there_is_none(machine, tools, tmp_path):
     uv = tools / "uv"
     uv.write_text(f'#!/bin/bash\n[ "$2" = find ] && echo "{machine["EL_PYTHON"]}"\nexit 0\n')
     uv.chmod(0o755)
@@ -219,7 +227,7 @@ def test_uv_is_asked_for_a_python_where_there_is_none(machine, tmp_path):
 
 
 def test_a_login_node_without_gpu_gets_the_cuda_build_where_it_is_asked_for(machine, gpu):
-    environment = {**machine, "BUILD": "cuda", "AT_HAND_STATUS": "0"}
+    environment = {**machine, "BUILD": "", "AT_HAND": "yes"}
     succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda"}))
     assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
     before = pip_calls(machine)
@@ -230,7 +238,7 @@ def test_a_login_node_without_gpu_gets_the_cuda_build_where_it_is_asked_for(mach
 
 
 def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(machine, gpu):
-    environment = {**machine, "AT_HAND_STATUS": "0"}
+    environment = {**machine, "AT_HAND": "yes"}
     succeed(script("scripts/setup.sh", env=environment))
     before = pip_calls(machine)
     result = run(gpu, env=environment)
@@ -239,7 +247,7 @@ def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(mach
     succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cpu"}))
     succeed(run(gpu, env=environment))
     assert pip_calls(machine) == before
-    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda", "BUILD": "cuda"}))
+    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda", "BUILD": ""}))
     assert pip_calls(machine)[len(before)].endswith("torch==2.13.0,!=2.13.0+cpu")
 
 
@@ -262,7 +270,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(machine, tmp_path):
     (home / "thesis.tex").write_text("years of work")
     result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(home)})
     assert result.returncode == 1
-    assert "which also holds thesis.tex; name a new or empty folder" in result.stderr
+    assert "which this script did not make; name a new or empty folder" in result.stderr
     assert (home / "thesis.tex").read_text() == "years of work"
 
 
@@ -287,3 +295,99 @@ def test_an_environment_of_this_script_is_made_again_where_its_python_is_gone(ma
 def test_scripts_find_their_folder_whatever_cdpath_says(machine):
     result = run(["bash", "scripts/setup.sh"], env={**machine, "CDPATH": "/tmp:."})
     assert f"The environment is ready: {machine['EL_VENV']}" in succeed(result).stderr
+
+
+def test_neither_home_nor_pyenvs_folder_need_be_known(machine):
+    nowhere = ["env", "-u", "HOME", "-u", "PYENV_ROOT", "-u", "EL_PYTHON"]
+    machine["PATH"] = f"{Path(machine.pop('EL_PYTHON')).parent}{os.pathsep}{os.environ['PATH']}"
+    succeed(run([*nowhere, *(f"{k}={v}" for k, v in machine.items()), "bash", "scripts/setup.sh"]))
+    assert "-e" in pip_calls(machine)[-1]
+
+
+def test_a_moved_environment_gets_its_programs_mended(machine, tmp_path):
+    succeed(script("scripts/setup.sh", env=machine))
+    moved = Path(machine["EL_VENV"]).rename(tmp_path / "elsewhere & far")
+    result = succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)}))
+    assert f"{moved} was made at {machine['EL_VENV']}" in result.stderr
+    assert (moved / "bin" / "pip").read_text() == f"#!{moved}/bin/python\n"
+    assert succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)})).stderr == ""
+
+
+def test_a_moved_repository_installs_itself_anew(machine, tmp_path):
+    for number in (1, 2):
+        checkout = tmp_path / f"checkout{number}"
+        (checkout / "scripts").mkdir(parents=True)
+        shutil.copy(ROOT / "setup.py", checkout)
+        for name in ("common.sh", "setup.sh", "constraints.txt", "constraints-tests.txt"):
+            shutil.copy(ROOT / "scripts" / name, checkout / "scripts")
+        succeed(run(["bash", checkout / "scripts" / "setup.sh"], env=machine))
+        assert pip_calls(machine)[-1].endswith(f"-e {checkout}")
+
+
+@pytest.fixture
+def nobody():
+    """Runs ``setup.sh`` as a user who may write nothing in a checkout that is for all to read."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        checkout = folder / "checkout"
+        shutil.copytree(ROOT / "scripts", checkout / "scripts")
+        shutil.copy(ROOT / "setup.py", checkout)
+        (folder / "log").touch()
+        (folder / "python3.11").write_text(PYTHON)
+
+        def call(environment, allowed):
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o777 if path.is_relative_to(allowed) else 0o555)
+            return subprocess.run(
+                ["bash", checkout / "scripts" / "setup.sh"],
+                env={**os.environ, "EL_PYTHON": f"{folder}/python3.11", "LOG": f"{folder}/log"}
+                | environment,
+                user=65534 if os.geteuid() == 0 else None,
+                capture_output=True,
+                text=True,
+            )
+
+        yield folder, call
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o777)
+
+
+def test_a_read_only_checkout_asks_for_a_folder_of_ones_own(nobody):
+    folder, call = nobody
+    result = call({"EL_VENV": ""}, folder / "log")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert f"{folder}/checkout/.venv is missing or not up to date" in result.stderr
+    assert "EL_VENV=/path/to/it" in result.stderr
+    (folder / "own").mkdir()
+    succeed(call({"EL_VENV": f"{folder}/own/venv"}, folder / "own"))
+
+
+def test_a_read_only_environment_serves_where_it_is_ready(nobody):
+    folder, call = nobody
+    succeed(call({"EL_VENV": ""}, folder))
+    result = succeed(call({"EL_VENV": "", "EL_TORCH": "cpu"}, folder / "log"))
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "headers", "named"),
+    [
+        (False, False, "needs a C compiler (gcc) and Python's headers"),
+        (True, False, "needs Python's headers"),
+        (False, True, "needs a C compiler (gcc)\n"),
+        (True, True, None),
+    ],
+)
+def test_a_gpu_machine_is_told_what_triton_lacks(
+    machine, gpu, tools, tmp_path, compiler, headers, named
+):
+    if compiler:
+        (tools / "gcc").symlink_to(shutil.which("true"))
+    if headers:
+        (tmp_path / "Python.h").touch()
+    machine.update(PATH=f"{gpu[1].removeprefix('PATH=').split(os.pathsep)[0]}{os.pathsep}{tools}")
+    machine.update(INCLUDE=str(tmp_path), BUILD="")
+    variables = [f"{name}={value}" for name, value in machine.items()]
+    result = succeed(run(["env", "-u", "CC", *variables, "bash", ROOT / "scripts/setup.sh"]))
+    assert (f"Triton, which the loss's GPU kernel is for, {named}" in result.stderr) == bool(named)
+    assert ("Triton" in result.stderr) == bool(named)
