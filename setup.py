@@ -23,7 +23,7 @@ setup(
     python_requires=">=3.8",
     packages=find_packages(include=["el_fairseq", "el_fairseq.*"]),
     package_data={
-        "el_fairseq": ["py.typed", "config/*.yaml", "config/*/*.yaml"],
+        "el_fairseq": ["py.typed", "config/criterion/*.yaml"],
         "el_fairseq.report": ["everyday/*.txt", "templates/*.j2"],
     },
     install_requires=["numba", "numpy", "torch"],

@@ -3,21 +3,17 @@
 The loss needs torch alone, and importing the package imports nothing else. The criterion
 ``encouraging_loss`` is registered where fairseq has been imported before, as it has for
 ``--user-dir``; a program of one's own that wants it in any order says
-``import el_fairseq.criterion``.
-
-Either way torch's safe loader reads fairseq's checkpoints from then on, those of
-``TransformerModel.from_pretrained`` too.
+``import el_fairseq.criterion``. From then on torch's safe loader reads fairseq's checkpoints, those
+of ``TransformerModel.from_pretrained`` too.
 """
 
 import sys
 
 from .loss import EncouragingLoss, encouraging_loss, linear_encouraging_loss
-from .runs.checkpoints import trust_fairseq_checkpoints
 
 __version__ = "0.1.0"
 __all__ = ["EncouragingLoss", "encouraging_loss", "linear_encouraging_loss"]
 
-trust_fairseq_checkpoints()
 if sys.modules.get("fairseq") is not None:
     from . import criterion  # noqa: F401
 

@@ -23,13 +23,11 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
 from .class_weights import weights_of_dictionary
-from .fairseq_fixes import restore_numpy_long, warn_of_dropped_sentences
-from .fairseq_models import (
+from .fairseq_compat import (
     check_fusible,
     check_served,
-    comes_from_projection,
-    is_original,
-    keeps_no_logits,
+    is_plain_transformer,
+    mend,
     predicts_by_softmax,
     unwrapped,
 )
@@ -123,9 +121,9 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         default=False,
         metadata={
             "help": "give the gradient of the loss memory of its own. By default it takes the "
-            "logits' place where nobody else can hold them: in trainings of fairseq's own "
-            "Transformers, without hooks, by this criterion itself. Everywhere else the logits "
-            "are left alone without this option, too"
+            "logits' place in trainings of fairseq's own Transformers (no subclass) by this "
+            "criterion (no subclass); whoever hooks into their logits needs this option. "
+            "Everywhere else the logits are left alone without it, too"
         },
     )
     report_accuracy: bool = field(
@@ -184,7 +182,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             ("class_weight_power", class_weight_power),
             ("class_weight_delay_updates", class_weight_delay_updates),
         ):
-            if value < 0:
+            if not isinstance(value, (int, float)) or value < 0:
                 raise ValueError(f"{name} is {value}, expected 0 or more")
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         self.spec = checked_spec(
@@ -199,6 +197,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             )
         self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
         self.num_updates = None
+        self.has_bonus = bonus_weight > 0
         self.no_inplace = no_inplace
         self._in_place = False
         self._class_weight, self.class_weight_delay = None, class_weight_delay_updates
@@ -248,12 +247,12 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if self.fused_projection:
             check_fusible(model)
             sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
-        # Nobody else sees what the model returns to this method, unless a subclass does.
+        # What the model returns to this method is seen by nobody else, unless a subclass does.
         self._in_place = (
             type(self) is EncouragingLossCriterion
             and not self.no_inplace
-            and is_original(self.compute_loss, __package__)
-            and keeps_no_logits(model)
+            and model.training
+            and is_plain_transformer(model)
         )
         try:
             loss, sample_size, logging_output = super().forward(model, sample, reduce)
@@ -325,11 +324,10 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             scores, target = self.get_lprobs_and_target(model, net_output, sample)
             return scores, target, False
         logits, target = net_output[0], model.get_targets(sample, net_output)
-        replaceable = self._in_place and comes_from_projection(logits)
         if self.ignore_prefix_size > 0:
             logits = logits[:, self.ignore_prefix_size :]
             target = target[:, self.ignore_prefix_size :]
-        return logits.reshape(-1, logits.size(-1)), target.reshape(-1), replaceable
+        return logits.reshape(-1, logits.size(-1)), target.reshape(-1), self._in_place
 
     @classmethod
     def reduce_metrics(cls, logging_outputs):
@@ -341,6 +339,4 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             metrics.log_scalar("bonus_weight", weight, weight=0, round=3)
 
 
-# Whoever imports the extension by --user-dir imports this module.
-restore_numpy_long()
-warn_of_dropped_sentences()
+mend()  # whoever imports the extension by --user-dir imports this module

@@ -116,7 +116,7 @@ def make(folder):
 
 def copy_with(checkpoint, to, change):
     """Save a copy of a checkpoint with its state changed by ``change(state)``."""
-    import el_fairseq  # noqa: F401  (lets the safe loader read fairseq's options)
+    import el_fairseq.criterion  # noqa: F401  (lets the safe loader read fairseq's options)
 
     state = torch.load(checkpoint, weights_only=True)
     change(state)

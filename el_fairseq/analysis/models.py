@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, data_utils
 
 from ..common.cli import UserError
 from ..corpora.binarize import check_binary
-from ..fairseq_models import predicts_by_softmax
+from ..fairseq_compat import predicts_by_softmax
 from ..runs.checkpoints import load
 
 

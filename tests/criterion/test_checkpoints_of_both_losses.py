@@ -49,10 +49,12 @@ def test_each_loss_goes_on_from_the_others_checkpoint(checkpoints):
         assert 0 < (after - before).abs().max() < 0.08
 
 
-def test_from_pretrained_opens_one_in_a_program_that_imports_the_package(checkpoints, small_corpus):
+def test_from_pretrained_opens_one_in_a_program_that_imports_the_criterion(
+    checkpoints, small_corpus
+):
     folder, _, file = checkpoints[1].rpartition("/")
     code = (
-        "import el_fairseq\n"
+        "import el_fairseq.criterion\n"
         "from fairseq.models.transformer import TransformerModel\n"
         f"model = TransformerModel.from_pretrained({folder!r}, {file!r}, "
         f"{str(small_corpus.translation)!r})\n"

@@ -103,7 +103,7 @@ def test_an_untied_projection_is_refused_under_find_unused_parameters():
     Distributed.__name__ = "DistributedDataParallel"
     wrapped = Distributed(translation_model(), True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("el_fairseq.fairseq_models._WRAPPERS", (Distributed, ModuleProxyWrapper))
+        patch.setattr("el_fairseq.fairseq_compat._WRAPPERS", (Distributed, ModuleProxyWrapper))
         assert "leave one of the two options out" in refusal(ModuleProxyWrapper(wrapped))
         for tied, find in ((True, True), (False, False)):
             model = translation_model(share_decoder_input_output_embed=tied)

@@ -1,83 +1,51 @@
-"""The configurations for fairseq-hydra-train: the experiments' settings, and a sweep that runs."""
+"""The criterion's group of options for fairseq-hydra-train."""
 
 import dataclasses
-import shlex
 
 import pytest
 import torch
+import yaml
 from conftest import ROOT, run, succeed
-from fairseq import options
-from fairseq.dataclass.initialize import add_defaults, hydra_init
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf, merge_with_parent
-from fairseq.models.transformer import TransformerConfig
+from sizes import transformer
 
-pytest.importorskip("tomllib", reason="needs Python 3.11")
+from el_fairseq.criterion import EncouragingLossCriterionConfig
 
-import tomllib
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-import el_fairseq.criterion  # noqa: F401  (registers the criterion, whose options are merged)
+hydra = pytest.importorskip("hydra", minversion="1.1", reason="hydra.searchpath is of Hydra 1.1")
 
 CONFIG = ROOT / "el_fairseq" / "config"
-EXPERIMENTS = {
-    "home-assistant": "home-assistant-de-en",
-    "iwslt14-de-en": "iwslt14-de-en",
-    "iwslt17-fr-en": "iwslt17-fr-en",
-}
-
-
-def composed(name):
-    """What fairseq-hydra-train makes of a configuration."""
-    hydra_init(name)
-    with initialize_config_dir(str(CONFIG), version_base="1.1"):
-        cfg = compose(name, overrides=["task.data=data-bin", "common.fp16=false"])
-    add_defaults(cfg)
-    cfg.model = merge_with_parent(TransformerConfig(), cfg.model)  # as the task does
-    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-
-
-def of_command_line(experiment):
-    """What fairseq-train makes of the experiment's options."""
-    text = (ROOT / "scripts" / "experiments" / f"{experiment}.toml").read_text()
-    words = shlex.split(tomllib.loads(text)["train"]["options"], comments=True)
-    args = options.parse_args_and_arch(
-        options.get_training_parser(),
-        ["data-bin", "--user-dir", "el_fairseq", "--criterion", "encouraging_loss", *words],
-    )
-    cfg = convert_namespace_to_omegaconf(args)
-    container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    return {**container, "model": dataclasses.asdict(TransformerConfig.from_namespace(cfg.model))}
-
-
-def without_names(values):
-    """The settings alone, not what their groups are called."""
-    if not isinstance(values, dict):
-        return values
-    return {key: without_names(value) for key, value in values.items() if key != "_name"}
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_configuration_sets_what_its_experiment_sets(name):
-    actual, expected = composed(name), of_command_line(EXPERIMENTS[name])
-    sections = ("common", "task", "criterion", "optimizer", "lr_scheduler", "dataset", "model")
-    for section in (*sections, "optimization", "checkpoint"):
-        assert without_names(actual[section]) == without_names(expected[section]), section
 
 
 def test_a_sweep_over_log_ends_trains_once_for_each(small_corpus, tmp_path):
-    small = ("layers=1", "embed_dim=8", "ffn_embed_dim=8", "attention_heads=2")
-    sizes = [f"model.{side}.{size}" for side in ("encoder", "decoder") for size in small]
+    sizes = {"encoder": {}, "decoder": {}}
+    for name, value in transformer(8).items():
+        side, _, size = name.partition("_")
+        sizes[side][size] = value
+    settings = {
+        "defaults": ["_self_", {"criterion": "encouraging_loss"}],
+        "common": {"user_dir": str(ROOT / "el_fairseq"), "cpu": True},
+        "task": {"_name": "translation", "data": str(small_corpus.translation)},
+        "model": {"_name": "transformer", **sizes},
+        "optimizer": {"_name": "adam"},
+        "lr_scheduler": {"_name": "fixed"},
+        "optimization": {"lr": [0.01], "max_update": 2},
+        "dataset": {"max_tokens": 64, "num_workers": 0},
+    }
+    (tmp_path / "my.yaml").write_text("# @package _global_\n" + yaml.safe_dump(settings))
     result = run(
         [
-            *("fairseq-hydra-train", "--config-dir", CONFIG, "--config-name", "home-assistant"),
-            *("--multirun", f"common.user_dir={ROOT / 'el_fairseq'}", "common.cpu=true"),
-            *(f"task.data={small_corpus.translation}", "criterion.log_end=0.5,0.75"),
-            *("optimization.max_update=2", *sizes),
+            *("fairseq-hydra-train", "--config-dir", tmp_path, "--config-name", "my"),
+            *("--multirun", f"hydra.searchpath=[{CONFIG}]", "criterion.log_end=0.5,0.75"),
         ],
         cwd=tmp_path,
     )
     succeed(result)
     checkpoints = sorted(tmp_path.rglob("checkpoint_last.pt"))
-    ends = [torch.load(path)["cfg"]["criterion"]["log_end"] for path in checkpoints]
-    assert ends == [0.5, 0.75]
+    options = [torch.load(path)["cfg"]["criterion"] for path in checkpoints]
+    assert [each["log_end"] for each in options] == [0.5, 0.75]
+    assert all(each["label_smoothing"] == 0.1 for each in options)
+
+
+def test_the_group_has_every_option_of_the_criterion():
+    group = yaml.safe_load((CONFIG / "criterion" / "encouraging_loss.yaml").read_text())
+    options = {field.name for field in dataclasses.fields(EncouragingLossCriterionConfig)}
+    assert set(group) - {"_name"} == options - {"_name", "sentence_avg"}

@@ -19,7 +19,11 @@ def python(code, **options):
 def test_importing_the_package_brings_the_loss_alone_and_says_nothing():
     words, said = python(
         "import logging, sys\n"
+        "import argparse, torch\n"
+        "trusted = getattr(torch.serialization, 'get_safe_globals', list)\n"
+        "before = trusted()\n"
         "from el_fairseq import *\n"
+        "assert trusted() == before\n"
         "assert 'fairseq' not in sys.modules and 'hydra' not in sys.modules\n"
         "assert not logging.getLogger().handlers\n"
         "import el_fairseq; print(el_fairseq.__version__, *sorted(el_fairseq.__all__))\n"

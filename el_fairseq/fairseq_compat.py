@@ -1,6 +1,17 @@
-"""What the criterion has to know of a fairseq model: how it predicts, who can hold its logits."""
+"""What the criterion has to know of fairseq: its models, and what its packages get wrong.
 
+:func:`mend` is called where the extension is imported. It rebinds two of fairseq's functions, to
+log what fairseq does in silence, and gives numpy 2 a name that fairseq asks for.
+"""
+
+import functools
+import logging
+import types
+
+import numpy as np
 import torch
+from fairseq import checkpoint_utils
+from fairseq.data import data_utils
 from fairseq.distributed import (
     DistributedTimeoutWrapper,
     LegacyDistributedDataParallel,
@@ -19,8 +30,13 @@ from fairseq.models.transformer import (
 )
 from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.nan_detector import NanDetector
+from torch import distributed
 from torch.nn.modules import module as torch_module
 from torch.nn.parallel import DistributedDataParallel
+
+from .runs.checkpoints import trust_fairseq_checkpoints
+
+logger = logging.getLogger(__name__)
 
 # What fairseq wraps around a model to train it in several processes, and leaves its weights whole.
 _WRAPPERS = (
@@ -63,55 +79,18 @@ def _runs(module, method, *classes):
     return any(function is getattr(each, method) for each in classes)
 
 
-def is_original(method, *packages):
-    """Whether a method is as the packages define it, replaced on neither object nor class."""
-    return method.__module__.split(".")[0] in packages and not hasattr(method, "__wrapped__")
+def is_plain_transformer(model):
+    """Whether the model is fairseq's own Transformer, which has no use for its logits afterwards.
 
-
-def _hooks(*modules):
-    """Hooks on any of the modules or on all modules, but for those of fairseq's NaN detector.
-
-    That one is set when training has failed already, and only looks.
-    """
-    hooks = []
-    for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
-        tables = [getattr(torch_module, f"_global{kind}", {})]
-        tables += [getattr(module, kind, {}) for module in modules]
-        hooks += [hook for table in tables for hook in table.values()]
-    return [hook for hook in hooks if not isinstance(getattr(hook, "__self__", None), NanDetector)]
-
-
-def keeps_no_logits(model):
-    """Whether nobody but the caller can hold the logits that the model returns.
-
-    So it is for fairseq's own Transformers, which have no use for them afterwards, where nothing
-    is hooked into what they pass through. What others have written may keep them.
+    Told by the types of the model, its decoder and projection, and of what is wrapped around it.
     """
     *wrappers, model = layers_of(model)
-    if not (
+    return (
         all(type(wrapper) in _WRAPPERS for wrapper in wrappers)
         and type(model) in (TransformerModel, TransformerModelBase, TransformerLanguageModel)
         and type(model.decoder) in (TransformerDecoder, TransformerDecoderBase)
         and type(model.decoder.output_projection) is torch.nn.Linear
-    ):
-        return False
-    decoder, projection = model.decoder, model.decoder.output_projection
-    methods = (model.forward, decoder.forward, decoder.output_layer, projection.forward)
-    return all(is_original(method, "fairseq", "torch") for method in methods) and not _hooks(
-        *wrappers, model, decoder, projection
     )
-
-
-_VIEWS = {"ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "AsStridedBackward"}
-_PROJECTIONS = {"MmBackward", "AddmmBackward", "BmmBackward", "LinearBackward"}
-
-
-def comes_from_projection(logits):
-    """Whether autograd made the tensor by a matrix product, whose backward does not read it."""
-    node = logits.grad_fn
-    while node is not None and node.name().rstrip("0123456789") in _VIEWS:
-        node = node.next_functions[0][0]
-    return node is not None and node.name().rstrip("0123456789") in _PROJECTIONS
 
 
 def check_served(model):
@@ -150,7 +129,7 @@ def check_fusible(model):
         and _runs(decoder, "forward", TransformerDecoderBase)
         and _runs(decoder, "output_layer", TransformerDecoderBase)
         and type(projection) is torch.nn.Linear
-        and is_original(projection.forward, "torch")
+        and _runs(projection, "forward", torch.nn.Linear)
     ):
         problem = (
             f"{type(model).__name__}, which does not end in the plain output projection of a "
@@ -171,3 +150,90 @@ def check_fusible(model):
     else:
         return
     raise SystemExit(f"criterion encouraging_loss: --fused-projection cannot serve {problem}")
+
+
+def _hooks(*modules):
+    """Hooks on any of the modules or on all modules, but for those of fairseq's NaN detector.
+
+    That one is set when training has failed already, and only looks.
+    """
+    hooks = []
+    for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
+        tables = [getattr(torch_module, f"_global{kind}", {})]
+        tables += [getattr(module, kind, {}) for module in modules]
+        hooks += [hook for table in tables for hook in table.values()]
+    return [hook for hook in hooks if not isinstance(getattr(hook, "__self__", None), NanDetector)]
+
+
+@functools.lru_cache(maxsize=None)
+def mend():
+    """Mend fairseq for the extension, once a process."""
+    trust_fairseq_checkpoints()
+    # Language models end in an AttributeError without it under --sample-break-mode eos, and
+    # translation does under --num-batch-buckets.
+    if not hasattr(np, "compat"):
+        np.compat = types.SimpleNamespace(long=int)
+    data_utils.batch_by_size = _with_warning_of_dropped_sentences(data_utils.batch_by_size)
+    checkpoint_utils.load_checkpoint = _with_warning_of_metric(checkpoint_utils.load_checkpoint)
+
+
+def _is_first_process():
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def _with_warning_of_dropped_sentences(batch_by_size):
+    """Have fairseq say, once, that it leaves sentences out.
+
+    Its main branch, and so ve-fairseq, drops the last batch of a data set where its size is no
+    multiple of ``--required-batch-size-multiple``, which is 8 unless given, and says nothing.
+    No part of fairseq that an extension is asked about knows both the option and the data, so
+    the function that composes the batches is the one that is watched.
+    """
+    warned = []
+
+    @functools.wraps(batch_by_size)
+    def watched(indices, *args, **kwargs):
+        if not isinstance(indices, np.ndarray):
+            indices = np.fromiter(indices, dtype=np.int64)
+        batches = batch_by_size(indices, *args, **kwargs)
+        given, kept = len(indices), sum(len(batch) for batch in batches)
+        if kept < given and not warned:
+            warned.append(True)
+            if _is_first_process():
+                logger.warning(
+                    "fairseq leaves out %d of these %d sentences, the longest: a last batch whose "
+                    "size is no multiple of --required-batch-size-multiple (8 by default) is "
+                    "dropped, in validation and test sets too. "
+                    "Give --required-batch-size-multiple 1 to keep every sentence",
+                    *(given - kept, given),
+                )
+        return batches
+
+    return watched
+
+
+def _with_warning_of_metric(load_checkpoint):
+    """Have a training with a bonus say that its best checkpoint is chosen by what a bonus changes.
+
+    A criterion is not told how checkpoints are chosen. Before a training fairseq looks for a
+    checkpoint to go on from, with both the options of checkpoints and the trainer at hand.
+    """
+
+    @functools.wraps(load_checkpoint)
+    def watched(cfg, trainer, *args, **kwargs):
+        metric = cfg.best_checkpoint_metric
+        if (
+            getattr(trainer.get_criterion(), "has_bonus", False)
+            and metric in ("loss", "nll_loss", "ppl")
+            and not (cfg.no_save or trainer.cfg.dataset.disable_validation)
+            and _is_first_process()
+        ):
+            logger.warning(
+                "checkpoint_best.pt is going to be chosen by %s, which the encouraging loss makes "
+                "a poor judge. Choose by accuracy: --best-checkpoint-metric accuracy "
+                "--report-accuracy --maximize-best-checkpoint-metric (or by bleu with --eval-bleu)",
+                metric,
+            )
+        return load_checkpoint(cfg, trainer, *args, **kwargs)
+
+    return watched
