@@ -1,8 +1,8 @@
 """Package el-fairseq: the encouraging loss for fairseq and for plain PyTorch.
 
-No fairseq distribution is required by name: fairseq (Python 3.8 and earlier) and ve-fairseq
-(Python 3.11 and later) are both imported as ``fairseq``, and either will do. The extra
-``fairseq`` brings the one that has wheels for the running Python.
+No fairseq distribution is required by name: fairseq (Python 3.8) and ve-fairseq (Python 3.11 and
+3.12) are both imported as ``fairseq``, and either will do. The extra ``fairseq`` brings the one
+that has wheels for the running Python, and fails where there is none.
 """
 
 import re
@@ -29,7 +29,9 @@ setup(
     install_requires=["numba", "numpy", "torch"],
     extras_require={
         "fairseq": [
-            "ve-fairseq==0.12.3; python_version >= '3.11'",
+            # Wheels for Python 3.11 and 3.12. On others pip finds none and says so; the older
+            # fairseq would be compiled there, which fails after minutes.
+            "ve-fairseq==0.12.3; python_version >= '3.9'",
             "fairseq==0.12.2; python_version < '3.9'",
             # What stock fairseq translates with; it asks for a torchaudio, whose newest for
             # Python 3.8 would bring torch 2.4, with which its generation fails.

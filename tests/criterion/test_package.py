@@ -1,12 +1,13 @@
 """What importing the package does, in a Python of its own each time."""
 
 import multiprocessing
+import re
 import sys
 from argparse import Namespace
 
 import pytest
 from conftest import ROOT, run, succeed
-from fairseq import utils
+from fairseq import criterions, utils
 
 import el_fairseq
 
@@ -53,6 +54,17 @@ def test_user_dir_registers_the_criterion_in_worker_processes(start):
         pool.apply(utils.import_user_module, [user_dir])
         criterions = "__import__('fairseq').criterions.CRITERION_REGISTRY"
         assert pool.apply(eval, [f"'encouraging_loss' in {criterions}"])
+
+
+def test_the_documented_user_dir_is_found_from_another_folder_in_editable_mode(
+    tmp_path, monkeypatch
+):
+    page = (ROOT / "el_fairseq" / "README.md").read_text()
+    (option,) = re.findall(r"^--user-dir .+$", page, re.MULTILINE)
+    _, user_dir = succeed(run(["bash", "-c", f"echo {option}"], cwd=tmp_path)).stdout.split()
+    monkeypatch.chdir(tmp_path)
+    utils.import_user_module(Namespace(user_dir=user_dir))
+    assert "encouraging_loss" in criterions.CRITERION_REGISTRY
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -126,6 +126,17 @@ def test_the_lists_hold_what_scripts_and_tests_need_and_nothing_twice():
     assert needed("fairseq", "scripts").items() <= {**scripts, "triton": tests["triton"]}.items()
 
 
+@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
+def test_the_extra_asks_for_one_fairseq_on_every_python_so_that_pip_fails_where_there_is_none(
+    python,
+):
+    asked = {"extra": "fairseq", "python_version": python, "platform_machine": "x86_64"}
+    requirements = map(Requirement, importlib.metadata.requires("el-fairseq"))
+    names = [one.name for one in requirements if one.marker and one.marker.evaluate(asked)]
+    expected = "fairseq" if python == "3.8" else "ve-fairseq"
+    assert [name for name in names if "fairseq" in name] == [expected]
+
+
 def test_the_tests_packages_are_added_to_the_scripts_environment(machine):
     succeed(script("scripts/setup.sh", env=machine))
     tests = f"-q --no-deps -r {ROOT / 'scripts' / 'constraints-tests.txt'}"
