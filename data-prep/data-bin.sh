@@ -4,15 +4,16 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-Usage: bash data-prep/data-bin.sh --data-bin DIR --test [NAME=]REFERENCES
-                                  [--test NAME=REFERENCES ...] --out DIR [options]
+Usage: bash data-prep/data-bin.sh --data-bin DIR --out DIR [options]
 
 Makes a corpus of data that fairseq-preprocess has binarized already: a folder with a link to it,
 and what scoring and reports need to know.
 
   --data-bin DIR            the binary data, with its dictionaries
+  --source, --target LANGUAGE   the pair, where the data has several
   --test [NAME=]REFERENCES  plain translations of its test set, a line each, neither tokenized nor
-                            in subwords; the second --test is fairseq's test1, and so on
+                            in subwords; the second --test is fairseq's test1, and so on; without
+                            this, those of the data itself, subwords and tokens undone
   --pool-tests              score all test sets also as one, which losses are compared on
   --out DIR                 the corpus
   --subwords sentencepiece|subword-nmt|none   what the data was cut into (default: none)

@@ -12,7 +12,6 @@ training, 7,283 validation and 6,750 test pairs, lowercased, 10,000 joint BPE me
   --archive FILE    use this .tgz or .zip instead of downloading
   --url URL         download from here instead; several are tried one after the other
   --checksum SUM    what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX
-  --moses-dir DIR   tokenize by the Perl scripts of a checkout of Moses instead of sacremoses
   --merges N        BPE merges (default: 10000; a small archive may need fewer)
   --workers N       processes (default: all cores)
   --out DIR         the corpus (default: data/iwslt14-de-en)

@@ -12,7 +12,6 @@ Makes the IWSLT'17 French-English corpus, from the archive to what fairseq-train
   --archive FILE    use this .tgz or .zip instead of downloading
   --url URL         download from here instead; several are tried one after the other
   --checksum SUM    what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX
-  --moses-dir DIR   tokenize by the Perl scripts of a checkout of Moses instead of sacremoses
   --pieces N        SentencePiece pieces (default: 16384; a small archive needs fewer)
   --workers N       processes (default: all cores)
   --out DIR         the corpus (default: data/iwslt17-fr-en)

@@ -19,10 +19,11 @@ packed (PREFIX.de.gz), to what fairseq-train reads. White space is folded to sin
 Training pairs are dropped where a side is empty, and by these two; other sets are never filtered:
   --max-tokens N                a side has more tokens (default: 175)
   --max-ratio R                 a side has over R times the tokens of the other (default: 3)
+                                (characters, at most 1000, where a language has no spaces: Chinese,
+                                Japanese, Thai, Khmer, Lao, Burmese; a wide one counts twice)
   --drop-test-duplicates        and where a side is a sentence of a test set (always counted)
 
   --tokenizer none|moses        cut words from punctuation (default: none, as SentencePiece needs)
-  --moses-dir DIR               by the Perl scripts of a checkout of Moses instead of sacremoses
   --lowercase                   lowercase all text, references too
   --pieces N                    SentencePiece with a joint vocabulary of N (default: 8000)
   --merges N                    instead: byte pair encoding by subword-nmt with N joint merges

@@ -1,9 +1,7 @@
 """Archives of the shape of IWSLT's, from a few hundred real sentences, and a server for them."""
 
 import http.server
-import importlib.util
 import io
-import shutil
 import tarfile
 import threading
 import zipfile
@@ -120,24 +118,6 @@ def write_archive(path, files, folder="talks"):
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     return path
-
-
-# What today's Perl script does with a last word, and the package's older one (1.1) does not yet.
-LAST_WORD = 'if ($i == $#words) { $word = "$pre ."; }\nels'
-
-
-def moses_checkout(folder):
-    """Make ``folder`` like a checkout of Moses, with the script of the package mosestokenizer."""
-    package = Path(importlib.util.find_spec("mosestokenizer").submodule_search_locations[0])
-    scripts = folder / "scripts" / "tokenizer"
-    scripts.mkdir(parents=True)
-    shutil.copytree(package / "nonbreaking_prefixes", scripts / "nonbreaking_prefixes")
-    script = (package / "tokenizer-v1.1.perl").read_text(encoding="utf-8")
-    condition = "if (($pre =~"
-    assert condition in script
-    script = script.replace(condition, LAST_WORD + condition, 1)
-    (scripts / "tokenizer.perl").write_text(script, encoding="utf-8")
-    return folder
 
 
 @contextmanager

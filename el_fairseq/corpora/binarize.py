@@ -13,10 +13,10 @@ from pathlib import Path
 from fairseq import options
 from fairseq.data import indexed_dataset
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, argument, run
 from ..common.files import making
 from ..common.text import lines_of
-from .subwords import Subwords
+from .subwords import Subwords, refuse_symbols
 
 
 def preprocess(*arguments):
@@ -37,7 +37,9 @@ def preprocess(*arguments):
             handler.close()
 
 
-def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=None):
+def binarize(
+    like, subwords, source, target, out, subset="test", shuffle_seed=None, languages=(None, None)
+):
     """Binarize files of text into the folder ``out``, which must not exist.
 
     Args:
@@ -47,8 +49,9 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
         target: its translations, or None.
         subset: name for the data in ``out``.
         shuffle_seed: put the words of each source sentence in random order.
+        languages: source and target, which must be named where ``like`` has several pairs.
     """
-    pair, dictionaries = languages_and_dictionaries(like)
+    pair, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
     with tempfile.TemporaryDirectory() as temporary:
@@ -56,7 +59,7 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
         lines = _sentences(source)
         if shuffle_seed is not None:
             lines = shuffled(lines, shuffle_seed)
-        _write_pieces(lines, subwords, f"{prefix}.{pair[0]}")
+        _write_pieces(lines, subwords, f"{prefix}.{pair[0]}", source)
         if target is not None:
             translations = _sentences(target)
             if len(translations) != len(lines):
@@ -64,7 +67,7 @@ def binarize(like, subwords, source, target, out, subset="test", shuffle_seed=No
                     f"{source} has {len(lines)} lines and {target} {len(translations)}; "
                     "expected as many translations as sentences"
                 )
-            _write_pieces(translations, subwords, f"{prefix}.{pair[1]}")
+            _write_pieces(translations, subwords, f"{prefix}.{pair[1]}", target)
         with making(out) as folder:
             arguments = [
                 *("--source-lang", pair[0], "--target-lang", pair[1]),
@@ -91,9 +94,11 @@ def check_binary(prefix):
         if indexed_dataset.infer_dataset_impl(str(prefix)) not in (None, "mmap"):
             return
         found = indexed_dataset.MMapIndexedDataset.Index(str(index))
-        wanted = found._pointers[-1] + found._sizes[-1] * found.dtype().itemsize
+        wanted = int(found._sizes.sum(dtype="int64")) * found.dtype().itemsize
     except Exception as error:  # an index that is cut ends in various errors
         raise UserError(f"{index} is cut off or damaged ({error!r}): {advice}") from None
+    if not wanted:
+        raise UserError(f"{index} holds no sentences: {advice}, of text that is not empty")
     if data.stat().st_size != wanted:
         raise UserError(
             f"{data} holds {data.stat().st_size:,} bytes, expected {wanted:,}: it is cut off or "
@@ -107,17 +112,38 @@ def shuffled(lines, seed):
     return [" ".join(order.sample(words, len(words))) for words in map(str.split, lines)]
 
 
-def languages_and_dictionaries(folder):
-    """Languages (source, target) of a folder of binary data, and paths of their dictionaries."""
-    for path in sorted(Path(folder).glob("*.*-*.*.idx")):
-        pair = path.name.split(".")[-3].split("-")
-        dictionaries = [Path(folder) / f"dict.{language}.txt" for language in pair]
-        if all(dictionary.is_file() for dictionary in dictionaries):
-            return pair, [str(dictionary) for dictionary in dictionaries]
-    raise UserError(
-        f"{folder} holds no binarized pair of languages; expected a folder that "
-        "fairseq-preprocess made, with its dictionaries"
-    )
+def languages_and_dictionaries(folder, source=None, target=None):
+    """Languages (source, target) of a folder of binary data, and paths of their dictionaries.
+
+    Both are those that are named, and may be left out where the folder has one pair alone.
+
+    Raises:
+        UserError: there is no such pair, or there are several to choose from.
+    """
+    names = {path.name.split(".")[-3] for path in Path(folder).glob("*.*-*.*.idx")}
+    pairs = [name.split("-") for name in sorted(names) if _dictionaries(folder, name.split("-"))]
+    if not pairs:
+        raise UserError(
+            f"{folder} holds no binarized pair of languages; expected a folder that "
+            "fairseq-preprocess made, with its dictionaries"
+        )
+    # fairseq reads a pair in both directions.
+    turned = [pair[::-1] for pair in pairs if pair[::-1] not in pairs]
+    asked = pairs + (turned if source and target else [])
+    fitting = [pair for pair in asked if source in (None, pair[0]) and target in (None, pair[1])]
+    if len(fitting) != 1:
+        names = ", ".join(map("-".join, pairs))
+        wanted = f"--source {source or '?'} --target {target or '?'}"
+        raise UserError(
+            f"{folder} has {'the pairs' if len(pairs) > 1 else 'the pair'} {names}, asked for is "
+            f"{wanted}: name one pair by --source and --target"
+        )
+    return fitting[0], _dictionaries(folder, fitting[0])
+
+
+def _dictionaries(folder, pair):
+    paths = [Path(folder) / f"dict.{language}.txt" for language in pair]
+    return [str(path) for path in paths] if all(path.is_file() for path in paths) else None
 
 
 def _sentences(path):
@@ -127,9 +153,17 @@ def _sentences(path):
     return lines
 
 
-def _write_pieces(lines, subwords, path):
-    pieces = "".join(f"{subwords.pieces(line)}\n" for line in lines)
-    Path(path).write_text(pieces, encoding="utf-8")
+def _write_pieces(lines, subwords, path, name):
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(lines, start=1):
+            pieces = subwords.pieces(line)
+            refuse_symbols(pieces, f"{name}, line {number}")
+            file.write(f"{pieces}\n")
+
+
+def _pair(text):
+    source, target = text.split("-")
+    return source, target
 
 
 def main():
@@ -144,6 +178,13 @@ def main():
         required=True,
         metavar="FILE",
         help="SentencePiece model (FILE ends in .model) or BPE codes of the training data",
+    )
+    parser.add_argument(
+        "--languages",
+        type=argument(_pair, "SOURCE-TARGET, such as de-en"),
+        default=(None, None),
+        metavar="SOURCE-TARGET",
+        help="those of the text, where FOLDER has several pairs",
     )
     parser.add_argument("--source", required=True, metavar="FILE", help="text, a sentence a line")
     parser.add_argument("--target", metavar="FILE", help="its translations, where there are any")
@@ -164,6 +205,7 @@ def main():
         arguments.out,
         arguments.subset,
         arguments.shuffle_words,
+        arguments.languages,
     )
     print(f"binarized into {arguments.out}: --ood NAME={arguments.out}:{arguments.subset}")
 

@@ -1,9 +1,11 @@
-"""A corpus from binary data that fairseq-preprocess made elsewhere, and files of references.
+"""A corpus from binary data that fairseq-preprocess made elsewhere.
 
-The corpus folder holds a link to the data, and the text of its test sets.
+The corpus folder holds a link to the data, the text of its test sets, and references where a user
+gives some.
 """
 
 import argparse
+import itertools
 import logging
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from .binarize import check_binary, languages_and_dictionaries
 from .checksums import checksum
 from .manifest import versions
 from .parallel_text import named_tests, nth_test
-from .prepare import fairseq_path, make_once, name_of
+from .prepare import fairseq_path, make_once, name_of, say, warn_of_tokens
 from .subwords import MODELS, Subwords, text_of
 
 SYMBOLS = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ ", "none": None}
@@ -25,50 +27,77 @@ def sentences(data, subset, pair, side, dictionary):
     """Binary sentences of one side of a subset.
 
     Raises:
-        UserError: the data lacks the subset, or its files are damaged.
+        UserError: the data lacks the subset, or its files are damaged or hold no sentence.
     """
-    prefix = Path(data, f"{subset}.{pair[0]}-{pair[1]}.{pair[side]}")
+    prefixes = [Path(data, f"{subset}.{a}-{b}.{pair[side]}") for a, b in (pair, pair[::-1])]
+    prefix = next((path for path in prefixes if Path(f"{path}.idx").is_file()), prefixes[0])
     check_binary(prefix)
     return data_utils.load_indexed_dataset(str(prefix), dictionary)
+
+
+def test_sets(data, pair):
+    """The test sets of a pair in binary data, as fairseq names them: ``test``, ``test1``, ..."""
+    names = {"-".join(pair), "-".join(pair[::-1])}
+    found = {
+        path.name.split(".")[0]
+        for path in Path(data).glob("test*.*.*.idx")
+        if path.name.split(".")[1] in names
+    }
+    return list(itertools.takewhile(found.__contains__, map(nth_test, itertools.count())))
 
 
 def _dictionary(path):
     try:
         return Dictionary.load(path)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path} is no dictionary of fairseq's: {error}") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is no dictionary of fairseq's: {reason}") from None
 
 
-def describe(data, references, subwords, model, folder):
+def describe(data, languages, references, subwords, model, tokenizer, folder):
     """Write a corpus's links and text into ``folder``; returns the manifest so far.
 
     Args:
         data: folder that fairseq-preprocess made.
-        references: files of plain translations by the test set's name, in fairseq's order.
+        languages: source and target; ``None`` for both where the data has one pair.
+        references: files of plain translations by the test set's name, in fairseq's order;
+            ``None`` for the translations in the data.
         subwords: ``sentencepiece``, ``subword-nmt`` or ``none``.
         model: path of the subword model, or ``None``.
+        tokenizer: ``moses``, or ``None``.
     """
-    pair, dictionaries = languages_and_dictionaries(data)
+    pair, dictionaries = languages_and_dictionaries(data, *languages)
     loaded = [_dictionary(path) for path in dictionaries]
     for name in ("text", "references", "bpe"):
         (folder / name).mkdir()
     (folder / "bin").symlink_to(Path(data).resolve(), target_is_directory=True)
+    sets = references or dict.fromkeys(test_sets(data, pair) or ["test"])
     tests, pairs = {}, {}
-    for number, (name, path) in enumerate(references.items()):
+    for number, (name, path) in enumerate(sets.items()):
         subset = nth_test(number)
-        lines = lines_of(path)
         for side, dictionary in enumerate(loaded):
             binary = sentences(data, subset, pair, side, dictionary)
-            if len(binary) != len(lines):
+            lines = [text_of(sentence, dictionary, SYMBOLS[subwords]) for sentence in binary]
+            _write(lines, folder / "text" / f"{subset}.{pair[side]}")
+        if path is None:
+            if tokenizer is None:
+                warn_of_tokens(lines, f"{subset}.{pair[1]} of {data}")
+            unknown = sum("\ufffd" in line for line in lines)
+            if unknown:
+                say(
+                    f"warning: {unknown} of {len(lines)} translations of {subset} hold words that "
+                    "the dictionary lacks, and are scored against with U+FFFD in their place: "
+                    "give plain references by --test"
+                )
+        else:
+            given = lines_of(path)
+            if len(given) != len(lines):
                 raise UserError(
-                    f"{path} holds {len(lines)} references, and {subset} of {data} {len(binary)} "
+                    f"{path} holds {len(given)} references, and {subset} of {data} {len(lines)} "
                     "sentences: give as many, in the same order"
                 )
-            with (folder / "text" / f"{subset}.{pair[side]}").open("w", encoding="utf-8") as file:
-                for sentence in binary:
-                    file.write(text_of(sentence, dictionary, SYMBOLS[subwords]) + "\n")
-        with (folder / "references" / f"{subset}.{pair[1]}").open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+            warn_of_tokens(given, path)
+            _write(given, folder / "references" / f"{subset}.{pair[1]}")
         tests[name], pairs[subset] = subset, len(lines)
     kind = None if subwords == "none" else subwords
     if model is not None and kind is not None:
@@ -78,10 +107,16 @@ def describe(data, references, subwords, model, folder):
         "corpus": f"binary data {name_of(Path(data).resolve())}",
         "source": pair[0],
         "target": pair[1],
+        "tokenizer": tokenizer,
         "subwords": kind,
         "tests": tests,
         "pairs": pairs,
     }
+
+
+def _write(lines, path):
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def main():
@@ -89,7 +124,9 @@ def main():
         prog="bash data-prep/data-bin.sh", description=__doc__.split("\n", 1)[0]
     )
     parser.add_argument("--data-bin", type=fairseq_path, required=True, metavar="DIR")
-    parser.add_argument("--test", required=True, action="append", metavar="[NAME=]REFERENCES")
+    parser.add_argument("--source", metavar="LANGUAGE")
+    parser.add_argument("--target", metavar="LANGUAGE")
+    parser.add_argument("--test", action="append", default=[], metavar="[NAME=]REFERENCES")
     parser.add_argument("--pool-tests", action="store_true")
     parser.add_argument("--subwords", choices=SYMBOLS, default="none")
     parser.add_argument("--subword-model", type=Path, metavar="FILE")
@@ -102,8 +139,10 @@ def main():
     for path in references.values():
         if not path.is_file():
             raise UserError(f"there is no file {path}: --test names plain translations")
+    languages = options.source, options.target
     settings = {
         "data-bin": str(options.data_bin),
+        "languages": languages_and_dictionaries(options.data_bin, *languages)[0],
         "references": {name: checksum(path, "sha256") for name, path in references.items()},
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
@@ -113,9 +152,14 @@ def main():
 
     def make(folder):
         found = describe(
-            options.data_bin, references, options.subwords, options.subword_model, folder
+            options.data_bin,
+            settings["languages"],
+            references,
+            options.subwords,
+            options.subword_model,
+            None if options.tokenizer == "none" else options.tokenizer,
+            folder,
         )
-        found["tokenizer"] = None if options.tokenizer == "none" else options.tokenizer
         found["lowercased"] = options.lowercased
         found["all"] = options.pool_tests
         return {**found, "options": settings, "versions": versions()}

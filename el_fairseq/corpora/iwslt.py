@@ -6,7 +6,6 @@ validation and test in XML, a line a segment.
 
 import argparse
 import functools
-import itertools
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from ..common.cli import UserError, whole_number
 from . import archives
 from .checksums import checked_checksum, checksum
 from .downloads import fetch
-from .moses import tokenized, tokenizer_script, tool
+from .moses import tokenized, tool
 from .pairs import Text, read_lines
 from .prepare import add_out, given_options, name_of, out_of, prepare, say
 
@@ -25,13 +24,6 @@ SPLITS = ("train", "valid", "test")
 SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
 _SEGMENT_START = re.compile(r"<seg\b[^>]*>")
 _SEGMENT_END = "</seg>"
-# Words that are frequent in one of the languages and rare in the others.
-_FREQUENT = {
-    "de": {"der", "die", "das", "und", "ist", "nicht", "ein", "zu", "den", "mit", "sie", "wir"},
-    "en": {"the", "and", "of", "to", "is", "that", "it", "you", "this", "we", "with", "for"},
-    "fr": {"le", "la", "les", "et", "est", "un", "une", "que", "pour", "dans", "vous", "nous"},
-}
-LINES_TO_TELL_LANGUAGES = 5_000
 
 
 def segments_of(path):
@@ -49,28 +41,6 @@ def segments_of(path):
                     file=sys.stderr,
                 )
             yield text.strip()
-
-
-def check_languages(paths, languages):
-    """Raise :class:`UserError` where the first file is in the second language and vice versa.
-
-    By frequent words, in two files that are each other's translation.
-    """
-    own, swapped = (
-        sum(_frequent_words(path, language) for path, language in zip(paths, order))
-        for order in (languages, languages[::-1])
-    )
-    if swapped > own:
-        names = [path.name for path in paths]
-        raise UserError(
-            f"{names[0]} looks like {languages[1]} and {names[1]} like {languages[0]}: the two "
-            "are swapped; give an archive with the right names"
-        )
-
-
-def _frequent_words(path, language):
-    lines = itertools.islice(read_lines(path), LINES_TO_TELL_LANGUAGES)
-    return sum(word in _FREQUENT[language] for line in lines for word in line.lower().split())
 
 
 def get_archive(corpus, path, archive, urls, wanted):
@@ -101,7 +71,7 @@ def get_archive(corpus, path, archive, urls, wanted):
     }
 
 
-def write_text(corpus, archive, record, folder, moses_dir=None, workers=1):
+def write_text(corpus, archive, record, folder, workers=1):
     """From an archive to ``text/`` below ``folder``; returns the beginning of the manifest.
 
     ``corpus`` is a module of this package with what is known of the corpus and its rules,
@@ -115,19 +85,14 @@ def write_text(corpus, archive, record, folder, moses_dir=None, workers=1):
 
         members = [files(name) for name in corpus.FILES]
         archives.extract(archive, [path.name for pair in members for path in pair], raw)
-        for pair in members:
-            check_languages(pair, corpus.LANGUAGES)
-        tokenize = functools.partial(tokenized, moses_dir=moses_dir, workers=workers)
+        tokenize = functools.partial(tokenized, workers=workers)
         with Text(folder / "text", corpus.LANGUAGES, SPLITS, tokenize) as text:
             corpus.make_text(text, files)
-    for split, count in text.pairs.items():
-        if not count:
-            raise UserError(f"{archive} leaves no pairs for {split}; give a larger archive")
     return {
         "corpus": corpus.TITLE,
         "archive": record,
         "tokenizer": "moses",
-        "tokenized by": tool(moses_dir),
+        "tokenized by": tool(),
         "lowercased": corpus.LOWERCASED,
         "expected": corpus.EXPECTED if record["published"] else {},
         **text.manifest(),
@@ -142,20 +107,15 @@ def main(corpus):
     parser.add_argument("--archive", type=Path, help="use this file instead of downloading")
     parser.add_argument("--url", action="append", help="another address; several: one by one")
     parser.add_argument("--checksum", help="expected, as md5:HEX, sha256:HEX or git-blob:HEX")
-    parser.add_argument("--moses-dir", type=Path, help="tokenize by the Perl scripts below it")
     parser.add_argument(f"--{size_name}", type=whole_number(1), help=f"default: {corpus.SIZE}")
     parser.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), help="processes")
     options = parser.parse_args()
     wanted = options.checksum and checked_checksum(options.checksum)
-    if options.moses_dir is not None:
-        tokenizer_script(options.moses_dir)
     out = out_of(options, name)
     kind = corpus.CHECKSUM.partition(":")[0]
     given = given_options(options, size_name)
     size = given.get(size_name, corpus.SIZE)
     at_most = size_name not in given
-    if options.moses_dir is not None:
-        given["tokenized by"] = tool(options.moses_dir)
     if options.archive is not None:
         if not options.archive.is_file():
             raise UserError(
@@ -167,9 +127,8 @@ def main(corpus):
         path = out.parent / "archives" / corpus.URLS[0].rsplit("/", 1)[-1]
         archive, record = get_archive(corpus, path, options.archive, options.url, wanted)
         say("Extracting and tokenizing.")
-        found = write_text(corpus, archive, record, folder, options.moses_dir, options.workers)
-        made = {"tokenized by": found["tokenized by"], "archive": checksum(archive, kind)}
-        return {**found, "options": {size_name: size, **made}}
+        found = write_text(corpus, archive, record, folder, options.workers)
+        return {**found, "options": {size_name: size, "archive": checksum(archive, kind)}}
 
     prepare(
         out,

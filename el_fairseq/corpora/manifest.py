@@ -19,7 +19,10 @@ from .subwords import MODELS
 
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 FOLDERS = ("text", "bpe", "references", "bin")
-ADVICE = "prepare the corpus (bash data-prep/..., see --help of each), or name it by --data"
+ADVICE = (
+    "prepare the corpus (bash data-prep/..., see --help of each; data-bin.sh for data that "
+    "fairseq-preprocess made), or name it by --data"
+)
 # Name of all test sets of a corpus together, scored as one where the manifest says so.
 ALL = "all"
 _KEYS = {"source": str, "target": str, "tokenizer": (str, type(None))}

@@ -1,22 +1,18 @@
-"""Moses tokenization and lowercasing: by sacremoses, or by the original Perl scripts."""
+"""Moses tokenization and lowercasing, by sacremoses."""
 
 import functools
-import io
 import itertools
 import os
 import re
-import subprocess
-import tempfile
+import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import sacremoses
 
 from ..common.cli import UserError
-from .checksums import checksum
 from .languages import without_spaces, writes_without_spaces
 
 BLOCK_LINES = 20_000
@@ -41,17 +37,14 @@ def tokenize(sentence, language):
     return _LAST_PERIOD.sub(" .", tokens)
 
 
-def tokenized(sentences, language, moses_dir=None, workers=1):
-    """Yield each of ``sentences`` tokenized, in order; memory does not grow with their number.
+def tokenized(sentences, language, workers=1):
+    """Yield each of ``sentences`` tokenized by ``workers`` processes, in order.
 
-    With ``moses_dir``, a checkout of Moses, by its ``scripts/tokenizer/tokenizer.perl``;
-    otherwise by sacremoses, in ``workers`` processes.
+    Memory does not grow with their number.
 
     Raises:
-        UserError: a process was killed, or Perl failed.
+        UserError: a process was killed.
     """
-    if moses_dir is not None:
-        return _by_perl(sentences, language, tokenizer_script(moses_dir))
     if workers == 1:
         return (tokenize(sentence, language) for sentence in sentences)
     return _in_processes(iter(sentences), language, workers)
@@ -80,27 +73,18 @@ def lowercase(text):
     return "".join(map(str.lower, text))
 
 
-def tokenizer_script(moses_dir):
-    """Path of Moses' tokenizer below a checkout; raises :class:`UserError` if it is not there."""
-    script = Path(moses_dir, "scripts", "tokenizer", "tokenizer.perl")
-    if not script.is_file():
-        raise UserError(
-            f"there is no {script}; --moses-dir is {moses_dir}, expected a checkout of Moses "
-            "(git clone https://github.com/moses-smt/mosesdecoder)"
-        )
-    return script
-
-
-def tool(moses_dir=None):
-    """What :func:`tokenized` uses, for a manifest: name and version, or checksum."""
-    if moses_dir is not None:
-        return f"tokenizer.perl, {checksum(tokenizer_script(moses_dir), 'sha256')}"
+def tool():
+    """What :func:`tokenized` uses, for a manifest: name and version."""
     return f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
 
 
 def _in_processes(sentences, language, workers):
     work = functools.partial(tokenize, language=language)
     with ProcessPoolExecutor(workers, initializer=_watch, initargs=(os.getpid(),)) as pool:
+        # Processes inherit this: Ctrl-C, which comes to all of them, is for their parent alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        pool.submit(os.getpid)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for block in iter(lambda: list(itertools.islice(sentences, BLOCK_LINES)), []):
             try:
                 yield from pool.map(work, block, chunksize=CHUNK_LINES)
@@ -120,27 +104,3 @@ def _watch(parent):
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _by_perl(sentences, language, script):
-    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as stdin:
-        given = 0
-        for sentence in sentences:
-            stdin.write(sentence + "\n")
-            given += 1
-        stdin.seek(0)
-        command = ["perl", str(script), "-q", "-l", language]
-        try:
-            perl = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE)
-        except FileNotFoundError:
-            raise UserError("--moses-dir needs Perl, which is not installed here") from None
-        got = 0
-        with perl, io.TextIOWrapper(perl.stdout, encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                got += 1
-                yield line.strip()
-    if perl.returncode or got != given:
-        raise UserError(
-            f"{' '.join(command)} ended with status {perl.returncode} after {got} of {given} "
-            "lines; see what it said above"
-        )

@@ -88,15 +88,23 @@ def in_pairs(source, target, names):
         yield pair
 
 
-def reason_to_drop(source, target, max_tokens, max_ratio):
-    """Name the rule by which a tokenized training pair is left out, or return ``None``."""
+def tokens_in(sentence):
+    """Length of a tokenized sentence."""
+    return len(sentence.split(" "))
+
+
+def reason_to_drop(source, target, longest, max_ratio, length=tokens_in, unit="tokens"):
+    """Name the rule by which a tokenized training pair is left out, or return ``None``.
+
+    ``length`` measures a sentence, in ``unit``.
+    """
     if not source or not target:
         return "a side is empty"
-    lengths = len(source.split(" ")), len(target.split(" "))
-    if max(lengths) > max_tokens:
-        return f"a side has over {max_tokens} tokens"
+    lengths = length(source), length(target)
+    if max(lengths) > longest:
+        return f"a side has over {longest} {unit}"
     if max(lengths) / min(lengths) > max_ratio:
-        return f"one side has over {max_ratio:g} times the tokens of the other"
+        return f"one side has over {max_ratio:g} times the {unit} of the other"
     return None
 
 

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from ..common.cli import UserError, argument, run, whole_number
 from .checksums import checksum
-from .moses import lowercase, tokenized, tokenizer_script, tool
-from .pairs import Text, folded, reason_to_drop, write_references
+from .languages import characters_in, writes_without_spaces
+from .moses import lowercase, tokenized, tool
+from .pairs import Text, folded, reason_to_drop, tokens_in, write_references
 from .prepare import add_out, given_options, name_of, out_of, prepare, say
+from .subwords import refuse_symbols
 
 DEFAULTS = {
     **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
     **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False, "pool_tests": False},
 }
+MAX_CHARACTERS = 1000
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -95,29 +98,32 @@ def check_files(parts):
                 )
 
 
-def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
+def write_text(parts, languages, settings, folder, workers=1):
     """Write ``text/`` and, for tokenized corpora, ``references/`` below ``folder``.
 
     Args:
         parts: a :class:`Part` for each subset, the test sets last.
-        settings: ``tokenizer`` (``moses`` or ``none``), ``lowercase``, ``max_tokens``,
-            ``max_ratio``, ``drop_test_duplicates``.
+        settings: ``tokenizer`` (``moses`` or ``none``), ``lowercase``, ``max_tokens`` (characters
+            where one of the languages writes without spaces), ``max_ratio``,
+            ``drop_test_duplicates``; ``merges`` where subwords are subword-nmt's.
 
     Returns:
         The beginning of the manifest.
     """
     moses = settings["tokenizer"] == "moses"
-    tokenize = functools.partial(tokenized, moses_dir=moses_dir, workers=workers)
+    tokenize = functools.partial(tokenized, workers=workers)
     case = lowercase if settings["lowercase"] else str
+    limits = settings["max_tokens"], settings["max_ratio"], *measure_of(languages)
     subsets = [part.subset for part in parts]
     tested = set(), set()  # the sentences of the test sets, by side
     duplicates = dict.fromkeys(("by source", "by target", "by both"), 0)
     with Text(folder / "text", languages, subsets, tokenize if moses else None) as text:
         for part in reversed(parts):  # the training text last, to be compared with the test sets
-            for pair in text.read(part.subset, part.paths, folded):
+            pairs = text.read(part.subset, part.paths, folded)
+            for number, pair in enumerate(pairs, start=1):
                 pair = [case(sentence) for sentence in pair]
                 if part.subset == "train":
-                    reason = reason_to_drop(*pair, settings["max_tokens"], settings["max_ratio"])
+                    reason = reason_to_drop(*pair, *limits)
                     known = [sentence in side for sentence, side in zip(pair, tested)]
                     if reason is None and any(known):
                         duplicates["by source"] += known[0]
@@ -131,19 +137,27 @@ def write_text(parts, languages, settings, folder, moses_dir=None, workers=1):
                 elif part.subset != "valid":
                     for sentence, side in zip(pair, tested):
                         side.add(sentence)
+                if "merges" in settings:
+                    for sentence, path in zip(pair, part.paths):
+                        refuse_symbols(sentence, f"{path}, line {number}")
                 text.write(part.subset, pair)
-    if not text.pairs["train"]:
-        raise UserError("no training pairs are left: raise --max-tokens or --max-ratio")
     if moses:
         write_references({part.subset: part.paths[1] for part in parts}, languages[1], case, folder)
     return {
         "corpus": f"text files {name_of(parts[0].paths[0])}, {name_of(parts[0].paths[1])}, ...",
         "tokenizer": "moses" if moses else None,
-        "tokenized by": tool(moses_dir) if moses else None,
+        "tokenized by": tool() if moses else None,
         "lowercased": settings["lowercase"],
         "training pairs with a sentence of a test set": duplicates,
         **text.manifest(),
     }
+
+
+def measure_of(languages):
+    """How sentences are measured, and in which unit: tokens, or characters for want of spaces."""
+    if any(map(writes_without_spaces, languages)):
+        return characters_in, "characters"
+    return tokens_in, "tokens"
 
 
 def language(text):
@@ -172,7 +186,6 @@ def parser():
     made.add_argument("--test", required=True, action="append", metavar="[NAME=]PREFIX")
     add_out(made, "SOURCE-TARGET")
     made.add_argument("--tokenizer", choices=("none", "moses"))
-    made.add_argument("--moses-dir", type=Path, metavar="DIR")
     made.add_argument("--lowercase", action="store_true", default=None)
     sizes = made.add_mutually_exclusive_group()
     sizes.add_argument("--pieces", type=whole_number(1), metavar="N")
@@ -193,14 +206,12 @@ def main():
         raise UserError(f"--source and --target are both {options.source}: expected two languages")
     given = given_options(options, *DEFAULTS, "merges")
     settings = {**DEFAULTS, **given}
+    if "max_tokens" not in given and measure_of(languages)[1] == "characters":
+        settings["max_tokens"] = MAX_CHARACTERS
     kind, size_name = "sentencepiece", "pieces"
     if "merges" in given:
         kind, size_name = "subword-nmt", "merges"
         del settings["pieces"]
-    if options.moses_dir is not None:
-        if settings["tokenizer"] != "moses":
-            raise UserError("--moses-dir is given without --tokenizer moses: add it")
-        tokenizer_script(options.moses_dir)
     tests = named_tests(options.test)
     subsets = {name: nth_test(number) for number, name in enumerate(tests)}
     prefixes = {"train": options.train, "valid": options.valid}
@@ -217,7 +228,7 @@ def main():
 
     def text(folder):
         say("Reading, filtering and tokenizing.")
-        found = write_text(parts, languages, settings, folder, options.moses_dir, options.workers)
+        found = write_text(parts, languages, settings, folder, options.workers)
         duplicates = found["training pairs with a sentence of a test set"]
         if any(duplicates.values()) and not settings["drop_test_duplicates"]:
             counts = ", ".join(f"{count:,} {side}" for side, count in duplicates.items())

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from ..common.cli import UserError
 from ..common.files import making
 from ..common.locks import only_here
 from ..common.state import read_json, write_json
-from . import manifest, subwords
+from ..common.text import lines_of
+from . import languages, manifest, subwords
 
 # Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
 MAX_POSITIONS = 1024
+_TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
 
 
 def say(text):
@@ -91,6 +94,7 @@ def prepare(out, given, write_text, kind, size, joined, at_most=False):
     def make(folder):
         found = write_text(folder)
         _tell_counts(found)
+        _check_text(found, folder)
         say(f"Learning and applying subwords ({kind}, {size:,}).")
         longest = subwords.make(folder, found, kind, size, at_most)
         say("Binarizing for fairseq.")
@@ -147,6 +151,36 @@ def _tell_counts(found):
     say(f"Kept    {kept} pairs")
     for reason, count in found["dropped"].items():
         say(f"Dropped {count:,}: {reason}")
+
+
+def _check_text(found, folder):
+    """Refuse a set without sentences, and warn of what would make scores wrong."""
+    for subset, count in found["pairs"].items():
+        if not count:
+            raise UserError(
+                f"no pairs are left for {subset} of {found['corpus']}: give more text, or (see "
+                "above what was dropped) other limits"
+            )
+    target = found["target"]
+    try:
+        languages.sacrebleu_tokenizer(target)
+    except UserError as error:
+        say(f"note: {error}")
+    if found["tokenizer"] is None:
+        for subset in found["pairs"]:
+            if subset.startswith("test"):
+                path = folder / "text" / f"{subset}.{target}"
+                warn_of_tokens(lines_of(path), path.name)
+
+
+def warn_of_tokens(lines, name):
+    """Warn where lines that translations are scored against look like tokenized text."""
+    if sum(map(bool, map(_TOKENIZED.search, lines))) > len(lines) / 4:
+        say(
+            f"warning: {name} looks tokenized (it has ' ,' or '&apos;'), and scores are "
+            "comparable on plain text alone: give plain text, and --tokenizer moses for what "
+            "models read"
+        )
 
 
 def _too_long(longest):

@@ -15,6 +15,22 @@ from ..common.files import writing
 MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
 
 
+# Words that fairseq's dictionaries keep for themselves: in text they would end a sentence, or hide.
+SYMBOLS = frozenset(("<s>", "<pad>", "</s>", "<unk>"))
+
+
+def refuse_symbols(text, place):
+    """Raise :class:`UserError` where a word, or subword, of ``text`` is a symbol of fairseq's.
+
+    ``place`` says which line the text is.
+    """
+    for symbol in SYMBOLS.intersection(text.split(" ")):
+        raise UserError(
+            f"{place}: {symbol} is a symbol of fairseq's own dictionary, which no text can hold: "
+            "take it out, write it in another way, or tokenize the text (--tokenizer moses)"
+        )
+
+
 class Subwords:
     """A subword model: SentencePiece (a file that ends in .model) or subword-nmt's BPE codes.
 
@@ -141,10 +157,11 @@ def encode(subwords, source, target):
 
     In one process: subword-nmt's own parallel mode goes on silently where a worker has failed.
     """
-    longest = 0
-    with Path(source).open(encoding="utf-8", newline="\n") as lines, writing(target) as file:
-        for line in lines:
+    longest, source = 0, Path(source)
+    with source.open(encoding="utf-8", newline="\n") as lines, writing(target) as file:
+        for number, line in enumerate(lines, start=1):
             pieces = subwords.pieces(line.rstrip("\n"))
+            refuse_symbols(pieces, f"subwords of {'/'.join(source.parts[-2:])}, line {number}")
             longest = max(longest, pieces.count(" ") + 1)
             file.write(pieces + "\n")
     return longest

@@ -122,4 +122,12 @@ def _binarize(corpus, source, target, out, seed):
         files = [Path(folder, side) for side in ("source", "target")]
         for path, lines in zip(files, (source, target)):
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        binarize(corpus.bin, Subwords(corpus.subword_model), *files, out, shuffle_seed=seed)
+        pair = corpus.source, corpus.target
+        binarize(
+            corpus.bin,
+            Subwords(corpus.subword_model),
+            *files,
+            out,
+            shuffle_seed=seed,
+            languages=pair,
+        )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import sacremoses
-from iwslt_archives import de_en, fr_en, moses_checkout, serving, write_archive
+from iwslt_archives import de_en, fr_en, serving, write_archive
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import iwslt, iwslt14, iwslt17
@@ -183,12 +183,6 @@ def test_text_that_cannot_be_right_is_refused_with_file_and_place(tmp_path, name
         prepared(tmp_path, iwslt14, changed(de_en(), name, change))
 
 
-def test_an_archive_without_text_is_refused(tmp_path):
-    files = {name: b"" for name in fr_en()}
-    with pytest.raises(UserError, match="no pairs for train"):
-        prepared(tmp_path, iwslt17, files)
-
-
 def test_a_segment_without_an_end_is_told_and_kept(tmp_path, capsys):
     files = changed(
         de_en(),
@@ -227,18 +221,6 @@ def test_an_archive_given_by_hand_is_used_and_said_to_be_unchecked(tmp_path, mon
     assert found["archive"]["published"] is False
 
 
-def test_the_perl_scripts_give_the_same_files(tmp_path, monkeypatch):
-    archive = write_archive(tmp_path / "talks.tgz", de_en())
-    moses = moses_checkout(tmp_path / "mosesdecoder")
-    texts = []
-    for extra in ([], ["--moses-dir", moses]):
-        found = command_line(monkeypatch, iwslt14, tmp_path, "--archive", archive, *extra)
-        files = sorted((tmp_path / "corpus" / "text").iterdir())
-        texts.append([path.read_bytes() for path in files])
-    assert len(texts[0]) == 6 and texts[0] == texts[1]
-    assert found["tokenized by"].startswith("tokenizer.perl, sha256:")
-
-
 def test_an_archive_given_with_another_checksum_is_refused(tmp_path, monkeypatch):
     archive = write_archive(tmp_path / "mine.zip", de_en())
     with pytest.raises(UserError, match=r"mine\.zip is sha256:\w+, expected sha256:0+;"):
@@ -265,15 +247,6 @@ def test_all_segments_of_a_line_are_kept(tmp_path):
     path = tmp_path / "set.xml"
     path.write_text('<seg id="1"> a </seg><seg id="2">b</seg> <seg id="3">c </seg>\n')
     assert list(iwslt.segments_of(path)) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("name", ["train.tags.fr-en.{}", "IWSLT17.TED.tst2015.fr-en.{}.xml"])
-def test_swapped_language_files_are_refused(tmp_path, name):
-    files = fr_en()
-    french, english = name.format("fr"), name.format("en")
-    files[french], files[english] = files[english], files[french]
-    with pytest.raises(UserError, match=r"fr\S* looks like en and \S*en\S* like fr: .* swapped"):
-        prepared(tmp_path, iwslt17, files)
 
 
 @pytest.mark.parametrize("option", ["--merges abc", "--merges 0", "--merges -5", "--workers 0"])

@@ -8,40 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-import sacremoses
 from hypothesis import given
 from hypothesis import strategies as st
-from iwslt_archives import moses_checkout, sentences
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import moses
-
-
-@pytest.fixture(scope="session")
-def moses_dir(tmp_path_factory):
-    return moses_checkout(tmp_path_factory.mktemp("mosesdecoder"))
-
-
-@pytest.mark.parametrize(("side", "language"), [(0, "de"), (1, "fr"), (2, "en")])
-def test_sacremoses_and_the_perl_script_give_the_same_text(moses_dir, side, language):
-    raw = [row[side] for row in sentences()]
-    by_python = list(moses.tokenized(raw, language))
-    by_perl = list(moses.tokenized(raw, language, moses_dir))
-    assert len(by_python) == len(raw) > 300
-    differences = [pair for pair in zip(by_python, by_perl) if pair[0] != pair[1]]
-    assert differences == []
-
-
-def test_the_last_word_rule_is_what_makes_them_agree(moses_dir):
-    raw = [row[2] for row in sentences()]
-    tokenizer = sacremoses.MosesTokenizer("en")
-    plain = [tokenizer.tokenize(line, return_str=True) for line in raw]
-    by_perl = list(moses.tokenized(raw, "en", moses_dir))
-    differences = [pair for pair in zip(plain, by_perl) if pair[0] != pair[1]]
-    assert differences == [
-        ("He lives in the U.S.", "He lives in the U.S ."),
-        ("That was plan B.", "That was plan B ."),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +83,33 @@ def test_a_killed_worker_ends_the_tokenizing_in_one_line(monkeypatch):
         next(itertools.islice(stream, 10**9, None))
 
 
+def test_an_interrupt_ends_the_tokenizing_quietly_and_leaves_no_process():
+    code = (
+        "import itertools, multiprocessing\n"
+        "from el_fairseq.common.cli import run\n"
+        "from el_fairseq.corpora import moses\n"
+        "def main():\n"
+        "    stream = moses.tokenized(itertools.repeat('One.'), 'en', workers=2)\n"
+        "    next(stream)\n"
+        "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "    next(itertools.islice(stream, 10**9, None))\n"
+        "run(main)\n"
+    )
+    for wait in (0, 0.3, 0.7):
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        time.sleep(wait)
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        assert parent.communicate() == ("", "") and parent.returncode == 130
+        assert not any(map(_is_running, workers))
+
+
 def _is_running(pid):
     try:
         os.kill(pid, 0)
@@ -130,16 +128,3 @@ def test_a_final_capital_sigma_becomes_an_ordinary_small_one_as_in_perl():
         ["perl", "-CS", "-pe", "$_ = lc"], input="ΟΔΟΣ İzmir ÄÖẞ", stdout=-1, encoding="utf-8"
     )
     assert moses.lowercase("ΟΔΟΣ İzmir ÄÖẞ") == perl.stdout
-
-
-def test_a_folder_without_the_perl_script_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match=r"tokenizer\.perl.*git clone"):
-        moses.tokenizer_script(tmp_path)
-
-
-def test_a_perl_script_that_fails_is_one_clear_line(tmp_path):
-    script = tmp_path / "scripts" / "tokenizer" / "tokenizer.perl"
-    script.parent.mkdir(parents=True)
-    script.write_text("print scalar <STDIN>; exit 3;")
-    with pytest.raises(UserError, match="status 3 after 1 of 2 lines"):
-        list(moses.tokenized(["a", "b"], "en", tmp_path))

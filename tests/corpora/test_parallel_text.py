@@ -7,9 +7,7 @@ import pytest
 from conftest import ROOT, script, succeed
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.common.locks import only_here
-from el_fairseq.corpora import data_bin, manifest, parallel_text
-from el_fairseq.corpora.binarize import check_binary
+from el_fairseq.corpora import manifest, parallel_text
 from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, part_of
 
 PAIR = ("de", "en")
@@ -133,7 +131,10 @@ def linked(folder):
             r"there is no .*test\.de \(nor test\.de\.gz",
         ),
         (lambda folder: write(folder / "test", TEST, ".{}.gz"), r"there are both .*test\.de"),
-        (lambda folder: write(folder / "train", [("", "")] * 3), "no training pairs are left"),
+        (
+            lambda folder: write(folder / "train", [("", "")] * 3),
+            "no pairs are left for train of text files",
+        ),
         (
             lambda folder: write(folder / "train", [("x" * 10_001, "y")]),
             r"train\.de, line 1: a word of 10,001 characters",
@@ -184,11 +185,81 @@ def test_a_wrong_option_is_refused_before_any_work(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_one_language_twice_and_a_useless_option_are_refused(text, monkeypatch):
+def test_one_language_twice_is_refused(text, monkeypatch):
     with pytest.raises(UserError, match="--source and --target are both de"):
         command(monkeypatch, text, target="de")
-    with pytest.raises(UserError, match="--moses-dir is given without --tokenizer moses"):
-        command(monkeypatch, text, "--moses-dir", "moses")
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "options"),
+    [
+        (r"in/train\.de, line 8", "Guten <unk> Tag.", ["--merges", "4"]),
+        (r"in/valid\.en, line 1", "Word <pad>", ["--merges", "4"]),
+        (r"in/test\.de, line 4", "</s>", ["--merges", "4"]),
+    ],
+)
+def test_text_with_symbols_of_fairseqs_is_refused_with_file_and_line(
+    text, tmp_path, monkeypatch, place, line, options
+):
+    for path in text.iterdir():
+        if path.name in place.replace("\\", ""):
+            *lines, last = path.read_text("utf-8").split("\n")[:-1]
+            number = 0 if "line 1" in place else len(lines)
+            rows = [*lines, last]
+            rows[number] = line
+            path.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+    with pytest.raises(UserError, match=rf"{place}: <.*> is a symbol of fairseq's own"):
+        command(monkeypatch, text, *options, "--out", tmp_path / "out", "--max-ratio", 9)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_symbols_in_text_that_is_tokenized_are_escaped_and_do_no_harm(text, tmp_path):
+    write(text / "test", [("<s> <pad>", "</s> <unk>")])
+    made(text, tmp_path / "out", tokenizer="moses", merges=4)
+    assert lines(tmp_path / "out" / "text" / "test.en") == ["&lt; / s &gt; &lt; unk &gt;"]
+
+
+@pytest.mark.parametrize("name", ["train", "valid", "test"])
+def test_an_empty_set_in_a_packed_file_is_refused(text, tmp_path, monkeypatch, name):
+    for language in PAIR:
+        (text / f"{name}.{language}").unlink()
+    write(text / name, [], ".{}.gz")
+    with pytest.raises(UserError, match=f"no pairs are left for {name} of text files"):
+        command(monkeypatch, text, "--out", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("languages", [("en", "zh_CN"), ("th", "en"), ("ja", "zh")])
+def test_sentences_of_languages_without_spaces_are_measured_in_characters(tmp_path, languages):
+    same = {
+        "en": "I like the machine translation.",
+        **{"zh_CN": "我喜欢机器翻译。", "zh": "我喜欢机器翻译。"},
+        **{"th": "ผมชอบการแปลด้วยเครื่อง", "ja": "私は機械翻訳が好きです。"},
+    }
+    (tmp_path / "in").mkdir()
+    pair = [same[language] for language in languages]
+    rows = [pair, [pair[0], pair[1] * 7], [pair[0] * 50, pair[1] * 50]]
+    for language, side in zip(languages, zip(*rows)):
+        for name in ("train", "valid", "test"):
+            path = tmp_path / "in" / f"{name}.{language}"
+            path.write_text("".join(f"{line}\n" for line in side), encoding="utf-8")
+    parts = [
+        part_of(name, tmp_path / "in" / name, languages) for name in ("train", "valid", "test")
+    ]
+    (tmp_path / "out").mkdir()
+    settings = {**DEFAULTS, "max_tokens": 1000}
+    found = parallel_text.write_text(parts, languages, settings, tmp_path / "out")
+    assert found["dropped"] == {
+        "one side has over 3 times the characters of the other": 1,
+        "a side has over 1000 characters": 1,
+    }
+
+
+def test_references_that_look_tokenized_are_told(text, tmp_path, monkeypatch, capsys):
+    for name, line in (("tokens", "It 's here , now ."), ("plain", "Now, here.")):
+        write(text / "test", [("Hier.", line)])
+        command(monkeypatch, text, "--out", tmp_path / name, "--merges", 4, "--max-ratio", 9)
+        assert ("test.en looks tokenized" in capsys.readouterr().err) == (name == "tokens")
 
 
 def test_test_sets_have_names_of_their_own():
@@ -198,12 +269,7 @@ def test_test_sets_have_names_of_their_own():
             named_tests(texts)
 
 
-def data_bin_command(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["data-bin", *map(str, words)])
-    data_bin.main()
-
-
-def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path, monkeypatch):
+def test_two_test_sets_go_from_files_to_binary_data(tmp_path, monkeypatch):
     rows = (ROOT / "tests" / "data" / "home-assistant.tsv").read_text("utf-8").split("\n")
     pairs = [(row.split("\t")[0], row.split("\t")[2]) for row in rows[:260]]
     for name, part in (("train", pairs[:200]), ("valid", pairs[200:220]), ("news", pairs[220:])):
@@ -231,31 +297,3 @@ def test_two_test_sets_go_from_files_to_binary_data_and_back(tmp_path, monkeypat
     write(tmp_path / "talks", pairs[221:232])
     with pytest.raises(UserError, match=r"was made with test1\.de sha256:\w+, now it is"):
         parallel_text.main()
-
-    references = tmp_path / "references.en"
-    references.write_text("".join(f"{line}\n" for line in corpus.references("talks")))
-    call = ["--data-bin", corpus.bin, "--out", tmp_path / "linked", "--subwords", "subword-nmt"]
-    call += ["--subword-model", corpus.subword_model, "--tokenizer", "moses"]
-    call += ["--test", f"news={out}/references/test.en", "--test"]
-    with pytest.raises(UserError, match=r"holds 40 references, and test1 of .* 11 sentences"):
-        data_bin_command(monkeypatch, *call, f"talks={out}/references/test.en")
-    assert not (tmp_path / "linked").exists()
-    with only_here(tmp_path / ".linked.lock", ""), pytest.raises(UserError, match="being made"):
-        data_bin_command(monkeypatch, *call, f"talks={references}")
-    data_bin_command(monkeypatch, *call, f"talks={references}")
-    linked = manifest.read(tmp_path / "linked")
-    for name in corpus.tests:
-        assert linked.references(name) == corpus.references(name)
-        unknown = [line for line in linked.source_lines(name) if "\ufffd" in line]
-        assert len(unknown) < 5
-    assert linked.remove_bpe == "@@ " and (linked.bin / "dict.de.txt").is_file()
-
-    cut = next(corpus.bin.glob("test1.*.en.bin"))
-    check_binary(cut.with_suffix(""))
-    cut.write_bytes(cut.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"en\.bin holds [\d,]+ bytes, expected [\d,]+: it is cut"):
-        check_binary(cut.with_suffix(""))
-    index = cut.with_suffix(".idx")
-    index.write_bytes(index.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"en\.idx is cut off or damaged"):
-        check_binary(cut.with_suffix(""))

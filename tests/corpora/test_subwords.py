@@ -56,6 +56,16 @@ def test_text_without_two_characters_to_merge_is_one_clear_line(tmp_path):
         subwords.make(tmp_path, LANGUAGES, "subword-nmt", 5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "line"),
+    [("sentencepiece", 20, "hello x<s> y<s>"), ("subword-nmt", 5, "a </s>")],
+)
+def test_subwords_that_are_symbols_of_fairseqs_are_refused(tmp_path, kind, size, line):
+    write_text(tmp_path, f"low\n{line}\n" * 50)
+    with pytest.raises(UserError, match=r"text/train\.de, line 2: </?s> is a symbol of fairseq's"):
+        subwords.make(tmp_path, LANGUAGES, kind, size)
+
+
 @pytest.mark.parametrize("name", ["some.model", "codes"])
 def test_a_file_that_is_no_subword_model_is_one_clear_line(tmp_path, name):
     (tmp_path / name).write_text("not a model of any kind\n")

@@ -1,0 +1,156 @@
+import sys
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.common.locks import only_here
+from el_fairseq.corpora import data_bin, manifest
+from el_fairseq.corpora.binarize import check_binary, languages_and_dictionaries, preprocess
+
+SIDES = {
+    "de": ["das licht ist an .", "er ist &apos;s , un@@ ser", "licht , an"],
+    "en": ["the light is on .", "it is &apos;s , our@@ s", "light , on"],
+    "fr": ["la lumière est , allumée", "c &apos;est n@@ ous .", "lumière ,"],
+}
+
+
+def binary(folder, pair, lines=3, tests=("test", "test1"), empty=None):
+    """Binary data of a pair in ``folder``, as fairseq-preprocess makes it; returns its folder."""
+    for language in pair:
+        for subset in ("train", "valid", *tests):
+            text = "".join(f"{line}\n" for line in SIDES[language][:lines] if subset != empty)
+            (folder / f"{subset}.{language}").write_text(text, encoding="utf-8")
+    out = folder / "data-bin"
+    preprocess(
+        *("--source-lang", pair[0], "--target-lang", pair[1], "--destdir", str(out)),
+        *("--trainpref", f"{folder}/train", "--validpref", f"{folder}/valid"),
+        *("--testpref", ",".join(f"{folder}/{test}" for test in tests)),
+        *(["--tgtdict", f"{out}/dict.en.txt"] if (out / "dict.en.txt").exists() else []),
+    )
+    return out
+
+
+def command(monkeypatch, data, out, *words):
+    """The command in this process; returns the corpus that it made."""
+    words = ["--data-bin", data, "--out", out, "--subwords", "subword-nmt", *words]
+    monkeypatch.setattr(sys, "argv", ["data-bin", *map(str, words)])
+    data_bin.main()
+    return manifest.read(out)
+
+
+def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, monkeypatch, capsys):
+    data = binary(tmp_path, ("de", "en"))
+    corpus = command(monkeypatch, data, tmp_path / "corpus", "--tokenizer", "moses")
+    assert corpus.tests == {"test": "test", "test1": "test1"}
+    assert (corpus.source, corpus.target, corpus.remove_bpe) == ("de", "en", "@@ ")
+    assert corpus.references("test1") == ["the light is on.", "it is's, ours", "light, on"]
+    assert corpus.source_lines("test")[0] == "das licht ist an."
+    assert (corpus.bin / "dict.de.txt").is_file()
+    assert "warning" not in capsys.readouterr().err
+    command(monkeypatch, data, tmp_path / "not-said", "--pool-tests")
+    assert "warning: test.en of" in capsys.readouterr().err
+    assert len(manifest.read(tmp_path / "not-said").references("all")) == 6
+
+
+def test_words_that_the_dictionary_lacks_in_own_references_are_told(tmp_path, monkeypatch, capsys):
+    data = binary(tmp_path, ("de", "en"))
+    dictionary = data / "dict.en.txt"
+    kept = [line for line in dictionary.read_text().split("\n")[:-1] if "light" not in line]
+    dictionary.write_text("".join(f"{line}\n" for line in kept))
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "data-bin").mkdir()
+    (tmp_path / "again" / "data-bin" / "dict.en.txt").write_text(dictionary.read_text())
+    data = binary(tmp_path / "again", ("de", "en"), tests=("test",))
+    command(monkeypatch, data, tmp_path / "corpus", "--tokenizer", "moses")
+    assert "2 of 3 translations of test hold words that" in capsys.readouterr().err
+
+
+def test_references_that_are_given_are_kept_and_told_where_they_look_tokenized(
+    tmp_path, monkeypatch, capsys
+):
+    data = binary(tmp_path, ("de", "en"))
+    plain = tmp_path / "plain.en"
+    plain.write_text("The light is on.\nIt is 's, ours.\nLight, on.\n", encoding="utf-8")
+    tokenized = tmp_path / "test.en"
+    words = ["--tokenizer", "moses", "--test", f"talks={plain}", "--test", f"news={tokenized}"]
+    corpus = command(monkeypatch, data, tmp_path / "corpus", *words)
+    assert corpus.references("talks")[1] == "It is 's, ours."
+    assert corpus.tests == {"talks": "test", "news": "test1"}
+    told = capsys.readouterr().err
+    assert f"{tokenized} looks tokenized" in told and f"{plain} looks" not in told
+
+
+def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, monkeypatch):
+    data = binary(tmp_path, ("de", "en"))
+    binary(tmp_path, ("fr", "en"), lines=2)
+    with pytest.raises(
+        UserError, match=r"has the pairs de-en, fr-en, .* name one pair by --source"
+    ):
+        command(monkeypatch, data, tmp_path / "corpus")
+    corpus = command(monkeypatch, data, tmp_path / "corpus", "--source", "fr", "--target", "en")
+    assert (corpus.source, corpus.target) == ("fr", "en") and corpus.pairs["test"] == 2
+    with pytest.raises(UserError, match=r"was made with languages \['fr', 'en'\], now it is"):
+        command(monkeypatch, data, tmp_path / "corpus", "--source", "de")
+    turned = command(monkeypatch, data, tmp_path / "turned", "--source", "en", "--target", "de")
+    assert turned.references("test")[0] == "das licht ist an ."
+
+
+def test_a_pair_is_what_is_asked_for_or_refused(tmp_path):
+    data = binary(tmp_path, ("de", "en"))
+    assert languages_and_dictionaries(data)[0] == ["de", "en"]
+    assert languages_and_dictionaries(data, "en", "de") == (
+        *(["en", "de"], [str(data / "dict.en.txt"), str(data / "dict.de.txt")]),
+    )
+    for asked in (("en", None), ("fr", "en")):
+        with pytest.raises(UserError, match="has the pair de-en, asked for is --source"):
+            languages_and_dictionaries(data, *asked)
+
+
+def cut_index(data):
+    index = data / "test.de-en.en.idx"
+    index.write_bytes(index.read_bytes()[:-1])
+
+
+def cut_data(data):
+    path = data / "test.de-en.en.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(data):
+    for path in data.glob("dict.*"):
+        path.unlink()
+    binary(data.parent, ("de", "en"), empty="test")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_index, r"en\.idx is cut off or damaged"),
+        (cut_data, r"en\.bin holds [\d,]+ bytes, expected [\d,]+: it is cut"),
+        (empty, r"test\.de-en\.de\.idx holds no sentences"),
+        (lambda data: (data / "test.de-en.de.bin").unlink(), r"there is no .*de\.bin"),
+        (lambda data: (data / "dict.de.txt").unlink(), "holds no binarized pair"),
+        (lambda data: (data / "dict.de.txt").write_text("a\nb\n"), "is no dictionary of fairseq's"),
+    ],
+)
+def test_binary_data_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
+    tmp_path, monkeypatch, damage, message
+):
+    data = binary(tmp_path, ("de", "en"), tests=("test",))
+    check_binary(data / "test.de-en.en")
+    damage(data)
+    with pytest.raises(UserError, match=message) as told:
+        command(monkeypatch, data, tmp_path / "corpus")
+    assert "\n" not in str(told.value) and not (tmp_path / "corpus").exists()
+
+
+def test_wrong_references_and_a_second_preparation_are_refused(tmp_path, monkeypatch):
+    data = binary(tmp_path, ("de", "en"))
+    (tmp_path / "short").write_text("one\n")
+    with pytest.raises(UserError, match=r"holds 1 references, and test of .* 3 sentences"):
+        command(monkeypatch, data, tmp_path / "corpus", "--test", tmp_path / "short")
+    with pytest.raises(UserError, match=r"there is no file .*absent: --test names"):
+        command(monkeypatch, data, tmp_path / "corpus", "--test", tmp_path / "absent")
+    assert not (tmp_path / "corpus").exists()
+    with only_here(tmp_path / ".corpus.lock", ""), pytest.raises(UserError, match="being made"):
+        command(monkeypatch, data, tmp_path / "corpus")
