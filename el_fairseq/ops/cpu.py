@@ -6,11 +6,14 @@ row's entries are computed in float32 (float64 for float64 logits), its few othe
 float64.
 """
 
+import contextlib
 import functools
 import math
 import os
+import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FunctionType
 
 import numba
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 from llvmlite import binding
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 
 from .bonus import FLOOR
@@ -229,20 +233,48 @@ _SIGNATURES = {
 def _compiled(function, dtype=torch.int64):
     """The function in machine code, for logits of a dtype.
 
-    It comes from numba's cache on disk, or goes there, if that can be. Each dtype and processor has
-    a file of its own: numba's index of a file with several is not safe from two that write it.
+    It comes from numba's cache on disk, or goes there, if that can be. Each dtype, processor and
+    version of this file has a file of its own: numba's index of a file with several is not safe
+    from two that write it.
     """
     number = str(dtype)[len("torch.") :]
     signature = _SIGNATURES[function].format(number)
-    processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
-    name = f"{function.__name__}_{number}_{zlib.crc32(processor.encode()):08x}"
-    function = FunctionType(function.__code__, function.__globals__, name)
-    function.__qualname__ = name
     options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(signature, cache=True, **options)(function)
+        processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
+        key = zlib.crc32(Path(__file__).read_bytes() + f"{FLOOR} {processor}".encode())
+        name = f"{function.__name__}_{number}_{key:08x}"
+        named = FunctionType(function.__code__, function.__globals__, name)
+        named.__qualname__ = name
+        with _cache_folder():
+            return numba.njit(signature, cache=True, **options)(named)
     except Exception:  # nowhere to write, a full disk, a damaged file
         return numba.njit(signature, **options)(function)
+
+
+@contextlib.contextmanager
+def _cache_folder():
+    """Have numba keep what it compiles in the user's cache folder, unless it was told where.
+
+    By itself it would do so beside this file, where ``pip uninstall`` leaves it.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    with global_compiler_lock:
+        before = numba.config.CACHE_DIR
+        if not before:
+            home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+            folder = Path(home, "el_fairseq")
+            if not folder.is_absolute():
+                raise OSError(f"there is no home directory for {folder}")
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            numba.config.CACHE_DIR = str(folder)
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,11 +8,14 @@ import torch
 from torch.autograd import forward_ad
 
 from . import formula
+from .bonus import Bonus, Spec
+
+KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 
 
 def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
     """:func:`~el_fairseq.ops.formula.row_losses`, by the fastest version there is."""
-    kernel = _kernel(logits.device.type, logits.dtype)
+    kernel = _kernel(logits.device, logits.dtype)
     if class_weight is None:
         return kernel.row_losses(logits, target, spec, scale, gradient)
     if spec.label_smoothing:  # takes a logarithm an entry, which the kernels do without
@@ -30,17 +33,34 @@ def weight_of_rows(target, spec, class_weight):
 
 @functools.lru_cache(maxsize=None)
 def _kernel(device, dtype):
-    """The module for a type of device: cpu, gpu or formula."""
+    """The module for logits on a device, of a dtype: cpu, gpu or formula.
+
+    A kernel is tried on one row first: a compiler may be missing, or at odds with what else is.
+    """
+    name = KERNELS.get(device.type)
+    if name is None or (name == ".gpu" and dtype == torch.float64):
+        return formula
     try:
-        if device == "cpu":
-            return importlib.import_module(".cpu", __package__)
-        if device == "cuda" and dtype != torch.float64:
-            return importlib.import_module(".gpu", __package__)
-    except Exception as error:  # not installed, or at odds with what else is
-        warnings.warn(
-            f"the encouraging loss is slower than it could be on {device}: {error}", stacklevel=2
-        )
-    return formula
+        kernel = importlib.import_module(name, __package__)
+        logits = torch.zeros(1, 2, dtype=dtype, device=device)
+        target = torch.zeros(1, dtype=torch.int64, device=device)
+        scale = torch.ones(1, dtype=formula.number_type(logits), device=device)
+        kernel.row_losses(logits, target, Spec(Bonus(), 0.1, -100), scale, logits)
+        if hasattr(kernel, "count"):
+            kernel.count(target, 2, -100)
+    except Exception as error:
+        _warn_once(device.type, f"{type(error).__name__}: {error}".partition("\n")[0])
+        return formula
+    return kernel
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_once(device, reason):
+    warnings.warn(
+        f"the encouraging loss is slower than it could be on {device}, where its kernel does not "
+        f"run ({reason})",
+        stacklevel=2,
+    )
 
 
 def count(target, classes, spec):
@@ -51,8 +71,8 @@ def count(target, classes, spec):
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    kernel = _kernel(target.device.type, torch.float32)
-    if target.device.type == "cpu" and kernel is not formula:
+    kernel = formula if target.is_cuda else _kernel(target.device, torch.float32)
+    if hasattr(kernel, "count"):
         number = kernel.count(target, classes, spec.ignore_index)
         if number >= 0:
             return number

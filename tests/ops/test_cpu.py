@@ -2,9 +2,12 @@
 
 import errno
 import multiprocessing
+import os
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -99,8 +102,9 @@ def test_a_data_loaders_worker_computes_losses(three_threads):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    return tmp_path
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "el_fairseq"
 
 
 def runs(function):
@@ -112,7 +116,7 @@ def files(cache):
     return sorted(path.name for path in cache.rglob("*.nb?"))
 
 
-def test_machine_code_is_kept_on_disk_apart_for_each_processor(cache, monkeypatch):
+def test_machine_code_is_kept_on_disk_apart_for_each_processor_and_version(cache, monkeypatch):
     assert runs(count(cpu._count))
     assert len(files(cache)) == 2  # index and code
     kept = count(cpu._count)
@@ -121,16 +125,31 @@ def test_machine_code_is_kept_on_disk_apart_for_each_processor(cache, monkeypatc
     monkeypatch.setattr(cpu.binding, "get_host_cpu_name", lambda: "another")
     assert runs(count(cpu._count))
     assert len(files(cache)) == 4
+    monkeypatch.setattr(cpu, "FLOOR", 2e-5)
+    assert runs(count(cpu._count))
+    assert len(files(cache)) == 6
+    assert numba.config.CACHE_DIR == ""
+    assert not list(Path(cpu.__file__).parent.rglob("*.nb?"))
 
 
-@pytest.mark.parametrize("fault", ["nowhere to write", "a full disk", "damaged"])
+def test_numbas_own_choice_of_a_folder_comes_first(cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
+    assert runs(count(cpu._count))
+    assert len(files(tmp_path / "numba")) == 2
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("fault", ["nowhere to write", "no home", "a full disk", "damaged"])
 def test_without_a_cache_the_code_is_compiled_again_quietly(cache, monkeypatch, fault):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if fault == "nowhere to write":
-        impl = getattr(numba.core.caching, "CacheImpl", None) or numba.core.caching._CacheImpl
-        monkeypatch.setattr(impl, "_locator_classes", [])
+        cache.write_text("no folder")
+    elif fault == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
     elif fault == "a full disk":
         monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "save", full)
     else:
@@ -140,6 +159,7 @@ def test_without_a_cache_the_code_is_compiled_again_quietly(cache, monkeypatch, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert runs(count(cpu._count))
+    assert not list(Path(cpu.__file__).parent.rglob("*.nb?"))
 
 
 def test_processes_may_compile_at_the_same_time(cache):
@@ -158,17 +178,51 @@ def test_processes_may_compile_at_the_same_time(cache):
     assert runs(count(cpu._count))
 
 
-def test_without_numba_the_formula_serves_and_says_once_that_it_is_slower(monkeypatch):
+@pytest.fixture
+def chosen_anew():
+    def forget():
+        rows._kernel.cache_clear()
+        rows._warn_once.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def fail(*_, **__):
+    raise NotImplementedError("a fault")
+
+
+@pytest.mark.parametrize("fault", ["import", "first use", "first count"])
+def test_where_the_kernel_fails_the_formula_serves_and_says_once_that_it_is_slower(
+    monkeypatch, chosen_anew, fault
+):
     logits, target = case()
     expected = loss_and_gradient(logits, target)
-    monkeypatch.setitem(sys.modules, "el_fairseq.ops.cpu", None)
     rows._kernel.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="slower than it could be on cpu") as caught:
-            torch.testing.assert_close(loss_and_gradient(logits, target), expected)
-            loss_and_gradient(logits, target)
-        assert len(caught) == 1
-        with pytest.raises(ValueError, match="expected 0 to 49"):
-            encouraging_loss(logits, target + 50)
-    finally:
-        rows._kernel.cache_clear()
+    if fault == "import":
+        monkeypatch.setitem(sys.modules, "el_fairseq.ops.cpu", None)
+    else:
+        monkeypatch.setattr(cpu, "count" if fault == "first count" else "_share", fail)
+    with pytest.warns(UserWarning, match="slower than it could be on cpu") as caught:
+        torch.testing.assert_close(loss_and_gradient(logits, target), expected)
+        loss_and_gradient(logits, target)
+        loss_and_gradient(logits.double(), target)
+    assert len(caught) == 1
+    with pytest.raises(ValueError, match="expected 0 to 49"):
+        encouraging_loss(logits, target + 50)
+
+
+def test_the_formula_serves_where_numba_is_told_not_to_compile():
+    code = (
+        "import torch, el_fairseq\n"
+        "x = torch.zeros(1, 4, requires_grad=True)\n"
+        "loss = el_fairseq.encouraging_loss(x, torch.tensor([1]))\n"
+        "loss.backward(); print(loss.item())\n"
+    )
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert float(result.stdout) == pytest.approx(1.0986, abs=1e-4)
+    assert result.stderr.count("slower than it could be on cpu") == 1

@@ -10,10 +10,11 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed: its wheels are for Linux on x86-64")
 
 from correctness import check_correctness
-from formula import loss_and_gradient
+from formula import literal_losses, loss_and_gradient
 from hypothesis import given, settings
 from test_loss import LOG_ENDS, cases, masked_literal, random_case, relative_error
 
+from el_fairseq import encouraging_loss
 from el_fairseq.ops import formula, gpu, rows
 from el_fairseq.ops.bonus import Bonus, Spec
 
@@ -168,8 +169,43 @@ def test_a_program_is_as_wide_as_a_row_that_can_be_held_in_registers():
     assert gpu.lanes_of(8193) == gpu.lanes_of(256_000) == 2048
 
 
-def test_the_kernel_is_found_where_triton_is_installed():
-    assert rows._kernel("cuda", torch.bfloat16) is gpu
+@pytest.fixture
+def instead_of_the_cpus(monkeypatch):
+    monkeypatch.setitem(rows.KERNELS, "cpu", ".gpu")
+    rows._kernel.cache_clear()
+    rows._warn_once.cache_clear()
+    yield
+    rows._kernel.cache_clear()
+    rows._warn_once.cache_clear()
+
+
+@pytest.mark.parametrize("fault", [None, "a launcher that does not compile"])
+def test_the_kernel_serves_and_where_it_fails_at_first_the_formula(
+    instead_of_the_cpus, monkeypatch, recwarn, fault
+):
+    logits, target = random_case(rows=5, classes=30, dtype=torch.float32)
+    launched = []
+
+    class Kernel(dict):
+        def __missing__(self, grid):
+            launched.append(grid)
+            if fault:
+                raise RuntimeError(f"{fault}: Python.h is missing\nmore lines")
+            return original[grid]
+
+    original = gpu._row_kernel
+    monkeypatch.setattr(gpu, "_row_kernel", Kernel())
+    actual = loss_and_gradient(lambda x: encouraging_loss(x, target, reduction="sum"), logits)
+    expected = loss_and_gradient(lambda x: literal_losses(x, target), logits)
+    torch.testing.assert_close(actual, expected, check_dtype=False, rtol=1e-5, atol=1e-5)
+    said = [str(each.message) for each in recwarn if each.category is UserWarning]
+    if fault:
+        assert launched == [(1,)]  # nothing but the one row that it is tried on
+        (message,) = said
+        assert message.endswith(f"(RuntimeError: {fault}: Python.h is missing)")
+    else:
+        assert launched == [(1,), (5,)]
+        assert not said
 
 
 @pytest.mark.parametrize("capability", [80, 90])
