@@ -105,7 +105,7 @@ install() {
     "x86-64 Linux alone; use such a machine, a virtual one or a container"
   if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then make_venv; fi
   old=$(made_at)
-  if [ "${old:-$venv}" != "$venv" ]; then
+  if [ "${old:-$venv}" != "$venv" ] && [ ! -L "$venv/pyvenv.cfg" ]; then
     say "$venv was made at $old: its programs are told where they are now."
     for file in "$venv"/bin/* "$venv/pyvenv.cfg"; do
       if [ ! -L "$file" ] && grep -qIF -- "$old" "$file"; then

@@ -69,14 +69,15 @@ def run(words, environment=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bash scripts/test.sh --gpu")
+    parser = argparse.ArgumentParser(
+        prog="bash scripts/test.sh --gpu",
+        usage="%(prog)s [--out OUT] [tests or options of pytest]",
+        allow_abbrev=False,
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu-report.md")
     # The tests of this program run it on the CPU.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--benchmark", default="--repeats 5", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "tests", nargs="*", default=["tests/gpu"], help="tests or options of pytest"
-    )
     args, others = parser.parse_known_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print(
@@ -89,7 +90,11 @@ def main():
     with TemporaryDirectory() as folder:
         junit = Path(folder) / "junit.xml"
         tests_failed, _ = run(
-            ["pytest", "-q", "--tb=short", f"--junitxml={junit}", *args.tests, *others],
+            [
+                *("pytest", "-q", "--tb=short", "-o", "testpaths=tests/gpu"),
+                f"--junitxml={junit}",
+                *others,
+            ],
             {"EL_TEST_DEVICE": args.device},
         )
         rows = results(junit) if junit.exists() else []
