@@ -309,7 +309,13 @@ class EncouragingLoss(nn.Module):
             _check_tensors(weight=weight)
         self.register_buffer("weight", weight)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, **others: Any) -> Tensor:
+        if others:
+            raise TypeError(
+                f"EncouragingLoss takes logits and target, not {', '.join(others)}: for the "
+                "Trainer of transformers, compute_loss_func is el_fairseq.integrations."
+                "transformers.encouraging_loss_func()"
+            )
         return encouraging_loss(logits, target, weight=self.weight, **self.options)
 
     def extra_repr(self) -> str:

@@ -1,7 +1,7 @@
 """The encouraging loss for the ``Trainer`` of Hugging Face's transformers, 4.46 and later."""
 
-import sys
-import weakref
+import functools
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 try:
-    from transformers import Trainer, TrainerCallback
-    from transformers.utils import logging
+    from transformers import Trainer  # noqa: F401
 except ImportError as error:
     raise ImportError(
         f"el_fairseq.integrations.transformers needs transformers and accelerate ({error}): "
@@ -19,9 +18,7 @@ except ImportError as error:
 
 from ..loss import checked_spec, encouraging_loss
 
-__all__ = ["EncouragingLossFunc", "encouraging_loss_func"]
-
-logger = logging.get_logger(__name__)
+__all__ = ["EncouragingLossFunc", "EncouragingLossMixin", "encouraging_loss_func"]
 
 IGNORED = -100
 
@@ -33,214 +30,299 @@ def encouraging_loss_func(
     bonus_start: float = 0.0,
     bonus_weight: float = 1.0,
     shift_labels: Optional[bool] = None,
+    **others: Any,
 ) -> "EncouragingLossFunc":
-    """A loss for ``Trainer(..., compute_loss_func=encouraging_loss_func(log_end=0.5))``.
+    """The options of the loss, as the ``compute_loss_func`` of a Trainer.
 
-    With ``bonus_weight=0`` it is the Trainer's cross-entropy over the tokens whose label is not
-    -100, divided by their number in all of a step's accumulated batches.
+    ``Trainer(..., compute_loss_func=encouraging_loss_func(shift_labels=True))`` trains with it. A
+    Trainer tells its loss nothing of the model and of its own options;
+    :class:`EncouragingLossMixin` looks at them.
 
     Args:
         log_end, bonus_start, bonus_weight: as for :func:`el_fairseq.encouraging_loss`.
         label_smoothing: in [0, 1), in PyTorch's convention, which is the Trainer's as well;
-            ``None`` takes ``TrainingArguments.label_smoothing_factor``.
+            ``None`` is 0, and with the mixin ``TrainingArguments.label_smoothing_factor``.
         shift_labels: whether labels are the input itself, so that position ``t`` predicts label
-            ``t + 1``; ``None`` tells by the class of the model's output: decoder-only models
-            shift, encoder-decoders, masked language models and classifiers do not.
-
-    Evaluation and prediction report ``eval_loss_without_bonus`` beside ``eval_loss``: the loss
-    with ``bonus_weight=0``, which compares with the ``eval_loss`` of cross-entropy.
+            ``t + 1``, as for GPT-2, or ``t``, as for T5 and BERT. ``None`` leaves it to the mixin;
+            without, labels of sequences are refused, and classifiers' are served.
 
     Raises:
-        ValueError: an option out of its range; in training, whatever would lead to another loss
-            than the one asked for (see :class:`EncouragingLossFunc`).
+        TypeError, ValueError: a wrong option, by name and value.
     """
+    if others:
+        raise TypeError(
+            "encouraging_loss_func was called with a model's output: write the parentheses, "
+            "compute_loss_func=encouraging_loss_func()"
+            if "num_items_in_batch" in others
+            else f"encouraging_loss_func has no option {next(iter(others))!r}"
+        )
     return EncouragingLossFunc(log_end, label_smoothing, bonus_start, bonus_weight, shift_labels)
 
 
-class EncouragingLossFunc(TrainerCallback):  # type: ignore[misc]
-    """What :func:`encouraging_loss_func` returns.
+@dataclass(frozen=True)
+class EncouragingLossFunc:
+    """What :func:`encouraging_loss_func` returns."""
 
-    Called by a Trainer for the first time it checks the Trainer's options, and joins its
-    callbacks to report the evaluation loss without the bonus. It raises ``ValueError`` where
+    log_end: float
+    label_smoothing: Optional[float]
+    bonus_start: float
+    bonus_weight: float
+    shift_labels: Optional[bool]
 
-    - ``label_smoothing_factor`` contradicts ``label_smoothing``;
-    - an encoder-decoder got no ``decoder_input_ids``: the Trainer takes the labels, which the
-      model would have made them from, out of the inputs;
-    - the model has an auxiliary loss of its own (mixtures of experts), which would be lost;
-    - several GPUs share one process (``nn.DataParallel``), where the Trainer scales wrongly;
-    - there are no labels, or the kind of the model's output is not known.
-    """
+    def __post_init__(self) -> None:
+        if self.shift_labels not in (None, True, False):
+            raise TypeError(f"shift_labels is {self.shift_labels!r}, expected True, False or None")
+        checked_spec(**self._options())
 
-    def __init__(
-        self,
-        log_end: float,
-        label_smoothing: Optional[float],
-        bonus_start: float,
-        bonus_weight: float,
-        shift_labels: Optional[bool],
-    ) -> None:
-        self.options = {
-            "log_end": log_end,
-            "bonus_start": bonus_start,
-            "bonus_weight": bonus_weight,
+    def _options(self) -> Dict[str, Any]:
+        return {
+            "log_end": self.log_end,
+            "label_smoothing": 0.0 if self.label_smoothing is None else self.label_smoothing,
+            "bonus_start": self.bonus_start,
+            "bonus_weight": self.bonus_weight,
         }
-        checked_spec(label_smoothing=label_smoothing or 0.0, **self.options)
-        self.label_smoothing = label_smoothing
-        self.shift_labels = shift_labels
-        self._trainer: Any = lambda: None
-        self._without_bonus: List[Tensor] = []
 
     def __call__(
         self, outputs: Any, labels: Optional[Tensor], num_items_in_batch: Any = None
     ) -> Tensor:
         """Loss of a model's output: a scalar in nats, summed over the labels that are not -100
-        and divided by ``num_items_in_batch``, or by their own number where that is ``None``."""
-        trainer, inputs = _calling_trainer()
-        if trainer is not None and trainer is not self._trainer():
-            self._serve(trainer, inputs)
-        logits, target = self._logits_and_target(outputs, labels)
-        smoothing = self._smoothing(trainer)
-        loss = encouraging_loss(
-            logits, target, label_smoothing=smoothing, reduction="sum", **self.options
-        )
-        processes = 1
-        if num_items_in_batch is None:
-            num_items_in_batch = (target != IGNORED).sum()
-        elif trainer is not None:
-            processes = _processes_counted(trainer)
-        count = torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
-        if trainer is not None and not torch.is_grad_enabled():
-            options = {**self.options, "bonus_weight": 0.0}
-            bare = encouraging_loss(
-                logits, target, label_smoothing=smoothing, reduction="sum", **options
-            )
-            # Scaled and gathered as the Trainer will do with the loss: repeated, to count as
-            # often as the batch has examples.
-            scaled = bare * processes / count
-            gathered = trainer.gather_function(scaled.repeat(len(outputs["logits"])))
-            self._without_bonus.append(gathered.cpu())
-        return loss / count
+        and divided by ``num_items_in_batch``, or by their own number where that is ``None``.
 
-    def _serve(self, trainer: Any, inputs: Dict[str, Any]) -> None:
-        """Check what a Trainer's options and data mean for the loss, and join its callbacks."""
-        args = trainer.args
-        given, factor = self.label_smoothing, args.label_smoothing_factor
-        if given is not None and factor not in (0, given):
+        Raises:
+            ValueError: there are no labels, or no logits of their shape; the model has an
+                auxiliary loss of its own, which would be lost; ``shift_labels`` is ``None`` and the
+                labels are those of sequences.
+        """
+        logits, labels = _logits_and_labels(outputs, labels)
+        if labels.dim() > 1 and self.shift_labels is None:
             raise ValueError(
-                f"label_smoothing is {given} but TrainingArguments.label_smoothing_factor is "
+                "whether labels are shifted is not known; say so: encouraging_loss_func("
+                "shift_labels=True) where position t predicts label t + 1 (GPT-2, Llama), False "
+                "where it predicts label t (BERT; T5, Marian and BART with DataCollatorForSeq2Seq("
+                "tokenizer, model=model)); EncouragingLossMixin finds it out by itself"
+            )
+        if self.shift_labels and labels.dim() > 1:
+            labels = shifted(labels)
+        loss = encouraging_loss(
+            logits.reshape(-1, logits.size(-1)),
+            labels.reshape(-1).to(logits.device),
+            reduction="sum",
+            **self._options(),
+        )
+        if num_items_in_batch is None:
+            num_items_in_batch = labels.ne(IGNORED).sum()
+        return loss / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+
+
+class EncouragingLossMixin:
+    """What a Trainer needs for the loss: ``class ELTrainer(EncouragingLossMixin, Trainer): pass``.
+
+    Its ``compute_loss_func`` is :func:`encouraging_loss_func`, by default with the options of the
+    paper. With ``bonus_weight=0`` the loss is the model's own, over all accumulated batches of a
+    step; the first batch shows whether the model shifts its labels.
+    ``decoder_input_ids`` are made of the labels where the collator has not done so. Evaluation and
+    prediction report ``eval_loss_without_bonus`` beside ``eval_loss``, which compares with the
+    ``eval_loss`` of cross-entropy, also under ``predict_with_generate``.
+
+    Raises:
+        TypeError: ``compute_loss_func`` is something else.
+        ValueError: label smoothing is given twice and differently; several GPUs share one process
+            (``nn.DataParallel``), where the Trainer scales wrongly; DeepSpeed splits sequences,
+            where the Trainer asks for no loss; the model's own loss is no mean over its labels, so
+            that ``shift_labels`` has to be said.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        trainer: Any = self
+        given = trainer.compute_loss_func
+        if given is None:
+            given = encouraging_loss_func()
+        if not isinstance(given, EncouragingLossFunc):
+            raise TypeError(
+                f"compute_loss_func is {given!r}, expected encouraging_loss_func(), with "
+                "parentheses and the options in them"
+            )
+        smoothing, factor = given.label_smoothing, trainer.args.label_smoothing_factor
+        if smoothing is not None and factor not in (0, smoothing):
+            raise ValueError(
+                f"label_smoothing is {smoothing} but TrainingArguments.label_smoothing_factor is "
                 f"{factor}: give one of them, or both the same value; it is applied once"
             )
-        if args.n_gpu > 1:
+        if trainer.args.n_gpu > 1:
             raise ValueError(
-                f"one process drives {args.n_gpu} GPUs (nn.DataParallel), where the Trainer "
-                "multiplies the loss by their number; start one process a GPU instead: "
-                f"torchrun --nproc_per_node {args.n_gpu} ..."
+                f"one process drives {trainer.args.n_gpu} GPUs (nn.DataParallel), where the "
+                "Trainer multiplies the loss by their number; start one process a GPU instead: "
+                f"torchrun --nproc_per_node {trainer.args.n_gpu} ..."
             )
-        is_encoder_decoder = getattr(trainer.model.config, "is_encoder_decoder", False)
+        parallelism = getattr(trainer.accelerator, "parallelism_config", None)
+        if getattr(parallelism, "sp_enabled", False):
+            raise ValueError(
+                "sequences are split among processes, where the Trainer computes the model's own "
+                "loss: leave sequence parallelism out"
+            )
+        trainer.compute_loss_func = replace(
+            given, label_smoothing=float(factor) if smoothing is None else smoothing
+        )
+        self._labels_of_step: List[Tensor] = []
+        self._without_bonus: List[Tensor] = []
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        samples, count = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
+        self._labels_of_step = [sample["labels"] for sample in samples if "labels" in sample]
+        return samples, count
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        trainer: Any = self
+        inputs = dict(inputs)
+        labels = inputs.get("labels")
+        call = model
+        own = trainer.accelerator.unwrap_model(model)
+        is_encoder_decoder = getattr(getattr(own, "config", None), "is_encoder_decoder", False)
         made = {"decoder_input_ids", "decoder_inputs_embeds"} & set(inputs)
-        if is_encoder_decoder and not made:
-            raise ValueError(
-                "the batch has no decoder_input_ids, and the Trainer takes the labels out of the "
-                "inputs of an encoder-decoder, so that it cannot make them; have the collator make "
-                "them: DataCollatorForSeq2Seq(tokenizer, model=model)"
-            )
-        if getattr(args, "predict_with_generate", False):
-            logger.warning(
-                "With predict_with_generate, Seq2SeqTrainer's eval_loss is its own cross-entropy, "
-                "without the bonus: the encouraging loss is not asked."
-            )
-        self._trainer = weakref.ref(trainer)
+        if is_encoder_decoder and labels is not None and not made:
+            # The model would make them of the labels, which the Trainer takes out of the inputs.
+            if hasattr(own, "prepare_decoder_input_ids_from_labels"):
+                ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
+                inputs["decoder_input_ids"] = ids
+            else:
+                call = functools.partial(model, labels=labels)
+        if (
+            labels is not None
+            and labels.dim() > 1
+            and trainer.compute_loss_func.shift_labels is None
+        ):
+            shift = _shifts_labels(model, inputs)
+            trainer.compute_loss_func = replace(trainer.compute_loss_func, shift_labels=shift)
+        count = self._count(num_items_in_batch)
+        loss, outputs = super().compute_loss(  # type: ignore[misc]
+            call, inputs, return_outputs=True, num_items_in_batch=count
+        )
+        if not torch.is_grad_enabled():
+            bare = replace(trainer.compute_loss_func, bonus_weight=0.0)(outputs, labels, count)
+            if count is not None and getattr(trainer.args, "average_tokens_across_devices", False):
+                of_one_batch = getattr(trainer, "get_tp_size", lambda: 1)()
+                bare = bare * (trainer.accelerator.num_processes // of_one_batch)
+            # Gathered as the Trainer does with the loss: as often as the batch has examples.
+            gathered = trainer.gather_function(bare.repeat(len(outputs["logits"])))
+            self._without_bonus.append(gathered.cpu())
+        return (loss, outputs) if return_outputs else loss
+
+    def _count(self, num_items_in_batch: Any) -> Any:
+        """What the loss is divided by, ``None`` for the labels of this batch.
+
+        The Trainer's own count of a step's labels, but where the labels are not shifted: by the
+        name of a model's class it leaves the first ones out of some that predict them.
+        """
+        trainer: Any = self
+        if num_items_in_batch is None or trainer.compute_loss_func.shift_labels:
+            return num_items_in_batch
+        if not torch.is_grad_enabled():
+            return None
+        count = sum(labels.ne(IGNORED).sum() for labels in self._labels_of_step)
+        count = torch.as_tensor(count, device=trainer.args.device)
+        if getattr(trainer.args, "average_tokens_across_devices", False):
+            count = trainer.accelerator.gather(count).sum()
+        for size in ("get_tp_size", "get_cp_size", "get_sp_size"):  # devices with the same batch
+            count = count / getattr(trainer, size, lambda: 1)()
+        return count
+
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        before = len(self._without_bonus)
+        loss, *others = super().prediction_step(  # type: ignore[misc]
+            model, inputs, *args, **kwargs
+        )
+        if loss is not None and len(self._without_bonus) == before:
+            # A Seq2SeqTrainer that generates has taken the model's own loss.
+            trainer: Any = self
+            with torch.no_grad(), trainer.compute_loss_context_manager():
+                loss = self.compute_loss(model, trainer._prepare_inputs(inputs)).detach()
+        return (loss, *others)
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: Optional[bool] = None,
+        ignore_keys: Optional[List[str]] = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
         self._without_bonus = []
-        callbacks = trainer.callback_handler.callbacks
-        if self not in callbacks:
-            callbacks.insert(0, self)  # before those that write the logs somewhere
-
-    def _smoothing(self, trainer: Any) -> float:
-        if self.label_smoothing is not None:
-            return self.label_smoothing
-        return 0.0 if trainer is None else float(trainer.args.label_smoothing_factor)
-
-    def _logits_and_target(self, outputs: Any, labels: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        """Logits (N, V) and target (N,) of a model's output and its labels."""
-        name = type(outputs).__name__
-        if labels is None:
-            raise ValueError(
-                "the batch has no labels; the encouraging loss needs class indices under 'labels'"
-            )
-        if not isinstance(outputs, dict) or outputs.get("logits") is None:
-            raise ValueError(
-                f"the model's output is {name} without logits, expected a ModelOutput with them: "
-                "leave return_dict and use_liger_kernel at their defaults"
-            )
-        if outputs.get("aux_loss") is not None:
-            raise ValueError(
-                f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to "
-                "the model's own loss alone; switch it off: model.config.output_router_logits = "
-                "False"
-            )
-        logits = outputs["logits"]
-        shift = _shifts_labels(name) if self.shift_labels is None else self.shift_labels
-        if logits.shape[:-1] != labels.shape:
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)}, expected {tuple(logits.shape[:-1])} "
-                f"for logits of shape {tuple(logits.shape)} ({name})"
-            )
-        if shift:  # the labels move, not the logits, whose copy would cost memory
-            labels = F.pad(labels[..., 1:], (0, 1), value=IGNORED)
-        return logits.reshape(-1, logits.size(-1)), labels.reshape(-1).to(logits.device)
-
-    def _report(self, metrics: Dict[str, float]) -> None:
-        """Put the loss without the bonus beside the one that the metrics of an evaluation have."""
-        losses = [name for name in metrics if name.endswith("_loss")]
-        if not losses or not self._without_bonus:
-            return
-        name = min(losses, key=len)  # PREFIX_loss; a metric of the user is PREFIX_X_loss
-        metrics[f"{name}_without_bonus"] = torch.cat(self._without_bonus).double().mean().item()
-        self._without_bonus = []
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Dict[str, float], **kwargs: Any
-    ) -> None:
-        before = set(logs)
-        self._report(logs)
-        state.log_history[-1].update({name: logs[name] for name in set(logs) - before})
-
-    def on_predict(
-        self, args: Any, state: Any, control: Any, metrics: Dict[str, float], **kwargs: Any
-    ) -> None:
-        self._report(metrics)
+        output = super().evaluation_loop(  # type: ignore[misc]
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        if self._without_bonus:
+            mean = torch.cat(self._without_bonus).double().mean().item()
+            output.metrics[f"{metric_key_prefix}_loss_without_bonus"] = mean
+        return output
 
 
-def _calling_trainer() -> Tuple[Any, Dict[str, Any]]:
-    """The Trainer whose ``compute_loss`` is running, and the model's inputs; else ``None``, {}.
+def shifted(labels: Tensor) -> Tensor:
+    """The labels that positions predict where position ``t`` predicts label ``t + 1``.
 
-    Read off the calling functions, because a Trainer gives its loss neither itself nor its
-    options: ``label_smoothing_factor`` would be ignored without a word.
+    The labels move, not the logits, whose copy would cost memory.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
-        trainer = frame.f_locals.get("self")
-        if frame.f_code.co_name == "compute_loss" and isinstance(trainer, Trainer):
-            return trainer, frame.f_locals.get("inputs", {})
-        frame = frame.f_back  # type: ignore[assignment]
-    return None, {}
+    return F.pad(labels[..., 1:], (0, 1), value=IGNORED)
 
 
-def _processes_counted(trainer: Any) -> int:
-    """By how much a Trainer multiplies a loss divided by the items of all its processes."""
-    if not getattr(trainer.args, "average_tokens_across_devices", False):
-        return 1
-    of_one_batch = getattr(trainer, "get_tp_size", lambda: 1)()  # tensor-parallel processes
-    return int(trainer.accelerator.num_processes // of_one_batch)
+def _logits_and_labels(outputs: Any, labels: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    name = type(outputs).__name__
+    if labels is None:
+        raise ValueError(
+            "the batch has no labels; the encouraging loss needs class indices under 'labels'"
+        )
+    if not isinstance(outputs, dict) or outputs.get("logits") is None:
+        raise ValueError(
+            f"the model's output is {name} without logits, expected a ModelOutput with them: "
+            "leave return_dict and use_liger_kernel at their defaults"
+        )
+    if outputs.get("aux_loss") is not None:
+        raise ValueError(
+            f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to the "
+            "model's own loss alone; switch it off: model.config.output_router_logits = False"
+        )
+    logits = outputs["logits"]
+    if logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}, expected {tuple(logits.shape[:-1])} "
+            f"for logits of shape {tuple(logits.shape)} ({name})"
+        )
+    return logits, labels
 
 
-def _shifts_labels(name: str) -> bool:
-    """Whether models of the output class predict the next label, by the names transformers uses."""
-    if "CausalLM" in name:
-        return True
-    if any(kind in name for kind in ("Seq2Seq", "MaskedLM", "Classifier")):
-        return False
+def _shifts_labels(model: Any, inputs: Dict[str, Any]) -> bool:
+    """Whether position ``t`` of a model predicts label ``t + 1``, by its own loss of one label.
+
+    A label of the first position alone costs its cross-entropy where labels are not shifted. Where
+    they are, nothing predicts it, and the first position predicts a label of the second.
+    """
+    labels = inputs["labels"]
+    counted = labels[labels != IGNORED]
+    label = counted[0] if len(counted) else 1
+    devices = [labels.device] if labels.is_cuda else []
+    for position, shift in ((0, False), (1, True)):
+        if labels.dim() != 2 or labels.size(1) <= position:
+            break
+        probe = torch.full_like(labels, IGNORED)
+        probe[:, position : position + 1] = label
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices):
+                outputs = model(**{**inputs, "labels": probe})
+        except TypeError:  # no argument of this name
+            break
+        logits, _ = _logits_and_labels(outputs, labels)
+        own = outputs.get("loss")
+        expected = F.cross_entropy(logits[:, 0].float(), probe[:, position].to(logits.device))
+        if own is not None and torch.allclose(own.float().mean(), expected, rtol=0.02):
+            return shift
     raise ValueError(
-        f"whether labels are shifted is not known for a model that returns {name}; say so: "
-        "encouraging_loss_func(shift_labels=True) where position t predicts label t + 1, else False"
+        f"the loss of {type(model).__name__} is not the mean cross-entropy of its labels, shifted "
+        "or not, so that it does not tell; say so: encouraging_loss_func(shift_labels=True) where "
+        "position t predicts label t + 1, else False"
     )

@@ -1,5 +1,6 @@
 """The loss in Hugging Face's Trainer, with random models of a few thousand parameters."""
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -13,25 +14,45 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformers import (
         BartConfig,
+        BartForCausalLM,
         BartForConditionalGeneration,
         BertConfig,
+        BertForMaskedLM,
+        BertForMultipleChoice,
         BertForSequenceClassification,
+        DataCollatorForSeq2Seq,
         GPT2Config,
         GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        M2M100Config,
+        M2M100ForConditionalGeneration,
         MarianConfig,
+        MarianForCausalLM,
         MarianMTModel,
         Seq2SeqTrainer,
         Seq2SeqTrainingArguments,
+        T5Config,
+        T5ForConditionalGeneration,
         Trainer,
         TrainerCallback,
         TrainingArguments,
     )
-    from transformers.modeling_outputs import CausalLMOutput, ModelOutput, MoeCausalLMOutputWithPast
+    from transformers.modeling_outputs import CausalLMOutput, MoeCausalLMOutputWithPast
 
-from el_fairseq.integrations.transformers import encouraging_loss_func
+from el_fairseq import EncouragingLoss
+from el_fairseq.integrations.transformers import EncouragingLossMixin, encouraging_loss_func
 
 VOCABULARY, LENGTH = 19, 7
 SMALL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": VOCABULARY}
+
+
+class ELTrainer(EncouragingLossMixin, Trainer):
+    pass
+
+
+class ELSeq2SeqTrainer(EncouragingLossMixin, Seq2SeqTrainer):
+    pass
 
 
 def language_model():
@@ -41,22 +62,59 @@ def language_model():
     return GPT2LMHeadModel(GPT2Config(**SMALL, **sizes, **drop))
 
 
-def translation_model(config=MarianConfig, model=MarianMTModel):
+def translation_model(config=MarianConfig, model=MarianMTModel, **options):
     torch.manual_seed(1)
     sides = {
         f"{side}_{name}": value
         for side in ("encoder", "decoder")
         for name, value in [("layers", 1), ("ffn_dim", 8), ("attention_heads", 2)]
     }
-    others = {"d_model": 8, "max_position_embeddings": 16, "dropout": 0.0}
-    return model(config(**SMALL, **sides, **others, decoder_start_token_id=0))
+    others = {"d_model": 8, "max_position_embeddings": 16, "dropout": 0.0, "init_std": 0.5}
+    return model(config(**SMALL, **sides, **others, decoder_start_token_id=0, **options))
 
 
-def examples(model, count=8):
-    """Examples of different lengths, padded; the second has no target at all.
+def decoder_alone(config, model):
+    return translation_model(config, model, is_decoder=True, is_encoder_decoder=False)
 
-    The first label is never one, as no position of a decoder-only model predicts it: the Trainer
-    counts it among the items of a batch all the same for models that it does not know.
+
+def t5():
+    torch.manual_seed(1)
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    options = {**SMALL, "eos_token_id": 2, "decoder_start_token_id": 0, "dropout_rate": 0.0}
+    return T5ForConditionalGeneration(T5Config(**options, **sizes))
+
+
+def bert(model=BertForMaskedLM, **options):
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return model(BertConfig(vocab_size=VOCABULARY, intermediate_size=8, **sizes, **drop, **options))
+
+
+def llama():
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**SMALL, **sizes, intermediate_size=8))
+
+
+STILL = {"attention_dropout": 0, "activation_dropout": 0, "encoder_layerdrop": 0}
+BUILDS = {
+    "GPT2LMHeadModel": language_model,
+    "LlamaForCausalLM": llama,
+    "MarianMTModel": translation_model,
+    "T5": t5,
+    "M2M100": lambda: translation_model(M2M100Config, M2M100ForConditionalGeneration, **STILL),
+    "Bart": lambda: translation_model(BartConfig, BartForConditionalGeneration),
+    "BartForCausalLM": lambda: decoder_alone(BartConfig, BartForCausalLM),
+    "MarianForCausalLM": lambda: decoder_alone(MarianConfig, MarianForCausalLM),
+    "BertForMaskedLM": bert,
+}
+
+
+def examples(count=8, first=True):
+    """Examples whose labels have different lengths; the second has no label at all.
+
+    Without the ``first`` label there is none that GPT-2 does not predict but the Trainer counts.
     """
     draw = torch.Generator().manual_seed(2)
     made = []
@@ -64,20 +122,20 @@ def examples(model, count=8):
         tokens = torch.randint(3, VOCABULARY, (LENGTH,), generator=draw)
         labels = tokens.clone()
         labels[3 + number % 5 :] = -100
-        labels[0] = -100
         if number == 1:
             labels[:] = -100
-        example = {"input_ids": tokens, "labels": labels}
-        if model.config.is_encoder_decoder:
-            ids = model.prepare_decoder_input_ids_from_labels(labels.unsqueeze(0))
-            example["decoder_input_ids"] = ids[0]
-        made.append(example)
+        if not first:
+            labels[0] = -100
+        made.append({"input_ids": tokens, "labels": labels})
     return made
 
 
-def trainer(model, folder, loss=None, data=None, kind=(Trainer, TrainingArguments), **options):
+def trainer(model, folder, loss=None, data=None, kind=ELTrainer, **options):
     options = {"per_device_train_batch_size": 8, "max_steps": 1, "max_grad_norm": 0.0, **options}
-    arguments = kind[1](
+    collator = options.pop("data_collator", None)
+    metrics = options.pop("compute_metrics", None)
+    arguments = TrainingArguments if issubclass(kind, ELTrainer) or kind is Trainer else None
+    arguments = (arguments or Seq2SeqTrainingArguments)(
         output_dir=str(folder),
         use_cpu=True,
         report_to=[],
@@ -89,8 +147,16 @@ def trainer(model, folder, loss=None, data=None, kind=(Trainer, TrainingArgument
         disable_tqdm=True,
         **options,
     )
-    data = data or examples(model)
-    return kind[0](model, arguments, train_dataset=data, eval_dataset=data, compute_loss_func=loss)
+    data = data or examples()
+    return kind(
+        model,
+        arguments,
+        data_collator=collator,
+        train_dataset=data,
+        eval_dataset=data,
+        compute_loss_func=loss,
+        compute_metrics=metrics,
+    )
 
 
 def trained(build, folder, loss=None, **options):
@@ -101,71 +167,110 @@ def trained(build, folder, loss=None, **options):
     return of_training.state.log_history[0]["loss"], dict(model.named_parameters())
 
 
-def shifted(labels):
-    return torch.cat([labels[:, 1:], torch.full((len(labels), 1), -100)], 1)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("build", [language_model, translation_model])
-def test_without_the_bonus_a_step_is_that_of_the_trainers_own_loss(build, smoothing, tmp_path):
-    actual = trained(
-        build, tmp_path, encouraging_loss_func(bonus_weight=0.0, label_smoothing=smoothing)
-    )
-    expected = trained(build, tmp_path, label_smoothing_factor=smoothing)
+@pytest.mark.parametrize("model", BUILDS)
+def test_without_the_bonus_a_step_is_that_of_the_models_own_loss(model, tmp_path):
+    build = BUILDS[model]
+    actual = trained(build, tmp_path, encouraging_loss_func(bonus_weight=0.0))
+    expected = trained(build, tmp_path, kind=Trainer)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("build", [language_model, translation_model])
-def test_the_loss_is_the_formula_on_the_labels_that_the_model_predicts(build, tmp_path):
-    model = build()
-    batch = {name: torch.stack([e[name] for e in examples(model)]) for name in examples(model)[0]}
-    labels = batch.pop("labels")
-    target = shifted(labels) if build is language_model else labels
+def test_label_smoothing_of_the_training_arguments_is_the_trainers_own(build, tmp_path):
+    loss = encouraging_loss_func(bonus_weight=0.0)
+    data = examples(first=False)
+    if build is translation_model:
+        model = build()
+        for example in data:
+            labels = example["labels"].unsqueeze(0)
+            ids = model.prepare_decoder_input_ids_from_labels(labels)
+            example["decoder_input_ids"] = ids[0]
+    options = {"data": data, "label_smoothing_factor": 0.1}
+    actual = trained(build, tmp_path, loss, **options)
+    expected = trained(build, tmp_path, kind=Trainer, **options)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def shifted(labels):
+    return torch.cat([labels[:, 1:], torch.full((len(labels), 1), -100)], 1)
+
+
+@pytest.mark.parametrize("model", BUILDS)
+def test_the_loss_is_the_formula_on_the_labels_that_the_model_predicts(model, tmp_path):
+    build = BUILDS[model]
+    data = examples(first=False)
+    batch = {name: torch.stack([example[name] for example in data]) for name in data[0]}
+    target = batch["labels"]
+    if model in ("GPT2LMHeadModel", "LlamaForCausalLM"):
+        target = shifted(target)
     kept = target != -100
     with torch.no_grad():
-        logits = model(**batch).logits[kept]
+        logits = build()(**batch).logits[kept]
     expected = literal_losses(logits, target[kept], 0.75, 0.1).mean().item()
     loss = encouraging_loss_func(log_end=0.75, label_smoothing=0.1)
-    assert trained(build, tmp_path, loss)[0] == pytest.approx(expected, rel=1e-4)
+    assert trained(build, tmp_path, loss, data=data)[0] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("build", [language_model, translation_model])
-def test_accumulated_batches_give_the_step_of_one_large_batch(build, tmp_path):
-    whole = trained(build, tmp_path, encouraging_loss_func())
+def test_the_probe_of_the_first_batch_leaves_random_numbers_alone(tmp_path):
+    def build():
+        model = language_model()
+        model.config.resid_pdrop = 0.5
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.5
+        return model
+
+    probed = trained(build, tmp_path)
+    told = trained(build, tmp_path, encouraging_loss_func(shift_labels=True))
+    torch.testing.assert_close(probed, told, rtol=0, atol=0)
+
+
+class Padding:
+    """As much of a tokenizer as DataCollatorForSeq2Seq looks at."""
+
+    padding_side = "right"
+    deprecation_warnings: ClassVar = {}
+
+    def pad(self, features, **_):
+        return {key: torch.stack([f[key] for f in features]) for key in features[0]}
+
+
+@pytest.mark.parametrize("model", ["MarianMTModel", "T5", "Bart", "M2M100"])
+def test_a_collator_that_does_not_know_the_model_serves_encoder_decoders(model, tmp_path):
+    data = [{key: value[:5] for key, value in example.items()} for example in examples()]
+    options = {"data": data, "data_collator": DataCollatorForSeq2Seq(Padding(), padding=False)}
+    actual = trained(BUILDS[model], tmp_path, encouraging_loss_func(bonus_weight=0.0), **options)
+    expected = trained(BUILDS[model], tmp_path, kind=Trainer, **options)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["GPT2LMHeadModel", "MarianMTModel", "BartForCausalLM"])
+def test_accumulated_batches_give_the_step_of_one_large_batch(model, tmp_path):
+    whole = trained(BUILDS[model], tmp_path)
     parts = trained(
-        build,
-        tmp_path,
-        encouraging_loss_func(),
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=4,
+        BUILDS[model], tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4
     )
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_label_smoothing_of_the_training_arguments_is_applied_once(tmp_path):
     given = trained(language_model, tmp_path, encouraging_loss_func(label_smoothing=0.1))
-    for loss in (encouraging_loss_func(), encouraging_loss_func(label_smoothing=0.1)):
+    for loss in (None, encouraging_loss_func(label_smoothing=0.1)):
         both = trained(language_model, tmp_path, loss, label_smoothing_factor=0.1)
         torch.testing.assert_close(both, given)
 
 
-def test_two_values_of_label_smoothing_are_refused(tmp_path):
-    loss = encouraging_loss_func(label_smoothing=0.0)
-    with pytest.raises(ValueError, match=r"label_smoothing is 0.0 but .*factor is 0.1"):
-        trained(language_model, tmp_path, loss, label_smoothing_factor=0.1)
-
-
-@pytest.mark.parametrize("build", [language_model, translation_model])
-def test_evaluation_shows_the_loss_of_cross_entropy_beside_its_own(build, tmp_path):
-    options = {"per_device_eval_batch_size": 3, "label_smoothing_factor": 0.1}
-    expected = trainer(build(), tmp_path, **options).evaluate()["eval_loss"]
-    of_training = trainer(build(), tmp_path, encouraging_loss_func(), **options)
+@pytest.mark.parametrize("model", ["GPT2LMHeadModel", "MarianMTModel"])
+def test_evaluation_shows_the_loss_of_cross_entropy_beside_its_own(model, tmp_path):
+    options = {"per_device_eval_batch_size": 3}
+    expected = trainer(BUILDS[model](), tmp_path, kind=Trainer, **options).evaluate()["eval_loss"]
+    of_training = trainer(BUILDS[model](), tmp_path, **options)
     metrics = of_training.evaluate()
     assert metrics["eval_loss_without_bonus"] == pytest.approx(expected, rel=1e-5)
     assert metrics["eval_loss"] < metrics["eval_loss_without_bonus"]
     logged = of_training.state.log_history[-1]
     assert logged["eval_loss_without_bonus"] == metrics["eval_loss_without_bonus"]
-    predicted = of_training.predict(examples(of_training.model)).metrics
+    predicted = of_training.predict(examples()).metrics
     assert predicted["test_loss_without_bonus"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -176,14 +281,8 @@ def test_every_evaluation_in_training_is_reported_to_other_callbacks_too(tmp_pat
         def on_log(self, args, state, control, logs, **kwargs):
             self.logs.append(dict(logs))
 
-    of_training = trainer(
-        language_model(),
-        tmp_path,
-        encouraging_loss_func(),
-        max_steps=2,
-        eval_strategy="steps",
-        eval_steps=1,
-    )
+    options = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
+    of_training = trainer(language_model(), tmp_path, **options)
     of_training.add_callback(Seen())
     of_training.train()
     losses = [log["eval_loss_without_bonus"] for log in Seen.logs if "eval_loss" in log]
@@ -191,58 +290,104 @@ def test_every_evaluation_in_training_is_reported_to_other_callbacks_too(tmp_pat
     assert losses[0] != losses[1]
 
 
+@pytest.mark.parametrize("metrics", [None, lambda prediction: {}])
+def test_a_seq2seq_trainer_that_generates_evaluates_the_same_loss(metrics, tmp_path):
+    def evaluated(**options):
+        return trainer(
+            translation_model(), tmp_path, kind=ELSeq2SeqTrainer, compute_metrics=metrics, **options
+        ).evaluate()
+
+    expected = evaluated()
+    generating = evaluated(predict_with_generate=True, generation_max_length=9)
+    for name in ("eval_loss", "eval_loss_without_bonus"):
+        assert generating[name] == pytest.approx(expected[name], rel=1e-5)
+
+
 def test_half_precision_comes_near_single_precision(tmp_path):
-    single = trained(language_model, tmp_path, encouraging_loss_func())
-    half = trained(language_model, tmp_path, encouraging_loss_func(), bf16=True)
+    single = trained(language_model, tmp_path)
+    half = trained(language_model, tmp_path, bf16=True)
     assert half[0] == pytest.approx(single[0], rel=1e-2)
     torch.testing.assert_close(half[1], single[1], rtol=0.05, atol=0.02)
 
 
-def test_classifiers_are_served(tmp_path):
-    def build():
-        torch.manual_seed(1)
-        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-        drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        config = BertConfig(vocab_size=VOCABULARY, intermediate_size=8, **sizes, **drop)
-        return BertForSequenceClassification(config)
-
-    data = [{"input_ids": torch.arange(3 + n % 2, 8 + n % 2), "label": n % 2} for n in range(8)]
-    actual = trained(build, tmp_path, encouraging_loss_func(bonus_weight=0.0), data=data)
-    torch.testing.assert_close(actual, trained(build, tmp_path, data=data))
-
-
-def test_an_encoder_decoder_whose_labels_were_taken_away_is_refused(tmp_path):
-    def build():
-        return translation_model(BartConfig, BartForConditionalGeneration)
-
-    data = examples(build())
-    for example in data:
-        del example["decoder_input_ids"]
-    with pytest.raises(ValueError, match=r"no decoder_input_ids.*DataCollatorForSeq2Seq"):
-        trained(build, tmp_path, encouraging_loss_func(), data=data)
+@pytest.mark.parametrize(
+    ("model", "shape"), [(BertForSequenceClassification, (5,)), (BertForMultipleChoice, (2, 5))]
+)
+@pytest.mark.parametrize("kind", [ELTrainer, Trainer])
+def test_classifiers_are_served(model, shape, kind, tmp_path):
+    numbers = [torch.arange(10).view(2, 5)[: shape[0] if len(shape) > 1 else 1] for _ in range(8)]
+    data = [
+        {"input_ids": (ids + 3 + n % 2).view(shape), "label": n % 2}
+        for n, ids in enumerate(numbers)
+    ]
+    loss = encouraging_loss_func(bonus_weight=0.0)
+    actual = trained(lambda: bert(model), tmp_path, loss, data=data, kind=kind)
+    expected = trained(lambda: bert(model), tmp_path, data=data, kind=Trainer)
+    torch.testing.assert_close(actual, expected)
 
 
-def test_a_seq2seq_trainer_that_generates_says_whose_loss_it_reports(tmp_path, caplog):
-    loss = encouraging_loss_func()
-    kind = (Seq2SeqTrainer, Seq2SeqTrainingArguments)
-    of_training = trainer(
-        translation_model(), tmp_path, loss, kind=kind, predict_with_generate=True
-    )
-    logger = "el_fairseq.integrations.transformers"
-    with caplog.at_level("WARNING", logger=logger):
-        of_training.train()
-    assert "eval_loss is its own cross-entropy" in caplog.text
+@pytest.mark.parametrize("model", ["GPT2LMHeadModel", "BartForCausalLM"])
+def test_a_plain_trainer_is_told_whether_labels_are_shifted(model, tmp_path):
+    shift = model == "GPT2LMHeadModel"
+    told = trained(BUILDS[model], tmp_path, encouraging_loss_func(shift_labels=shift), kind=Trainer)
+    found = trained(BUILDS[model], tmp_path, encouraging_loss_func())
+    # The Trainer counts the first label as predicted or not by the name of the model's class.
+    assert told[0] == pytest.approx(found[0], rel=1e-5 if shift else 0.5)
+    with pytest.raises(ValueError, match=r"say so: .*shift_labels=True.*EncouragingLossMixin"):
+        trained(BUILDS[model], tmp_path, encouraging_loss_func(), kind=Trainer)
 
 
-def test_several_gpus_in_one_process_are_refused(tmp_path):
-    of_training = trainer(language_model(), tmp_path, encouraging_loss_func())
-    of_training.args._n_gpu = 2
-    batch = {
-        name: torch.stack([e[name] for e in of_training.train_dataset])
-        for name in ("input_ids", "labels")
-    }
+class OwnLoss(GPT2LMHeadModel):
+    def forward(self, input_ids, labels=None):
+        output = super().forward(input_ids)
+        if labels is not None:
+            output.loss = output.logits.square().mean()
+        return output
+
+
+class NoLoss(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = language_model()
+
+    def forward(self, input_ids):
+        return self.model(input_ids)
+
+
+def own_loss():
+    model = language_model()
+    model.__class__ = OwnLoss
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "loss", "options", "message"),
+    [
+        (own_loss, None, {}, "the loss of OwnLoss is not the mean cross-entropy of its labels"),
+        (NoLoss, None, {"remove_unused_columns": False}, "the loss of NoLoss is not the mean"),
+        (NoLoss, None, {}, "the batch has no labels"),
+        (
+            language_model,
+            encouraging_loss_func(label_smoothing=0.0),
+            {"label_smoothing_factor": 0.1},
+            r"label_smoothing is 0.0 but .*factor is 0.1",
+        ),
+        (language_model, encouraging_loss_func, {}, "expected encouraging_loss_func.., with par"),
+        (language_model, EncouragingLoss(), {}, "compute_loss_func is EncouragingLoss.*expected"),
+        (language_model, encouraging_loss_func, {"kind": Trainer}, "write the parentheses"),
+        (language_model, EncouragingLoss(), {"kind": Trainer}, "is el_fairseq.*loss_func"),
+    ],
+)
+def test_what_would_train_otherwise_is_refused(build, loss, options, message, tmp_path):
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        trained(build, tmp_path, loss, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
     with pytest.raises(ValueError, match="torchrun --nproc_per_node 2"):
-        of_training.compute_loss(of_training.model, batch)
+        trainer(language_model(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +396,7 @@ def test_several_gpus_in_one_process_are_refused(tmp_path):
         (CausalLMOutput(logits=torch.zeros(1, 3, 5)), None, "no labels"),
         (CausalLMOutput(), torch.zeros(1, 3), "CausalLMOutput without logits"),
         ((torch.zeros(1, 3, 5),), torch.zeros(1, 3), "tuple without logits"),
-        (ModelOutput(logits=torch.zeros(1, 3, 5)), torch.zeros(1, 3), "shift_labels=True"),
+        (CausalLMOutput(logits=torch.zeros(1, 3, 5)), torch.zeros(1, 3), "shift_labels=True"),
         (CausalLMOutput(logits=torch.zeros(1, 3, 5)), torch.zeros(1, 2), r"shape \(1, 2\)"),
         (
             MoeCausalLMOutputWithPast(logits=torch.zeros(1, 3, 5), aux_loss=torch.ones(())),
@@ -260,7 +405,7 @@ def test_several_gpus_in_one_process_are_refused(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_served_is_refused_with_what_to_do(output, labels, message):
+def test_outputs_that_cannot_be_served_are_refused_with_what_to_do(output, labels, message):
     with pytest.raises(ValueError, match=message):
         encouraging_loss_func()(output, labels)
 
@@ -268,20 +413,29 @@ def test_what_cannot_be_served_is_refused_with_what_to_do(output, labels, messag
 def test_by_hand_it_takes_the_mean_and_labels_that_are_shifted_as_told():
     logits, labels = torch.randn(2, 3, 5), torch.tensor([[1, 2, -100], [3, 4, 0]])
     output = CausalLMOutput(logits=logits)
-    told = encouraging_loss_func(shift_labels=False)(output, labels)
+    loss = encouraging_loss_func(shift_labels=False)
+    told = loss(output, labels)
     kept = labels != -100
     expected = literal_losses(logits[kept], labels[kept]).mean().float()
     torch.testing.assert_close(told, expected)
-    torch.testing.assert_close(
-        encouraging_loss_func()(output, labels),
-        encouraging_loss_func(shift_labels=False)(output, shifted(labels)),
-    )
-    assert encouraging_loss_func()(output, torch.full((2, 3), -100), num_items_in_batch=0) == 0
+    shifting = encouraging_loss_func(shift_labels=True)
+    torch.testing.assert_close(shifting(output, labels), loss(output, shifted(labels)))
+    assert loss(output, torch.full((2, 3), -100), num_items_in_batch=0) == 0
+    assert torch.equal(pickle.loads(pickle.dumps(loss))(output, labels), told)
 
 
-def test_wrong_options_are_refused_at_once():
-    with pytest.raises(ValueError, match="log_end is 2"):
-        encouraging_loss_func(log_end=2)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"log_end": 2}, "log_end is 2"),
+        ({"label_smoothing": "0.1"}, "label_smoothing is '0.1'"),
+        ({"shift_labels": "no"}, "shift_labels is 'no', expected True, False or None"),
+        ({"log_ends": 1}, "has no option 'log_ends'"),
+    ],
+)
+def test_wrong_options_are_refused_at_once(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        encouraging_loss_func(**options)
 
 
 def test_transformers_is_imported_when_asked_for_and_a_missing_one_is_named():
