@@ -68,17 +68,19 @@ set_up() {
   export PATH=$venv/bin:$PATH
 }
 
-# run_module MODULE ARGUMENTS...: the script goes on as this module of Python's. --help, which
-# installs nothing, prints the script's purpose (its comment) where there is no environment yet.
+# run_module MODULE ARGUMENTS...: the script goes on as this module, or .py file. --help installs
+# nothing: where there is no environment yet, it prints the script's purpose.
 run_module() {
+  local module=(-m "$1")
+  case $1 in *.py) module=("$1") ;; esac
   if before_dashes --help "$@" || before_dashes -h "$@"; then
-    "$python" -m "$1" --help 2>/dev/null && exit
+    "$python" "${module[@]}" --help 2>/dev/null && exit
     usage
     echo "The options: \`bash scripts/setup.sh\` makes the environment, then ask again."
     exit
   fi
   set_up
-  exec "$python" -m "$@"
+  exec "$python" "${module[@]}" "${@:2}"
 }
 
 # only_one LOCK MESSAGE: holds LOCK until this script ends, or stops because another one holds it.

@@ -1,21 +1,14 @@
 #!/usr/bin/env bash
+# Lints (ruff, shellcheck) and tests everything, in under 10 minutes on two cores; installs what it
+# needs.
+#
+#   bash scripts/test.sh                    all
+#   bash scripts/test.sh PYTEST-ARGUMENTS   some tests: tests/test_loss.py, or -k golden
+#   bash scripts/test.sh --gpu              what only a machine with an NVIDIA GPU can run, and a
+#                                           benchmark; writes runs/gpu-report.md, worth sending in
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-
-usage() {
-  cat <<'END'
-Usage: bash scripts/test.sh [pytest arguments]
-       bash scripts/test.sh --gpu
-
-Lints (ruff, shellcheck) and tests everything; installs what it needs. Under 10 minutes on two
-cores. With pytest arguments, such as tests/test_loss.py or -k golden, it runs those tests alone.
-
---gpu runs what only a machine with an NVIDIA GPU can: the kernel against the formula, training at
-half precision, two GPUs where there are two, and the benchmark; and writes runs/gpu-report.md,
-which is worth sending in. Under 10 minutes; without a GPU it says so and ends with status 2.
-END
-}
-help_or_continue "$@"
+case ${1:-} in -h | --help) usage; exit ;; esac
 "$root/scripts/setup.sh" --tests
 set_up
 cd "$root"

@@ -346,9 +346,19 @@ COPY = shutil.copyfileobj
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bash scripts/soak.sh", allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = argparse.ArgumentParser(
+        prog="bash scripts/soak.sh",
+        description="Interrupt a tiny experiment by signals and a full disk, over and over, run it "
+        "again to its end, and compare what it leaves with an undisturbed one.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--minutes", type=float, default=5, help="how long (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="which interruptions; cycle after cycle takes the next seed (default: %(default)s)",
+    )
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans become children of this process

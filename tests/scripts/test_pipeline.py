@@ -112,7 +112,7 @@ def test_a_training_that_cannot_be_is_refused_in_one_line(arguments, reason, sta
 )
 def test_every_script_has_help(path):
     result = succeed(script(path, "--help"))
-    assert result.stdout.startswith(f"Usage: bash {path}")
+    assert f"bash {path}" in result.stdout
 
 
 def test_a_run_leaves_checkpoints_logs_and_its_marker(trained):

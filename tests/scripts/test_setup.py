@@ -335,6 +335,35 @@ def test_a_moved_repository_installs_itself_anew(machine, tmp_path):
         assert pip_calls(machine)[-1].endswith(f"-e {checkout}")
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A copy of the scripts in a clone where nothing has been installed."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("scripts", "data-prep"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "setup.py", folder)
+    return folder
+
+
+SCRIPTS = [*ROOT.glob("scripts/*.sh"), *ROOT.glob("data-prep/*.sh")]
+NOT_RUN = ("common.sh", "slurm.sh")
+
+
+@pytest.mark.parametrize(
+    "name", [str(path.relative_to(ROOT)) for path in SCRIPTS if path.name not in NOT_RUN]
+)
+def test_help_needs_no_environment_and_makes_none(fresh, name):
+    result = succeed(run(["bash", fresh / name, "--help"], env={"EL_VENV": ""}))
+    assert len(result.stdout.splitlines()) > 2 and result.stderr == ""
+    assert not (fresh / ".venv").exists()
+
+
+def test_help_after_dashes_is_not_the_scripts(fresh, machine):
+    machine = {**machine, "EL_PYTHON": "/none"}
+    result = run(["bash", fresh / "scripts" / "soak.sh", "--", "--help"], env=machine)
+    assert result.returncode == 1 and "EL_PYTHON is /none" in result.stderr
+
+
 @pytest.fixture
 def nobody():
     """Runs ``setup.sh`` as a user who may write nothing in a checkout that is for all to read."""
