@@ -317,9 +317,9 @@ def _shifts_labels(model: Any, inputs: Dict[str, Any]) -> bool:
         except TypeError:  # no argument of this name
             break
         logits, _ = _logits_and_labels(outputs, labels)
-        own = outputs.get("loss")
+        own, rounding = outputs.get("loss"), torch.finfo(logits.dtype).eps ** 0.5
         expected = F.cross_entropy(logits[:, 0].float(), probe[:, position].to(logits.device))
-        if own is not None and torch.allclose(own.float().mean(), expected, rtol=0.02):
+        if own is not None and torch.allclose(own.float().mean(), expected, rtol=rounding):
             return shift
     raise ValueError(
         f"the loss of {type(model).__name__} is not the mean cross-entropy of its labels, shifted "

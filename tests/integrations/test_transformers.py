@@ -354,6 +354,20 @@ class NoLoss(torch.nn.Module):
         return self.model(input_ids)
 
 
+class NearlyOwnLoss(OwnLoss):
+    def forward(self, input_ids, labels=None):
+        output = GPT2LMHeadModel.forward(self, input_ids, labels=labels)
+        if labels is not None:
+            output.loss = output.loss * 1.01
+        return output
+
+
+def nearly_own_loss():
+    model = language_model()
+    model.__class__ = NearlyOwnLoss
+    return model
+
+
 def own_loss():
     model = language_model()
     model.__class__ = OwnLoss
@@ -364,6 +378,7 @@ def own_loss():
     ("build", "loss", "options", "message"),
     [
         (own_loss, None, {}, "the loss of OwnLoss is not the mean cross-entropy of its labels"),
+        (nearly_own_loss, None, {}, "the loss of NearlyOwnLoss is not the mean"),
         (NoLoss, None, {"remove_unused_columns": False}, "the loss of NoLoss is not the mean"),
         (NoLoss, None, {}, "the batch has no labels"),
         (
