@@ -83,12 +83,6 @@ run_module() {
   exec "$python" "${module[@]}" "${@:2}"
 }
 
-# only_one LOCK MESSAGE: holds LOCK until this script ends, or stops because another one holds it.
-only_one() {
-  exec 8>"$1"
-  flock -n 8 || die "$2 by another process; wait for it, or stop it, and run this again"
-}
-
 # The names of the experiments there are, in one line.
 experiments() {
   local file

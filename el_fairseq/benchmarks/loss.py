@@ -22,7 +22,6 @@ from ..common.cli import UserError, run
 from ..common.files import writing
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
 from ..ops.autograd import loss_of_rows
-from ..runs.training_log import parse
 
 SMOOTHING = 0.1
 LITERAL = "EL, literal formula"
@@ -221,38 +220,6 @@ def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
             yield records(f"{count} x {width} x {size}", *results)
 
 
-def training_table(folder):
-    """Words per second of whole trainings as a table, from logs ``ce-*.log`` and ``el-*.log``."""
-    speeds = {}
-    for criterion in ("ce", "el"):
-        logs = sorted(Path(folder).glob(f"{criterion}-*.log"))
-        speeds[criterion] = [words_per_second(log) for log in logs]
-        if not logs:
-            raise UserError(f"no {criterion}-*.log in {folder}: run scripts/benchmark-training.sh")
-    base = statistics.median(speeds["ce"])
-    lines = [
-        "| criterion | words per second (least to most) | time an update |",
-        "|---|---|---|",
-    ]
-    for criterion, values in speeds.items():
-        median = statistics.median(values)
-        lines.append(
-            f"| {criterion} | {median:.0f} ({min(values):.0f} to {max(values):.0f}) "
-            f"| {base / median:.3f} |"
-        )
-    return "\n".join(lines)
-
-
-def words_per_second(log):
-    """The median over a training's log records, without the first, in which memory is mapped."""
-    with Path(log).open(encoding="utf-8") as lines:
-        found = [record for record in map(parse, lines) if record is not None]
-    speeds = [numbers["wps"] for kind, numbers in found if kind == "train_inner"][1:]
-    if not speeds:
-        raise UserError(f"{log} has fewer than two records of training: see what it says")
-    return statistics.median(speeds)
-
-
 def _wait_for(device):
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -301,15 +268,7 @@ def main():
     )
     parser.add_argument("--repeats", type=int, default=7, help="(default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument(
-        "--training",
-        metavar="DIR",
-        help="instead, tabulate the logs that scripts/benchmark-training.sh has left there",
-    )
     arguments = parser.parse_args()
-    if arguments.training:
-        print(training_table(arguments.training))
-        return
     if arguments.repeats < 1 or min(arguments.threads) < 1:
         raise UserError("--repeats and --threads must be 1 or more")
     device = _device(arguments.device)

@@ -1,14 +1,11 @@
 """The benchmark: what it measures, and what it says about it. No test looks at a time."""
 
 import json
-import subprocess
-import time
 
 import pytest
 import torch
 import torch.nn.functional as F
-import warm
-from conftest import ROOT, run, script, succeed, warmed
+from conftest import run, succeed
 
 from el_fairseq.benchmarks import loss as benchmark
 from el_fairseq.benchmarks.loss import PeakMemory
@@ -120,7 +117,6 @@ def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
         (["--projections", "40x1x9"], "size '40x1x9', expected 3 whole numbers above 2"),
         (["--device", "foo"], "--device foo: Expected one of cpu, cuda"),
         (["--repeats", "0"], "--repeats and --threads must be 1 or more"),
-        (["--training", "nowhere"], "no ce-*.log in nowhere: run scripts/benchmark-training.sh"),
     ],
 )
 def test_a_wrong_call_gets_one_line(arguments, reason):
@@ -128,81 +124,3 @@ def test_a_wrong_call_gets_one_line(arguments, reason):
     assert result.returncode == 1
     assert reason in result.stderr
     assert len(result.stderr.splitlines()) == 1
-
-
-def log_of(speeds):
-    return "".join(
-        "2026-01-01 00:00:00 | INFO | train_inner | "
-        + json.dumps({"epoch": 1, "wps": str(speed), "num_updates": str(number)})
-        + "\n"
-        for number, speed in enumerate(speeds)
-    )
-
-
-def test_the_table_of_trainings_compares_medians_without_the_first_record(tmp_path):
-    for name, speeds in {
-        "ce-1": [1, 1000, 1000],
-        "ce-2": [1, 1200, 1200],
-        "el-1": [9, 2200, 2200],
-        "el-2": [9, 2200, 2200],
-    }.items():
-        (tmp_path / f"{name}.log").write_text("something else\n" + log_of(speeds))
-    table = benchmark.training_table(tmp_path)
-    assert "| ce | 1100 (1000 to 1200) | 1.000 |" in table
-    assert "| el | 2200 (2200 to 2200) | 0.500 |" in table
-
-
-def test_the_training_benchmark_alternates_and_leaves_a_table(corpus, tmp_path):
-    result = succeed(
-        script(
-            "scripts/benchmark-training.sh",
-            *("--rounds", "1", "--updates", "30", "--data", corpus, "--out", tmp_path / "out"),
-            *("--", "--max-tokens", "200", "--encoder-layers", "1", "--decoder-layers", "1"),
-        )
-    )
-    assert {path.name for path in (tmp_path / "out").glob("*.log")} == {"ce-1.log", "el-1.log"}
-    assert "| el | " in result.stdout
-
-
-@pytest.fixture
-def training(corpus, tmp_path):
-    """Makes the command of a training benchmark whose ``fairseq-train`` is this shell code."""
-
-    def command(code):
-        path = tmp_path / "venv" / "bin" / "fairseq-train"
-        path.parent.mkdir(parents=True)
-        for item in warm.environment().iterdir():
-            if item.name != "bin":
-                (tmp_path / "venv" / item.name).symlink_to(item)
-        (path.parent / "python").symlink_to(warm.environment() / "bin" / "python")
-        path.write_text(f"#!/bin/bash\n{code}\n")
-        path.chmod(0o755)
-        arguments = ("--data", corpus, "--out", tmp_path / "out")
-        call = ["bash", ROOT / "scripts/benchmark-training.sh", *arguments]
-        return warmed(call, {"EL_VENV": str(tmp_path / "venv")})
-
-    return command
-
-
-def test_a_training_that_fails_without_a_word_is_told(training):
-    result = subprocess.run(**training("exit 3"), stderr=subprocess.PIPE, text=True)
-    assert result.returncode == 1
-    assert "error: fairseq-train ended with status 3, see" in result.stderr.splitlines()[-1]
-
-
-def test_a_training_ends_with_the_benchmark(training, tmp_path):
-    with subprocess.Popen(**training("echo started; exec sleep 600")) as process:
-        log = tmp_path / "out" / "ce-1.log"
-        while not log.exists() or not log.read_text():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-    # Both hold the lock.
-    subprocess.run(["flock", "--timeout", "10", tmp_path / "out" / "lock", "true"], check=True)
-
-
-def test_the_training_benchmark_refuses_a_folder_without_a_corpus(tmp_path):
-    result = script("scripts/benchmark-training.sh", "--data", tmp_path, "--out", tmp_path / "out")
-    assert result.returncode == 1
-    assert f"{tmp_path} has no bin/" in result.stderr
-    assert not (tmp_path / "out").exists()

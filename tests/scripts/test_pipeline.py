@@ -298,13 +298,6 @@ def test_an_experiment_of_ones_own_goes_from_its_file_to_table_translations_and_
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")} == before
 
 
-def test_the_benchmark_of_trainings_leaves_other_files_alone(tmp_path):
-    (tmp_path / "thesis.log").write_text("years of work")
-    result = script("scripts/benchmark-training.sh", "--out", tmp_path)
-    assert result.returncode == 1 and "which holds other files" in result.stderr
-    assert (tmp_path / "thesis.log").read_text() == "years of work"
-
-
 @pytest.mark.parametrize("option", ["--nonsense", "--pair", "--out"])
 def test_the_demo_refuses_options_that_it_does_not_know(option):
     result = script("scripts/demo.sh", option, "fr-en")

@@ -1,0 +1,95 @@
+"""Words per second of whole trainings: ``bash scripts/benchmark-training.sh``."""
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from ..common.cli import UserError, run, split_at_dashes, whole_number
+from ..common.paths import ROOT
+from ..runs.experiment import read_experiment
+
+PAIR = "fr-en"
+CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
+
+
+def end_with_this_process():
+    """Have SIGTERM end the training that runs, and then this process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def train(command, log):
+    """Run a training whose JSON log goes to a file; returns its words per second.
+
+    That is the median over the log's records, without the first, in which memory is mapped.
+    """
+    with log.open("w") as file:
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    lines = log.read_text(errors="replace").splitlines()
+    if status:
+        last = next(filter(str.strip, reversed(lines)), "it said nothing")
+        raise UserError(f"fairseq-train ended with status {status}, see {log}: {last}")
+    records = [line.partition("| train_inner | ")[2] for line in lines]
+    speeds = [float(json.loads(record)["wps"]) for record in records if record][1:]
+    if not speeds:
+        raise UserError(f"{log} has fewer than two records of training: take more --updates")
+    return statistics.median(speeds)
+
+
+def table(speeds):
+    """Words per second of each training, by criterion, as Markdown."""
+    base = statistics.median(speeds["ce"])
+    lines = ["| criterion | words per second (least to most) | time an update |", "|---|---|---|"]
+    for criterion, values in speeds.items():
+        median = statistics.median(values)
+        spread = f"{min(values):.0f} to {max(values):.0f}"
+        lines.append(f"| {criterion} | {median:.0f} ({spread}) | {base / median:.3f} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="bash scripts/benchmark-training.sh",
+        usage="%(prog)s [options] [-- fairseq-train options]",
+        description="Words per second of whole trainings, cross-entropy and encouraging loss "
+        "taking turns: the demo's model on the demo's data, without validation and checkpoints. "
+        "About ten minutes on two CPU cores, on which nothing else should run meanwhile.",
+    )
+    add, number = parser.add_argument, whole_number(1)
+    add("--rounds", type=number, default=5, help="trainings of each (default: %(default)s)")
+    add("--updates", type=number, default=100, help="of each training (default: %(default)s)")
+    corpus, logs = ROOT / f"data/home-assistant-{PAIR}", ROOT / "runs/benchmark-training"
+    add("--data", type=Path, default=corpus, help="corpus (default: the demo's, made if missing)")
+    add("--out", type=Path, default=logs, help="where logs go (default: runs/benchmark-training)")
+    words, more = split_at_dashes(sys.argv[1:])
+    options = parser.parse_args(words)
+    if options.data == corpus and not corpus.exists():
+        subprocess.run(["bash", ROOT / "data-prep/home-assistant.sh", PAIR], check=True)
+    if not (options.data / "bin").is_dir():
+        raise UserError(f"{options.data} has no bin/: name a corpus made by data-prep/")
+    options.out.mkdir(parents=True, exist_ok=True)
+    end_with_this_process()
+    device = ["--fp16", "--distributed-world-size", "1"] if torch.cuda.is_available() else ["--cpu"]
+    command = [
+        *(sys.executable, "-m", "fairseq_cli.train", options.data / "bin", *device),
+        *("--user-dir", ROOT / "el_fairseq"),
+        *read_experiment(f"home-assistant-{PAIR}").train_options,
+        *("--max-update", str(options.updates), "--log-interval", "10", "--log-format", "json"),
+        *("--no-save", "--disable-validation", "--seed", "1"),
+    ]
+    speeds = {name: [] for name in CRITERIA}
+    for number in range(1, options.rounds + 1):
+        print(f"round {number} of {options.rounds}", file=sys.stderr)
+        for name, criterion in CRITERIA.items():
+            log = options.out / f"{name}-{number}.log"
+            speeds[name].append(train([*command, "--criterion", criterion, *more], log))
+    print(table(speeds))
+
+
+if __name__ == "__main__":
+    run(main)

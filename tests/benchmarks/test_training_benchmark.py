@@ -1,0 +1,89 @@
+"""The benchmark of trainings: how it starts and ends them, and its table."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import run, script, succeed
+
+from el_fairseq.benchmarks import training
+from el_fairseq.common.cli import UserError
+
+
+def logging(speeds):
+    """A command that logs records with these words per second."""
+    lines = ["something else"] + [
+        f"2026-01-01 00:00:00 | INFO | train_inner | {json.dumps({'epoch': 1, 'wps': str(speed)})}"
+        for speed in speeds
+    ]
+    return ["printf", "%s\\n", *lines]
+
+
+def test_a_trainings_speed_is_the_median_without_the_first_record(tmp_path):
+    assert training.train(logging([1, 1000, 1200, 1300]), tmp_path / "log") == 1200
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["sh", "-c", "exit 3"], "ended with status 3, see .*log: it said nothing"),
+        (["sh", "-c", "echo no; echo; exit 1"], "ended with status 1, see .*log: no$"),
+        (logging([1]), "log has fewer than two records of training"),
+    ],
+)
+def test_a_training_without_a_speed_is_told(tmp_path, command, reason):
+    with pytest.raises(UserError, match=reason):
+        training.train(command, tmp_path / "log")
+
+
+def test_the_table_compares_medians():
+    table = training.table({"ce": [1000, 1100, 1200], "el": [2200, 2200]})
+    assert "| ce | 1100 (1000 to 1200) | 1.000 |" in table
+    assert "| el | 2200 (2200 to 2200) | 0.500 |" in table
+
+
+def test_the_trainings_take_turns_and_leave_logs_beside_what_is_there(corpus, tmp_path):
+    (tmp_path / "thesis.log").write_text("years of work")
+    result = succeed(
+        script(
+            "scripts/benchmark-training.sh",
+            *("--rounds", "1", "--updates", "30", "--data", corpus, "--out", tmp_path),
+            *("--", "--max-tokens", "200", "--encoder-layers", "1", "--decoder-layers", "1"),
+        )
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"ce-1.log", "el-1.log", "thesis.log"}
+    assert (tmp_path / "thesis.log").read_text() == "years of work"
+    assert "| el | " in result.stdout
+
+
+def test_a_training_ends_with_the_benchmark(tmp_path):
+    log = tmp_path / "log"
+    code = (
+        "import signal; from pathlib import Path; from el_fairseq.benchmarks import training\n"
+        "training.end_with_this_process()\n"
+        f"training.train(['sh', '-c', 'echo $$; exec sleep 600'], Path({str(log)!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while not log.exists() or not log.read_text():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (["--data", "."], 1, "error: . has no bin/: name a corpus made by data-prep/"),
+        (["--rounds", "0"], 2, "'0', expected a whole number from 1"),
+    ],
+)
+def test_a_wrong_call_gets_one_line(arguments, status, reason, tmp_path):
+    command = ["python", "-m", "el_fairseq.benchmarks.training", "--out", tmp_path / "out"]
+    result = run([*command, *arguments])
+    assert result.returncode == status and reason in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
