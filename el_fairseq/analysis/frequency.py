@@ -1,6 +1,7 @@
 """Accuracy and margins by how often a token was seen in training."""
 
 import numpy as np
+from scipy.stats import binomtest
 
 CLASSES = ("many", "medium", "few")
 NO_COUNT = -1
@@ -58,17 +59,22 @@ def describe_bounds(counts, bounds):
 
 
 def by_frequency(columns, bounds):
-    """Accuracy, mean probability and margin of each class, and of the symbols without a count."""
+    """Accuracy, mean probability and median margin of each class, and of symbols without a count.
+
+    The accuracy has Wilson's 95 % interval, which takes tokens as independent of each other.
+    """
     classes = class_of(columns["frequency"], bounds)
     rows = {}
     for name, index in [*((name, index) for index, name in enumerate(CLASSES)), ("special", -1)]:
         inside = classes == index
         if inside.any():
+            right = int(columns["correct"][inside].sum())
+            tokens = int(inside.sum())
+            interval = binomtest(right, tokens).proportion_ci(method="wilson")
             rows[name] = {
-                "tokens": int(inside.sum()),
-                "accuracy": float(columns["correct"][inside].mean()),
+                "tokens": tokens,
+                "accuracy": {"value": right / tokens, "low": interval.low, "high": interval.high},
                 "prob": float(columns["prob"][inside].mean()),
-                "margin": float(columns["margin"][inside].mean()),
                 "median_margin": float(np.median(columns["margin"][inside])),
             }
     return rows

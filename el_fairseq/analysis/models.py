@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_utils
 
 from ..common.cli import UserError
 from ..corpora.binarize import check_binary
@@ -124,8 +125,15 @@ def check_folder(data):
         )
 
 
+def options_of(task):
+    """Options of a fairseq task, whichever way its checkpoint kept them."""
+    return task.args if task.cfg is None else task.cfg
+
+
 def load_subset(task, data, subset):
     """A fairseq dataset: ``subset`` (test, valid, ...) of the binarized folder ``data``.
+
+    Several subsets of a translation corpus, ``test,test1``, are one dataset, in that order.
 
     Raises:
         UserError: the subset is missing, empty or damaged, or the folder's dictionaries are not
@@ -133,9 +141,32 @@ def load_subset(task, data, subset):
     """
     check_folder(data)
     _check_dictionaries(task, data)
+    datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
+    first = datasets[0]
+    if len(datasets) == 1:
+        return first
+    if not isinstance(first, LanguagePairDataset):
+        raise UserError(f"--subset is {subset}: of a language model, name one subset")
+    sides = [ConcatDataset([getattr(one, side) for one in datasets]) for side in ("src", "tgt")]
+    return pairs(task, *sides, first)
+
+
+def pairs(task, sources, targets, like):
+    """Translation dataset of token tensors, padded as the dataset ``like`` is."""
+    sizes = [np.array([len(one) for one in side]) for side in (sources, targets)]
+    return LanguagePairDataset(
+        *(sources, sizes[0], task.source_dictionary),
+        *(targets, sizes[1], task.target_dictionary),
+        left_pad_source=like.left_pad_source,
+        left_pad_target=like.left_pad_target,
+        shuffle=False,
+    )
+
+
+def _load_one_subset(task, data, subset):
     for index in Path(data).glob(f"{subset}.*idx"):
         check_binary(index.with_suffix(""))
-    options = task.args if task.cfg is None else task.cfg
+    options = options_of(task)
     before, options.data = options.data, str(data)
     try:
         task.load_dataset(subset, combine=False, epoch=1)

@@ -6,13 +6,17 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fairseq.data import LanguagePairDataset
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
 from ..common.cli import UserError
+from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.moses import characters
 from ..corpora.subwords import text_of
+from .models import pairs
+
+RATES = (0.0, 0.1, 0.2, 0.3)
+STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
 
 # A subword model that cuts more of the clean sentences otherwise than the data has them is
 # not the one that the data was made with.
@@ -71,18 +75,7 @@ def noisy_dataset(task, dataset, indices, subwords, rate, seed):
             )
             for i, source in zip(indices, sources)
         ]
-    targets = [dataset.tgt[i] for i in indices]
-    return LanguagePairDataset(
-        sources,
-        np.array([len(source) for source in sources]),
-        dictionary,
-        targets,
-        np.array([len(target) for target in targets]),
-        task.target_dictionary,
-        left_pad_source=dataset.left_pad_source,
-        left_pad_target=dataset.left_pad_target,
-        shuffle=False,
-    )
+    return pairs(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
 def _encoded(text, dictionary, subwords):
@@ -104,16 +97,17 @@ def check_subwords(task, dataset, indices, subwords):
         )
 
 
-def bleu_of(hypotheses, references, replicates):
+def bleu_of(hypotheses, references, language, replicates):
     """Corpus BLEU of lists of sentences, with the 95 % interval of sacreBLEU's bootstrap.
 
     Returns:
         ``(score, low, high, signature)``.
     """
-    metrics = {"BLEU": BLEU(references=[references])}
+    tokenize = sacrebleu_tokenizer(language)
+    metrics = {"BLEU": BLEU(references=[references], tokenize=tokenize)}
     signatures, results = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)()
     (found,) = results["BLEU"]
-    low, high = max(found.mean - found.ci, 0), found.mean + found.ci
+    low, high = max(found.score - found.ci, 0), found.score + found.ci
     return found.score, low, high, str(signatures["BLEU"])
 
 

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from ..common.cli import UserError
 from ..corpora.subwords import text_of
 from . import noise
-from .models import batches
+from .models import batches, options_of
 from .tokens import TokenTable
 from .translation import translator, with_target
 
@@ -47,7 +47,11 @@ class Runner:
         return table.columns()
 
     def noise_curve(self, model, dataset, indices, subwords, rates, seed, replicates):
-        """Accuracy and BLEU at each rate of character noise, with intervals over sentences."""
+        """Accuracy and BLEU at each rate of character noise, with intervals over sentences.
+
+        BLEU is of words as the corpus has them: subwords are joined, Moses tokens stay.
+        """
+        language = options_of(self.task).target_lang
         own = translator(self.task, model, self.beam)
         dictionary = self.task.target_dictionary
         accuracy, bleu, sentences = [], [], []
@@ -64,7 +68,7 @@ class Runner:
                     ]
             sentences.append(len(hypotheses))
             accuracy.append(noise.accuracy_of(np.concatenate(counts), replicates, seed))
-            *score, signature = noise.bleu_of(hypotheses, references, replicates)
+            *score, signature = noise.bleu_of(hypotheses, references, language, replicates)
             bleu.append(score)
         return {
             "rates": rates,

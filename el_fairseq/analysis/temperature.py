@@ -9,6 +9,7 @@ too sure of itself.
 import math
 
 import torch
+import torch.nn.functional as F
 
 from .calibration import calibration
 from .models import load_models, load_subset
@@ -19,46 +20,34 @@ LEAST, GREATEST = 0.05, 20.0
 # The error after a step of Newton's method goes by its square.
 RELATIVE_STEP = 1e-3
 MOST_PASSES = 30
+RULED_OUT = -1e9
 
 
 def likelihood_and_slopes(logits, target, ignore_index, inverse):
     """Negative log-likelihood of divided logits, and its derivatives in the divisor's inverse.
 
     Args:
-        logits: (..., V), floating point; half precision is computed in float32.
+        logits: (..., V), floating point; computed in float64.
         target: (...), class indices, or ``ignore_index`` for positions to leave out.
         inverse: one over the temperature, which the logits are multiplied by.
 
     Returns:
-        A float64 tensor of four sums over the targets that are not ignored: their number, their
-        negative log-likelihood in nats, and its first and second derivative in ``inverse``.
+        A float64 tensor (3,) of sums over the targets that are not ignored: negative
+        log-likelihood in nats, and its first and second derivative in ``inverse``.
     """
     logits, target = logits.flatten(0, -2), target.flatten()
     rows = (target != ignore_index).nonzero().squeeze(1)
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(3, dtype=torch.float64)
     for some in rows.split(rows_at_a_time(logits)):
-        sums += _of_block(logits[some], target[some], inverse).cpu()
+        # A class that is ruled out stays so at any temperature: 0 * -inf would be NaN.
+        block = logits[some].double().clamp(min=RULED_OUT)
+        at = block.new_tensor(inverse, requires_grad=True)
+        with torch.enable_grad():
+            nll = F.cross_entropy(at * block, target[some], reduction="sum")
+            (first,) = torch.autograd.grad(nll, at, create_graph=True)
+            (second,) = torch.autograd.grad(first, at)
+        sums += torch.stack([nll, first, second]).detach().cpu()
     return sums
-
-
-def _of_block(logits, target, inverse):
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    logits = logits - logits.amax(1, keepdim=True)
-    of_target = logits.gather(1, target.unsqueeze(1)).squeeze(1)
-    log_total = (inverse * logits).logsumexp(1, keepdim=True)
-    prob = (inverse * logits - log_total).exp()
-    # 0 * -inf is NaN: a class that is ruled out takes no part.
-    logits = logits.masked_fill(prob == 0, 0)
-    mean = (prob * logits).sum(1, keepdim=True)
-    variance = (prob * (logits - mean).square()).sum(1)
-    columns = (
-        torch.ones_like(of_target),
-        log_total.squeeze(1) - inverse * of_target,
-        mean.squeeze(1) - of_target,
-        variance,
-    )
-    return torch.stack([column.double().sum() for column in columns])
 
 
 def fit_temperature(slopes):
@@ -100,12 +89,12 @@ def fit_on(runner, model, valid):
     """Temperature of a model (:class:`~.models.Model`) on a dataset."""
 
     def slopes(inverse):
-        sums = torch.zeros(4, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             for sample in runner.batches(model, valid, "temperature"):
                 logits, target = model.logits(sample), model.target(sample)
                 sums += likelihood_and_slopes(logits, target, runner.padding, inverse)
-        return sums[2:].tolist()
+        return sums[1:].tolist()
 
     return fit_temperature(slopes)
 
@@ -121,8 +110,9 @@ def with_temperature(runner, model, valid, dataset, columns=None):
         columns: token columns of ``dataset``, where they are known already.
 
     Returns:
-        ``temperature``, and under ``before`` and ``after`` the ``nll_nats`` (per token) and
-        ``expected_calibration_error`` (a share, as :func:`~.calibration.calibration` has it).
+        ``temperature``, and under ``before`` and ``after`` what :func:`~.calibration.calibration`
+        gives: ``nll_nats`` per token, and ``expected_calibration_error`` (a share) with its
+        interval, ``low`` and ``high``.
     """
     temperature = fit_on(runner, model, valid)
     if columns is None:
@@ -137,7 +127,8 @@ def with_temperature(runner, model, valid, dataset, columns=None):
 
 def _calibration_of(columns):
     found = calibration(columns)
-    return {name: found[name] for name in ("nll_nats", "expected_calibration_error")}
+    del found["reliability"]
+    return found
 
 
 def of_checkpoints(paths_by_name, data, subset="test", valid="valid", device="cpu", **loading):

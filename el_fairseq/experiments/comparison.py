@@ -91,7 +91,7 @@ def bootstrap(texts, reference, measures=("bleu",)):
     return [
         {
             name: (
-                (one.mean - one.ci, one.mean + one.ci),
+                (one.score - one.ci, one.score + one.ci),
                 1.0 if number and text == texts[0] else one.p_value,
             )
             for name, one in zip(measures, of_text)
@@ -260,7 +260,8 @@ def notes(results, comparisons):
         name: sorted({one[kind][f"{name}_signature"] for one in first for kind in one})
         for name in ("bleu", "chrf", "ter")
     }
-    lines = ["BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text; " + case(signatures)]
+    told = ["BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text", case(signatures)]
+    lines = ["; ".join(filter(None, told))]
     if results["lowercased"]:
         lines[0] = (
             "BLEU, chrF, TER: sacreBLEU, on plain (detokenized) text; the corpus is lowercased, "

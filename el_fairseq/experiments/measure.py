@@ -31,7 +31,7 @@ def measure(folder, results, record, experiment):
         made = evaluate(where, corpus, experiment.last, test, greedy, "beam1")
         advice = f"delete {made}, and run scripts/measure.sh again"
         beams[test]["1"] = read_json(made / "scores.json", advice)
-    subset = read_corpus(corpus).subset_of(results["tests"][0])
+    subset = ",".join(read_corpus(corpus).subsets_of(results["tests"][0]))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     paths = {record["run"]: [found.compared_checkpoint(folder, results, record["run"])]}
     calibration = of_checkpoints(paths, corpus / "bin", subset, device=device)

@@ -4,6 +4,7 @@ Tells the runs' own test set from three other texts: the same with its words shu
 everyday sentences, and those sentences in a language that the models do not know.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,19 +22,18 @@ from ..experiments.results import compared_checkpoint
 
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
+# Of analysis.json: an analysis of another form is made again.
+FORMAT = 2
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
 UNKNOWN = {"de": ("fr", "French"), "fr": ("de", "German"), "en": ("de", "German")}
 
 
 def models_of(folder, results):
-    """The compared checkpoint of one run of each loss, by a short name: CE, EL, or EL 0.75."""
-    log_ends = {record["log_end"] for record in results["runs"] if record["criterion"] == "el"}
+    """The compared checkpoint of one run of each loss, by the loss's name without punctuation."""
     models = {}
     for record in results["runs"]:
-        name = record["criterion"].upper()
-        if name == "EL" and len(log_ends) > 1:
-            name = f"EL {record['log_end']}"
+        name = re.sub(r"[^\w.+-]+", " ", record["loss"]).strip()
         models.setdefault(name, compared_checkpoint(folder, results, record["run"]))
     for name, path in models.items():
         if not path.is_file():
@@ -51,8 +51,10 @@ def other_texts(corpus, test):
         A dict of each set's name to its source lines, target lines and seed for shuffling (or
         None).
     """
-    subset = corpus.subset_of(test)
-    own = [lines_of(corpus.text(subset, side)) for side in (corpus.source, corpus.target)]
+    own = [
+        [line for one in corpus.subsets_of(test) for line in lines_of(corpus.text(one, side))]
+        for side in (corpus.source, corpus.target)
+    ]
     texts = {"shuffled words": (*own, 1)}
     foreign, name = UNKNOWN.get(corpus.source, ("fr", "French"))
     for set_name, language in (
@@ -78,7 +80,8 @@ def analyse(folder, results, options):
     corpus = manifest.read(results["data"])
     test = results["tests"][0]
     out = folder / "analysis"
-    words = [shown(corpus.bin), "--subset", corpus.subset_of(test), "--out", shown(out)]
+    subset = ",".join(corpus.subsets_of(test))
+    words = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
     models = models_of(folder, results)
     for name, path in models.items():
         words += ["--model", f"{name}={shown(path)}"]
@@ -92,6 +95,7 @@ def analyse(folder, results, options):
         words += ["--subwords", shown(corpus.subword_model)]
     words += options
     made_of = {
+        "format": FORMAT,
         "command": words,
         "sha256": {shown(path): checksum(path, "sha256") for path in inputs},
     }

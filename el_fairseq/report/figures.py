@@ -1,34 +1,75 @@
-"""The report's pictures. Each function returns a drawing: a function of a theme to a PNG.
+"""The report's pictures: each function returns a PNG, of numbers as analysis.json holds them.
 
-Numbers are those of analysis.json, where ``None`` stands for one that is not finite.
+``None`` stands there for a number that is not finite.
 """
 
 import functools
+import io
+from contextlib import contextmanager
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from .style import LINES, panel, png
+PAGE, INK, FAINT = "#ffffff", "#1d2229", "#c9ced6"
+# Okabe and Ito's colours, told apart with any colour vision; and line styles, so that a print in
+# black and white still tells the models apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0559a", "#806000", "#444444")
+LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)))
+CLASSES = {
+    "many": "frequent",
+    "medium": "medium",
+    "few": "rare",
+    "special": "sentence end, unknown",
+}
+SETTINGS = {
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.5,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "font.size": 10.5,
+}
+
+
+@contextmanager
+def panel(height=3.4):
+    """A small figure and its axes, to be filled, then rendered."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(5.4, height), layout="constrained")
+        yield figure, figure.add_subplot()
+
+
+def png(figure):
+    """The picture as the bytes of a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()
 
 
 def _drawing(fill):
-    """Make ``fill(axes, look, ...)`` a function of the other arguments to a drawing."""
+    """Make ``fill(axes, ...)`` a function of the other arguments to a PNG."""
 
     @functools.wraps(fill)
-    def with_arguments(*arguments, **options):
-        def draw(theme):
-            with panel(theme) as (figure, axes, look):
-                fill(axes, look, *arguments, **options)
-                return png(figure)
+    def draw(*arguments, **options):
+        with panel() as (figure, axes):
+            fill(axes, *arguments, **options)
+            return png(figure)
 
-        return draw
-
-    return with_arguments
+    return draw
 
 
-def _line(look, index):
+def _line(index):
     """Colour and line style of the model with this number."""
-    colours = look["colours"]
-    return {"color": colours[index % len(colours)], "linestyle": LINES[index % len(LINES)]}
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 
 def _numbers(values):
@@ -40,7 +81,7 @@ def _percent(axis):
 
 
 @_drawing
-def curves(axes, look, runs, part, quantity, label):
+def curves(axes, runs, part, quantity, label):
     """One quantity over updates; ``runs`` are (label, epochs) pairs, equal labels one colour."""
     labels = list(dict.fromkeys(name for name, _ in runs))
     seen = set()
@@ -49,7 +90,7 @@ def curves(axes, look, runs, part, quantity, label):
         axes.plot(
             [record["num_updates"] for record in records],
             [record[quantity] for record in records],
-            **_line(look, labels.index(name)),
+            **_line(labels.index(name)),
             marker="o",
             markersize=3,
             label=None if name in seen else name,
@@ -61,7 +102,7 @@ def curves(axes, look, runs, part, quantity, label):
 
 
 @_drawing
-def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False):
+def histogram(axes, models, quantity, label, sign=1, zero=None, log=False):
     """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
     for index, (name, model) in enumerate(models.items()):
         found = model["quantities"][quantity]["histogram"]
@@ -69,11 +110,11 @@ def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False)
         share = tokens / (tokens.sum() + found["below"] + found["above"])
         edges = sign * _numbers(found["bin_edges"])
         order = slice(None, None, sign)
-        line = _line(look, index)
+        line = _line(index)
         axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=line["color"])
         axes.stairs(share[order], edges[order], **line, linewidth=1.6, label=name)
     if zero:
-        axes.axvline(0, color=look["ink"], linewidth=0.9)
+        axes.axvline(0, color=INK, linewidth=0.9)
         axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
     if log:
         axes.set_yscale("log")
@@ -85,9 +126,9 @@ def histogram(axes, look, models, quantity, label, sign=1, zero=None, log=False)
 
 
 @_drawing
-def reliability(axes, look, models):
+def reliability(axes, models):
     """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
-    axes.plot([0, 1], [0, 1], color=look["ink"], linewidth=0.9, alpha=0.6)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
     for index, (name, model) in enumerate(models.items()):
         found = model["calibration"]["reliability"]
         points = [
@@ -97,7 +138,7 @@ def reliability(axes, look, models):
         ]
         axes.plot(
             *zip(*points),
-            **_line(look, index),
+            **_line(index),
             marker="o",
             markersize=4,
             label=name,
@@ -111,64 +152,56 @@ def reliability(axes, look, models):
 
 
 @_drawing
-def confidence(axes, look, models):
-    """Share of tokens at each confidence."""
-    for index, (name, model) in enumerate(models.items()):
-        found = model["calibration"]["reliability"]
-        tokens = _numbers(found["tokens"])
-        axes.stairs(
-            tokens / tokens.sum(),
-            found["bin_edges"],
-            **_line(look, index),
-            linewidth=1.6,
-            label=name,
-        )
-    axes.set_xlabel("probability of the model's first choice")
-    axes.set_ylabel("share of tokens")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
-    axes.legend(loc="upper left")
+def bars(axes, groups, series, label, groups_label="", intervals=None):
+    """Grouped bars.
 
-
-@_drawing
-def bars(axes, look, groups, series, label, groups_label=""):
-    """Grouped bars: ``groups`` are names, ``series`` maps a name to one value a group."""
+    Args:
+        groups: names.
+        series: maps a name to one value a group.
+        intervals: maps a name of ``series`` to ``(low, high)``, each with one value a group.
+    """
     width = 0.8 / len(series)
     at = np.arange(len(groups))
     for index, (name, values) in enumerate(series.items()):
+        value = _numbers(values)
+        error = None
+        if intervals:
+            low, high = map(_numbers, intervals[name])
+            error = np.nan_to_num([value - low, high - value]).clip(min=0)
         drawn = axes.bar(
             at + (index - (len(series) - 1) / 2) * width,
-            _numbers(values),
+            value,
             width * 0.94,
-            color=_line(look, index)["color"],
+            yerr=error,
+            color=_line(index)["color"],
             hatch=(None, "//", "..", "xx")[index % 4],
-            edgecolor=look["page"],
+            edgecolor=PAGE,
             linewidth=0,
+            error_kw={"elinewidth": 1, "capsize": 3, "ecolor": INK},
             label=name,
         )
         if len(groups) * len(series) <= 12:
-            axes.bar_label(
-                drawn, [f"{value:.0%}" for value in _numbers(values)], fontsize=9, padding=1
-            )
+            shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
+            axes.bar_label(drawn, shown, fontsize=9, padding=1)
     axes.set_xticks(at, groups)
     axes.set_xlabel(groups_label)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel(label)
     _percent(axes.yaxis)
-    axes.margins(y=0.18)
+    axes.margins(y=0.25)
     axes.legend(ncols=len(series), loc="upper right")
 
 
 @_drawing
-def roc(axes, look, models, score):
+def roc(axes, models, score):
     """ROC curve of each model for one score of sentences."""
-    axes.plot([0, 1], [0, 1], color=look["ink"], linewidth=0.9, alpha=0.6)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
     for index, (name, scores) in enumerate(models.items()):
         found = scores[score]
         axes.plot(
             _numbers(found["roc"]["fpr"]),
             _numbers(found["roc"]["tpr"]),
-            **_line(look, index),
+            **_line(index),
             label=f"{name}: AUROC {found['auroc']['value']:.3f}",
         )
     axes.set_xlabel("out-of-domain sentences let through")
@@ -179,7 +212,7 @@ def roc(axes, look, models, score):
 
 
 @_drawing
-def against_noise(axes, look, models, strength, quantity, label, noise_label):
+def against_noise(axes, models, strength, quantity, label, noise_label):
     """A quantity of each model over the strength of the noise, with its intervals."""
     for index, (name, found) in enumerate(models.items()):
         value, low, high = (_numbers(found[quantity][key]) for key in ("value", "low", "high"))
@@ -189,7 +222,7 @@ def against_noise(axes, look, models, strength, quantity, label, noise_label):
             value,
             # The middle of a bootstrap interval is not quite the value.
             np.maximum([value - low, high - value], 0),
-            **_line(look, index),
+            **_line(index),
             marker="o",
             markersize=4,
             capsize=3,
@@ -207,19 +240,60 @@ def against_noise(axes, look, models, strength, quantity, label, noise_label):
     axes.legend()
 
 
-@_drawing
-def beams(axes, look, losses):
-    """BLEU by beam size; ``losses`` maps a loss to the BLEU of its runs by beam."""
-    for index, (name, found) in enumerate(losses.items()):
-        sizes = sorted(found)
-        means = [np.mean(found[size]) for size in sizes]
-        # Dots for the runs, a line through their means.
-        axes.plot(range(len(sizes)), means, **_line(look, index), marker="o", label=name)
-        for at, size in enumerate(sizes):
-            axes.scatter(
-                [at] * len(found[size]), found[size], s=12, color=_line(look, index)["color"]
+def of_analysis(analysis):
+    """The pictures of an ``analysis.json`` by name."""
+    models = analysis["models"]
+    bins = list(models.values())[-1]["gradient"]["bins"]
+    deviations = "margin (standard deviations of the logits)"
+    drawn = {
+        "margins": histogram(models, "margin", "margin (logits)", zero="right from here"),
+        "margins-relative": histogram(
+            models, "relative_margin", deviations, zero="right from here"
+        ),
+        "energies": histogram(models, "energy", "raw energy -f(x)[y] (logits)"),
+        "energies-relative": histogram(
+            models, "log_prob", "energy - free energy = -log p (nats)", sign=-1, log=True
+        ),
+        "gradient": bars(
+            [f"{low:.1f}" for low in bins["bin_edges"][:-1]],
+            {"CE": bins["ce"], "EL": bins["el"]},
+            "share of the loss's gradient",
+            "probability of the right token, from",
+        ),
+        "reliability": reliability(models),
+        "confidence": histogram(models, "confidence", "probability of the model's first choice"),
+        "frequency": _by_frequency(models),
+    }
+    for number, found in enumerate(analysis["ood"].values(), start=1):
+        drawn[f"roc-{number}"] = roc(found["models"], "mean_log_prob")
+    noise = analysis.get("noise", {})
+    if "characters" in noise:
+        for quantity, label in (("accuracy", "accuracy"), ("bleu", "BLEU")):
+            drawn[f"noise-{quantity}"] = against_noise(
+                noise["characters"],
+                *("rates", quantity, label, "characters with noise in the source"),
             )
-    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    axes.set_xlabel("beam size")
-    axes.set_ylabel("BLEU")
-    axes.legend()
+    if "gradient_sign" in noise:
+        drawn["noise-gradient"] = against_noise(
+            noise["gradient_sign"],
+            *("strengths", "accuracy", "accuracy", "step (standard deviations of the embeddings)"),
+        )
+    return drawn
+
+
+def _by_frequency(models):
+    classes = [name for name in CLASSES if any(name in m["by_frequency"] for m in models.values())]
+    nothing = {"accuracy": dict.fromkeys(("value", "low", "high"))}
+    found = {
+        name: {
+            key: [model["by_frequency"].get(one, nothing)["accuracy"][key] for one in classes]
+            for key in ("value", "low", "high")
+        }
+        for name, model in models.items()
+    }
+    return bars(
+        [CLASSES[name].replace(", ", ",\n") for name in classes],
+        {name: one["value"] for name, one in found.items()},
+        "accuracy",
+        intervals={name: (one["low"], one["high"]) for name, one in found.items()},
+    )

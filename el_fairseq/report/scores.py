@@ -1,58 +1,140 @@
-"""Numbers of finished runs: scores, differences with what they can tell, translations."""
+"""Numbers of finished runs: tables, differences with what they can tell, curves, calibration."""
 
-import itertools
 import re
 import shlex
 import statistics
+from pathlib import Path
 
 from ..common.paths import shown
+from ..common.state import read_json
 from ..corpora import manifest
 from ..experiments.comparison import (
+    all_tables,
     bootstrap,
     by_loss,
+    differences,
     kept_results,
+    kind_name,
     mean_and_deviation,
+    notes,
     over_seeds,
 )
 from ..experiments.results import references
 from ..runs import training_log
-from . import commands, figures, translations
+from . import figures, translations
 
-SCORES = ("bleu", "chrf", "ter")
-FINE = "{:.3f}"
+SCORES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
 
 
 class Runs:
     """What the report says of the runs in a folder; ``results`` is their ``results.json``.
 
-    Attributes are what the words of the page ask for: ``comparisons`` (a dict for each test set
-    and encouraging loss), ``means`` and ``rows`` (of tables, by test set), ``signatures``,
-    ``beams`` (by test set), ``named`` (each run's record by what it is called),
-    ``translations`` with ``ahead``, and the set-up.
+    Attributes are what the page asks for: ``tables`` with ``notes``, ``intervals`` (of each run's
+    scores, by test set), ``comparisons`` (a dict for each loss but the baseline, on the compared
+    test set, ``test``), ``calibration``, ``translations``, ``commands``, and the set-up.
     """
 
     def __init__(self, folder, results):
-        self.folder, self.results = folder, results
+        self.folder, self.results = Path(folder), results
         self.kind = results["checkpoints"][0]
         self.records = results["runs"]
-        self.named = _named(self.records)
-        # Exported results may know the time of processors alone.
-        self.minutes = "minutes" if "minutes" in self.records[0] else "cpu_minutes"
-        self.seeds = {loss: list(by_seed) for loss, by_seed in by_loss(self.records).items()}
-        self.logs = {name: self._epochs(record) for name, record in self.named.items()}
-        self.logs = {name: epochs for name, epochs in self.logs.items() if epochs}
-        self.comparisons, self.rows, self.means, self.signatures = [], {}, {}, {}
-        for test in results["tests"]:
-            self._compare(test)
-        self.beams = {test: self._by_beam(test) for test in results["tests"]}
-        self.sentences = self._scores(self.records[0], results["tests"][0])["sentences"]
-        self.calibration = self._calibration()
+        self.losses = by_loss(self.records)
+        self.baseline = next(iter(self.losses))
+        self.test = in_words(results)
+        self.tables, count = all_tables(results, folder)
+        self.notes = notes(results, count)
+        self.checkpoints = ", ".join(map(kind_name, results["checkpoints"]))
+        self.intervals = {test: self._intervals(test) for test in results["tests"]}
+        self.comparisons = [self._comparison(loss) for loss in self.losses if self._seeds(loss)]
         self.kept = kept_results(results, folder)
+        self.calibration = self._calibration()
+        self.translations = translations.of_first_runs(folder, results)
         self._set_up()
-        self._translate()
+        self.commands = self._commands()
+
+    def _intervals(self, test):
+        """For each run of a test set its scores, ``(value, low, high)``, and p to the baseline."""
+        reference = references(self.folder, self.results, test)
+        rows = []
+        for seed in sorted({record["seed"] for record in self.records}):
+            records = [runs[seed] for runs in self.losses.values() if seed in runs]
+            texts = [
+                translations.of_run(self.folder, self.results, record, test, reference)
+                for record in records
+            ]
+            paired = records[0]["loss"] == self.baseline
+            for record, found in zip(records, bootstrap(texts, reference, tuple(SCORES))):
+                scores = record["scores"][test][self.kind]
+                row = {name: (scores[name], *found[name][0]) for name in SCORES}
+                p = found["bleu"][1] if paired else None
+                rows.append({**row, "run": record["run"], "p": p})
+        return rows
+
+    def _seeds(self, loss):
+        """Differences of BLEU to the baseline on the compared test set, by seed."""
+        if loss == self.baseline:
+            return {}
+        return differences(self.results, loss, self.results["tests"][0], "bleu")
+
+    def _comparison(self, loss):
+        """Seeds, mean, t-test over seeds (or ``None``), and p of the first seed's two models."""
+        of_seeds = self._seeds(loss)
+        first = self.losses[loss][next(iter(of_seeds))]["run"]
+        rows = self.intervals[self.results["tests"][0]]
+        return {
+            "loss": loss,
+            "seeds": len(of_seeds),
+            "mean": statistics.fmean(of_seeds.values()),
+            "over_seeds": over_seeds(list(of_seeds.values())),
+            "p": next(row["p"] for row in rows if row["run"] == first),
+        }
+
+    def _calibration(self):
+        """Means over seeds by loss, and as text with deviations; empty where a run has none."""
+        found = {}
+        for loss, by_seed in self.losses.items():
+            measured = [record.get("calibration") for record in by_seed.values()]
+            if not all(measured):
+                return {}
+            columns = {"temperature": [one["temperature"] for one in measured]}
+            for when in ("before", "after"):
+                errors = [one[when]["expected_calibration_error"] for one in measured]
+                columns[when] = errors
+                columns[f"nll_{when}"] = [one[when]["nll_nats"] for one in measured]
+            found[loss] = {name: statistics.fmean(values) for name, values in columns.items()}
+            found[loss]["seeds"] = len(measured)
+            found[loss]["cells"] = [
+                mean_and_deviation([100 * error for error in columns["before"]]),
+                *(mean_and_deviation(columns[k], "{:.3f}") for k in ("nll_before", "temperature")),
+                mean_and_deviation([100 * error for error in columns["after"]]),
+                mean_and_deviation(columns["nll_after"], "{:.3f}"),
+            ]
+        return found
+
+    def _set_up(self):
+        self.options = shlex.join(self.results["options"])
+        data = self.results["data"]
+        self.data = shown(data) if data else None
+        self.pairs = manifest.read(data).pairs if data else {}
+        log = self.folder / self.records[0]["run"] / "train.log"
+        text = log.read_text("utf-8", "replace") if log.is_file() else ""
+        found = re.search(r"num\. shared model params: ([\d,]+)", text)
+        self.parameters = found[1] if found else None
+
+    def _commands(self):
+        """The commands that trained and scored the runs, where the records hold them."""
+        given = [record.get("train_command") for record in self.records]
+        for record in self.records:
+            for path in sorted(self.folder.glob(f"{record['run']}/evaluation/*/evaluation.json")):
+                given.append(read_json(path, "evaluate that run again").get("command"))
+        return [one if isinstance(one, str) else shlex.join(one) for one in given if one]
+
+    def curves(self):
+        """(loss, epochs) of every run whose log, or exported curves, are there."""
+        found = [(record["loss"], self._epochs(record)) for record in self.records]
+        return [(loss, epochs) for loss, epochs in found if epochs]
 
     def _epochs(self, record):
-        """Epochs of a run's log, or of its record in an exported folder, where either is there."""
         log = self.folder / record["run"] / "train.log"
         if log.is_file():
             return training_log.epochs(log)
@@ -69,163 +151,20 @@ class Runs:
             for i, updates in enumerate(curves["updates"])
         ]
 
-    def _calibration(self):
-        """Rows on calibration over seeds, where every run's record has it."""
-        if not all("calibration" in record for record in self.records):
-            return []
-        rows = []
-        for loss, by_seed in by_loss(self.records).items():
-            found = [record["calibration"] for record in by_seed.values()]
-            row = {"loss": loss, "seeds": len(found)}
-            row["temperature"] = mean_and_deviation([one["temperature"] for one in found], FINE)
-            for when in ("before", "after"):
-                errors = [100 * one[when]["expected_calibration_error"] for one in found]
-                row[when] = mean_and_deviation(errors)
-                nll = [one[when]["nll_nats"] for one in found]
-                row[f"nll_{when}"] = mean_and_deviation(nll, FINE)
-            rows.append(row)
-        return rows
-
-    def _scores(self, record, test):
-        return record["scores"][test][self.kind]
-
-    def _compare(self, test):
-        """Scores of a test set with intervals; differences to the baseline of the same seed."""
-        reference = references(self.folder, self.results, test)
-        rows, differences = [], {}
-        for _, group in itertools.groupby(
-            sorted(self.records, key=lambda record: record["seed"]), lambda record: record["seed"]
-        ):
-            records = sorted(group, key=lambda record: record["log_end"] or 0)
-            texts = [
-                translations.of_run(self.folder, self.results, record, test, reference)
-                for record in records
-            ]
-            for record, found in zip(records, bootstrap(texts, reference, SCORES)):
-                scores = self._scores(record, test)
-                row = {**record, "difference": None, "p": None}
-                for name, ((low, high), _) in found.items():
-                    row[name] = {"value": scores[name], "low": low, "high": high}
-                if record["criterion"] != "ce" and records[0]["criterion"] == "ce":
-                    baseline = self._scores(records[0], test)
-                    row["difference"] = scores["bleu"] - baseline["bleu"]
-                    row["p"] = found["bleu"][1]
-                    differences.setdefault(record["loss"], []).append(row)
-                rows.append(row)
-        self.rows[test] = rows
-        self.comparisons += [
-            comparison(test, loss, [row["difference"] for row in found], found[0]["p"])
-            for loss, found in differences.items()
-        ]
-        self.means[test] = [
-            {
-                "loss": loss,
-                "seeds": len(by_seed),
-                **{
-                    name: mean_and_deviation(
-                        [self._scores(record, test)[name] for record in by_seed.values()]
-                    )
-                    for name in SCORES
-                },
-                "minutes": mean_and_deviation(
-                    [record[self.minutes] for record in by_seed.values()]
-                ),
-            }
-            for loss, by_seed in by_loss(self.records).items()
-        ]
-        found = [self._scores(record, test) for record in self.records]
-        self.signatures[test] = "; ".join(
-            f"{label}: {' or '.join(sorted({scores[f'{name}_signature'] for scores in found}))}"
-            for label, name in (("BLEU", "bleu"), ("chrF", "chrf"), ("TER", "ter"))
-        )
-
-    def _by_beam(self, test):
-        """BLEU of the runs of each loss by beam size, where all runs were translated with some."""
-        beams = {}
-        for loss, by_seed in by_loss(self.records).items():
-            for record in by_seed.values():
-                for size, scores in record.get("beams", {}).get(test, {}).items():
-                    beams.setdefault(loss, {}).setdefault(int(size), []).append(scores["bleu"])
-        return beams
-
-    def _set_up(self):
-        self.options = shlex.join(self.results["options"])
-        data = self.results["data"]
-        self.data = shown(data) if data else None
-        self.pairs = manifest.read(data).pairs if data else None
-        self.parameters = None
-        log = self.folder / self.records[0]["run"] / "train.log"
-        if log.is_file():
-            found = re.search(
-                r"num\. shared model params: ([\d,]+)", log.read_text("utf-8", "replace")
-            )
-            self.parameters = int(found[1].replace(",", "")) if found else None
-        self.five_seeds = commands.more_seeds(self.folder, self.results)
-
-    def _translate(self):
-        texts = translations.of_first_runs(self.folder, self.results)
-        self.translations = texts.most_different()
-        self.fewest_words = translations.FEWEST_WORDS
-        best = [max(found["translations"], key=lambda row: row[2]) for found in self.translations]
-        self.ahead = {name: sum(row[0] == name for row in best) for name in texts.hypotheses}
-
     def drawings(self):
-        """The pictures by name, each a function of a theme."""
-        drawn = {
-            f"beams-{test}": figures.beams(found) for test, found in self.beams.items() if found
-        }
-        if self.logs:
-            for name, part, quantity, label in (
-                ("train", "train", "nll_loss", "training nll (bits a token)"),
-                ("valid", "valid", "nll_loss", "validation nll (bits a token)"),
-                ("accuracy", "valid", "accuracy", "validation accuracy (%)"),
-            ):
-                runs = [(self.named[name]["loss"], epochs) for name, epochs in self.logs.items()]
-                drawn[f"curves-{name}"] = figures.curves(runs, part, quantity, label)
-        return drawn
-
-    def train_commands(self):
-        """Commands that train the runs; none where nobody knows their corpus."""
-        if not self.results["data"]:
-            return []
-        return [commands.train(self.folder, self.results, record) for record in self.records]
-
-    def evaluate_commands(self):
-        """Commands that translate and score the test sets."""
-        if not self.results["data"]:
-            return []
-        return [
-            commands.evaluate(self.folder, record, test, kind)
-            for record in self.records
-            for test in self.results["tests"]
-            for kind in record["scores"][test]
-        ]
+        """The pictures by name, PNG."""
+        curves = self.curves()
+        drawn = (
+            ("curves-train", "train", "nll_loss", "training nll (bits a token)"),
+            ("curves-valid", "valid", "nll_loss", "validation nll (bits a token)"),
+            ("curves-accuracy", "valid", "accuracy", "validation accuracy (%)"),
+        )
+        return {name: figures.curves(curves, *how) for name, *how in drawn} if curves else {}
 
 
-def comparison(test, loss, differences, p):
-    """What differences of BLEU to cross-entropy, one a seed, can tell.
-
-    Args:
-        p: p-value of the paired bootstrap of the first seed's two models.
-
-    Returns:
-        A dict: ``seeds``, ``mean``, ``p``, and ``over_seeds``, the paired t-test
-        (:class:`~..experiments.comparison.OverSeeds`), ``None`` where their spread is unknown.
-    """
-    return {
-        "test": test,
-        "loss": loss,
-        "seeds": len(differences),
-        "mean": statistics.fmean(differences),
-        "p": p,
-        "over_seeds": over_seeds(differences),
-    }
-
-
-def _named(records):
-    """Records by what they are called: their loss where that says which one it is."""
-    losses = [record["loss"] for record in records]
-    return {
-        record["loss"] if losses.count(record["loss"]) == 1 else record["run"]: record
-        for record in records
-    }
+def in_words(results):
+    """The test set that losses are compared on, as a sentence names it."""
+    first, *others = results["tests"]
+    if first == manifest.ALL:
+        return "all test sets together"
+    return "the test set" if first == "test" and not others else f"the test set {first}"

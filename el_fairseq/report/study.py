@@ -24,7 +24,7 @@ from ..experiments.comparison import (
     paired_differences,
     pairs,
 )
-from .style import LIGHT, panel, png
+from .figures import COLOURS, INK, PAGE, panel, png
 
 HEIGHT_OF_A_ROW = 0.75
 # A comparison that reaches further than this many times the middle one is told in numbers.
@@ -149,8 +149,8 @@ def picture(all_results):
         for one in compared(all_results)
     ]
     low, high = axis_of([ends_of(of_seeds) for of_seeds, _ in lines])
-    with panel(LIGHT, height=1 + HEIGHT_OF_A_ROW * len(lines)) as (figure, axes, look):
-        dot, mean = look["colours"][:2]
+    with panel(height=1 + HEIGHT_OF_A_ROW * len(lines)) as (figure, axes):
+        dot, mean = COLOURS[:2]
         axes.set_xlim(low, high)
         for y, (of_seeds, _) in enumerate(lines):
             axes.plot(of_seeds, [y - 0.2] * len(of_seeds), "o", color=dot, alpha=0.6, markersize=5)
@@ -169,9 +169,9 @@ def picture(all_results):
                     ha="left" if left else "right",
                     va="center",
                     color=mean,
-                    backgroundcolor=look["page"],
+                    backgroundcolor=PAGE,
                 )
-        axes.axvline(0, color=look["ink"], linewidth=0.9)
+        axes.axvline(0, color=INK, linewidth=0.9)
         axes.set_yticks(range(len(lines)), [name for _, name in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
         baselines = dict.fromkeys(baseline(results) for results in all_results)

@@ -4,60 +4,58 @@ from sacrebleu import CHRF
 
 from ..common.cli import UserError
 from ..corpora import manifest
-from ..experiments.comparison import FEWEST_WORDS
+from ..experiments.comparison import long_enough
 from ..experiments.results import hypotheses, references
 
 SHOWN = 20
 
 
 class Translations:
-    """A test set and what some runs made of it, as plain text.
+    """Sentences of a test set on which the runs' translations differ most by chrF.
 
-    ``source`` (``None`` where nobody knows the corpus) and ``reference`` are lists of sentences,
-    ``hypotheses`` maps the loss of each run to its list.
+    Sentences of few words, where one word makes all the difference, are left out as long as there
+    are :data:`SHOWN` others.
 
-    Raises:
-        UserError: they are not all there, or not as many as references.
+    Attributes:
+        sentences: dicts, the largest difference first: ``number`` (from 1), ``source`` (``None``
+            where nobody knows the corpus), ``reference``, ``translations`` (loss, text, chrF).
+        words: the fewest words in a reference among those that were compared.
+        ahead: how often each loss alone has the best chrF of a sentence shown; ``ties``: none has.
+
+    Args:
+        reference: list of sentences.
+        hypotheses: the loss of each run, and its list of translations.
+        source: list of sentences, or ``None``.
     """
 
-    def __init__(self, folder, results, test, records):
-        self.reference = references(folder, results, test)
-        self.hypotheses = {
-            record["loss"]: of_run(folder, results, record, test, self.reference)
-            for record in records
-        }
-        self.source = None
-        if results["data"]:
-            self.source = manifest.read(results["data"]).source_lines(test)
-            _check(self.source, self.reference, f"the source in {results['data']}")
-
-    def most_different(self, count=SHOWN):
-        """The sentences whose chrF differs most between runs, the largest difference first.
-
-        Sentences of a few words, where one word makes all the difference, are left out.
-
-        Returns:
-            A list of dicts: ``number`` (from 1), ``source``, ``reference``, and
-            ``translations``, a list of (loss, text, chrF).
-        """
+    def __init__(self, reference, hypotheses, source):
         metric = CHRF()
-        sentences = []
-        for i, reference in enumerate(self.reference):
-            if len(reference.split()) < FEWEST_WORDS:
-                continue
-            texts = {loss: lines[i] for loss, lines in self.hypotheses.items()}
-            sentences.append(
-                {
-                    "number": i + 1,
-                    "source": self.source and self.source[i],
-                    "reference": reference,
-                    "translations": [
-                        (loss, text, metric.sentence_score(text, [reference]).score)
-                        for loss, text in texts.items()
-                    ],
-                }
-            )
-        return sorted(sentences, key=_difference, reverse=True)[:count]
+        indices, self.words = long_enough(reference, SHOWN)
+        sentences = [
+            {
+                "number": i + 1,
+                "source": source and source[i],
+                "reference": reference[i],
+                "translations": [
+                    (loss, lines[i], metric.sentence_score(lines[i], [reference[i]]).score)
+                    for loss, lines in hypotheses.items()
+                ],
+            }
+            for i in indices
+        ]
+        self.sentences = sorted(sentences, key=_difference, reverse=True)[:SHOWN]
+        self.ahead = dict.fromkeys(hypotheses, 0)
+        for sentence in self.sentences:
+            best = max(chrf for _, _, chrf in sentence["translations"])
+            leaders = [loss for loss, _, chrf in sentence["translations"] if chrf == best]
+            if len(leaders) == 1:
+                self.ahead[leaders[0]] += 1
+        self.ties = len(self.sentences) - sum(self.ahead.values())
+
+
+def _difference(sentence):
+    scores = [score for _, _, score in sentence["translations"]]
+    return max(scores) - min(scores)
 
 
 def of_run(folder, results, record, test, reference):
@@ -68,26 +66,27 @@ def of_run(folder, results, record, test, reference):
     """
     kind = results["checkpoints"][0]
     lines = hypotheses(folder, results, record["run"], test, kind)
-    _check(lines, reference, f"{record['run']} in {folder}")
-    return lines
+    return _checked(lines, reference, f"{record['run']} in {folder}")
 
 
-def _check(lines, reference, name):
+def _checked(lines, reference, name):
     if len(lines) != len(reference):
         raise UserError(
             f"{name} has {len(lines)} sentences in a test set of {len(reference)} references: "
             "delete the folder that was cut short, and make it again"
         )
-
-
-def _difference(sentence):
-    scores = [score for _, _, score in sentence["translations"]]
-    return max(scores) - min(scores)
+    return lines
 
 
 def of_first_runs(folder, results):
-    """:class:`Translations` of the main test set by the first run of each loss."""
-    first = {}
+    """:class:`Translations` of the compared test set by the first run of each loss."""
+    test, first = results["tests"][0], {}
     for record in results["runs"]:
         first.setdefault(record["loss"], record)
-    return Translations(folder, results, results["tests"][0], first.values())
+    reference = references(folder, results, test)
+    made = {loss: of_run(folder, results, one, test, reference) for loss, one in first.items()}
+    source = None
+    if results["data"]:
+        source = manifest.read(results["data"]).source_lines(test)
+        _checked(source, reference, f"the source in {results['data']}")
+    return Translations(reference, made, source)

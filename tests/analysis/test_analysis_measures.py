@@ -5,9 +5,9 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
-from el_fairseq.analysis import distributions, frequency
-from el_fairseq.analysis.calibration import by_target_probability, calibration
-from el_fairseq.analysis.gradient import gradient_size, well_classified_share
+from el_fairseq.analysis import distributions, frequency, tokens
+from el_fairseq.analysis.calibration import calibration
+from el_fairseq.analysis.gradient import gradient_shares, gradient_size
 from el_fairseq.analysis.tokens import TokenTable
 from el_fairseq.loss import encouraging_loss
 
@@ -24,9 +24,7 @@ def columns(batch):
     logits, target = batch
     table = TokenTable()
     table.add(logits, target, torch.arange(20), -1)
-    columns = table.columns()
-    distributions.add_relative(columns)
-    return columns
+    return table.columns()
 
 
 def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy(batch, columns):
@@ -44,8 +42,27 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy(batch, col
     for number, inside in bins.items():
         accuracy = sum(correct for _, correct in inside) / len(inside)
         assert found["reliability"]["accuracy"][number] == pytest.approx(accuracy)
+    assert 0 <= found["low"] < found["expected_calibration_error"] < found["high"]
     nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
     assert found["nll_nats"] == pytest.approx(nll.item())
+
+
+def test_the_calibration_errors_interval_is_as_wide_as_it_differs_between_samples():
+    draw = np.random.default_rng(1)
+
+    def sample():
+        """A model that says 0.9 and is right in 80 % of 300 sentences, all tokens or none."""
+        right = np.repeat(draw.random(300) < 0.8, 4)
+        columns = {"confidence": np.full(1200, 0.9), "correct": right}
+        return calibration(
+            {**columns, "sentence": np.repeat(np.arange(300), 4), "log_prob": np.zeros(1200)}
+        )
+
+    found = [sample() for _ in range(100)]
+    width = np.mean([one["high"] - one["low"] for one in found])
+    spread = np.std([one["expected_calibration_error"] for one in found])
+    assert width == pytest.approx(2 * 1.96 * spread, rel=0.25)
+    assert np.mean([one["low"] < 0.1 < one["high"] for one in found]) >= 0.88
 
 
 @pytest.mark.parametrize("log_end", [None, 0.5, 0.75, 1])
@@ -67,23 +84,20 @@ def test_gradient_size_is_what_autograd_finds(log_end):
 
 def test_the_share_of_well_classified_tokens_is_theirs_of_the_whole_gradient():
     prob = np.array([0.2, 0.6, 0.9])
-    shares = well_classified_share(prob, log_end=0.5)
+    shares = gradient_shares(prob, log_end=0.5)
     assert shares["tokens"] == pytest.approx(2 / 3)
     assert shares["ce"] == pytest.approx((0.4 + 0.1) / (0.8 + 0.4 + 0.1))
     # (1 - p) |g|, with g = 1/(1 - p) up to p = 0.5 and 1 + p/(1 - 0.5) beyond
     assert shares["el"] == pytest.approx((0.4 * 2.2 + 0.1 * 2.8) / (1 + 0.4 * 2.2 + 0.1 * 2.8))
 
 
-def test_bins_of_the_targets_probability_hold_all_tokens_and_the_whole_gradient(columns):
-    table = by_target_probability(columns, log_end=0.5)
-    prob, right = columns["prob"], columns["correct"]
+def test_bins_of_the_targets_probability_hold_the_whole_gradient(columns):
+    prob = columns["prob"]
+    bins = gradient_shares(prob, log_end=0.5)["bins"]
     inside = (prob > 0.3) & (prob <= 0.4)
     assert inside.any()
-    assert table["tokens"].sum() == len(prob)
-    assert table["tokens"][3] == inside.sum()
-    assert table["accuracy"][3] == pytest.approx(right[inside].mean())
-    assert table["gradient_ce"].sum() == pytest.approx(1)
-    assert table["gradient_el"][3] == pytest.approx(
+    assert bins["ce"].sum() == pytest.approx(1)
+    assert bins["el"][3] == pytest.approx(
         gradient_size(prob[inside], 0.5).sum() / gradient_size(prob, 0.5).sum()
     )
 
@@ -115,8 +129,19 @@ def test_special_symbols_are_in_no_frequency_class(columns):
     assert rows["special"]["tokens"] == special.sum()
     assert sum(row["tokens"] for row in rows.values()) == len(special)
     many = np.isin(columns["token"], np.flatnonzero(counts >= bounds["many"]))
-    assert rows["many"]["accuracy"] == pytest.approx(columns["correct"][many].mean())
+    accuracy = rows["many"]["accuracy"]
+    assert accuracy["value"] == pytest.approx(columns["correct"][many].mean())
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
     assert rows["many"]["median_margin"] == pytest.approx(np.median(columns["margin"][many]))
+
+
+def test_a_few_tokens_that_are_all_right_are_not_called_certain():
+    columns = {"frequency": np.array([1, 1, 1]), "correct": np.array([True] * 3)}
+    columns.update(prob=np.ones(3), margin=np.ones(3))
+    rows = frequency.by_frequency(columns, {"many": 9, "medium": 5, "few": 0})
+    accuracy = rows["few"]["accuracy"]
+    assert (accuracy["value"], accuracy["high"]) == (1, pytest.approx(1))
+    assert accuracy["low"] == pytest.approx(3 / (3 + 1.96**2), rel=1e-3)
 
 
 def test_a_dictionary_without_counts_has_one_class():
@@ -127,7 +152,7 @@ def test_a_dictionary_without_counts_has_one_class():
 def test_summaries_are_of_all_tokens_and_histograms_lose_none(columns):
     edges = distributions.common_edges([columns])
     found = distributions.summary(columns, edges)
-    for name in distributions.QUANTITIES:
+    for name in tokens.MEASURES:
         values = columns[name]
         assert found[name]["mean"] == pytest.approx(values.mean()), name
         assert found[name]["median"] == pytest.approx(np.median(values)), name
@@ -148,6 +173,5 @@ def test_relative_margins_do_not_change_with_the_scale_of_the_logits(batch, colu
     table = TokenTable()
     table.add(10 * logits, target, torch.arange(20), -1)
     scaled = table.columns()
-    distributions.add_relative(scaled)
     np.testing.assert_allclose(scaled["margin"], 10 * columns["margin"], rtol=1e-9)
     np.testing.assert_allclose(scaled["relative_margin"], columns["relative_margin"], rtol=1e-9)

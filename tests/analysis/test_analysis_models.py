@@ -195,3 +195,13 @@ def test_data_that_is_missing_empty_damaged_or_of_other_dictionaries_is_refused(
     task, _ = load_models({"M": [str(tiny.ce)]}, tiny.bin)
     with pytest.raises(UserError, match="not a dictionary of the models"):
         load_subset(task, copy, "valid")
+
+
+def test_several_subsets_are_one_dataset_in_their_order(tiny):
+    both, _, dataset, _ = columns_of(tiny, [tiny.ce], subset="test,valid")
+    test, valid = (columns_of(tiny, [tiny.ce], subset=name)[0] for name in ("test", "valid"))
+    assert len(dataset) == 43 + 30
+    for name in ("token", "log_prob"):
+        expected = np.concatenate([test[name], valid[name]])
+        np.testing.assert_allclose(both[name], expected, atol=2e-5)
+    assert "no subset dev" in refused(tiny, subset="test,dev")

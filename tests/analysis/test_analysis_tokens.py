@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from el_fairseq.analysis import tokens
-from el_fairseq.analysis.tokens import TokenTable, token_columns, top_log_prob
+from el_fairseq.analysis import distributions, tokens
+from el_fairseq.analysis.tokens import Measure, TokenTable, token_columns
 
 PADDING = 1
 
@@ -20,14 +20,19 @@ def naive(logits, target):
     others = [value for i, value in enumerate(logits) if i != target]
     finite = [value for value in logits if math.isfinite(value)]
     mean = sum(finite) / len(finite)
+    std = math.sqrt(sum((value - mean) ** 2 for value in finite) / len(finite))
     return {
+        "prob": probs[target],
+        "confidence": max(probs),
         "log_prob": math.log(probs[target]),
         "rank": 1 + sum(value > logits[target] for value in logits),
         "entropy": -sum(p * math.log(p) for p in probs if p > 0),
         "energy": -logits[target],
         "free_energy": -math.log(total),
         "margin": logits[target] - max(others),
-        "logit_std": math.sqrt(sum((value - mean) ** 2 for value in finite) / len(finite)),
+        "logit_std": std,
+        "relative_margin": (logits[target] - max(others)) / std,
+        "relative_energy": -math.log(probs[target]) / std,
     }
 
 
@@ -101,12 +106,24 @@ def test_a_constant_added_to_the_logits_moves_the_energies_alone(values, target,
     torch.testing.assert_close(difference, -before["log_prob"], rtol=1e-9, atol=1e-9)
 
 
-def test_the_first_choice_follows_from_target_and_margin():
+def test_a_measure_is_added_by_a_function_and_an_entry(monkeypatch):
+    """The probability of all classes but the first choice and the target's."""
+
+    def rest(rows):
+        return 1 - rows["confidence"] - rows["prob"] * (rows["rank"] > 1)
+
+    measure = Measure("rest", "probability of the rest", "", None, ".2f", rest)
+    monkeypatch.setitem(tokens.MEASURES, "rest", measure)
     logits, target = random_batch(41, 9)
-    columns = token_columns(logits, target, -1)
-    table = {name: column.numpy() for name, column in columns.items()}
-    best = logits.log_softmax(-1).amax(-1)
-    np.testing.assert_allclose(top_log_prob(table), best, rtol=1e-12, atol=1e-12)
+    table = TokenTable()
+    table.add(logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
+    columns = table.columns()
+    chosen = [{int(row.argmax()), int(y)} for row, y in zip(logits, target) if y != PADDING]
+    rows = logits[target != PADDING].softmax(1)
+    expected = [1 - sum(row[i] for i in kept) for row, kept in zip(rows, chosen)]
+    np.testing.assert_allclose(columns["rest"], expected, atol=1e-12)
+    found = distributions.summary(columns, distributions.common_edges([columns]))
+    assert found["rest"]["mean"] == pytest.approx(np.mean(expected))
 
 
 def test_the_table_puts_tokens_in_the_order_of_sentences_whatever_the_batches():

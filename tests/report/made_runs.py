@@ -30,7 +30,8 @@ def write_run(folder, tiny, criterion, seed, bleu):
         ("references", (tiny.text / "test.en").read_text().splitlines()),
     ):
         (evaluation / f"{stem}.en").write_text("".join(f"{line}\n" for line in lines))
-    (evaluation / "evaluation.json").write_text(json.dumps({"options": ["--beam", "4"]}))
+    command = ["fairseq-generate", "the data", "--path", f"{name}.pt"]
+    (evaluation / "evaluation.json").write_text(json.dumps({"command": command}))
     shutil.copy(getattr(tiny, criterion), evaluation / "averaged.pt")
     lines = ["2026-01-01 00:00:00 | INFO | num. shared model params: 12,345 (num. trained: 1)\n"]
     for epoch in (1, 2):
@@ -49,6 +50,7 @@ def write_run(folder, tiny, criterion, seed, bleu):
         "loss": loss_name(criterion, log_end),
         "seed": seed,
         "options": [*options, "--seed", str(seed), "--dropout", "0.2"],
+        "train_command": ["fairseq-train", "the data", "--seed", str(seed)],
         "updates": 20,
         "minutes": 1.5,
         "valid_nll": 3.0,
@@ -73,8 +75,7 @@ def results_of(tiny, records):
         "published": None,
         "options": shared_options(records[0]["options"]),
         "report_options": [
-            *("--noise-sentences", "10", "--noise-rates", "0,0.2", "--attack-strengths", "0,0.5"),
-            *("--beam", "1", "--bootstrap", "10", "--cpu"),
+            *("--noise-sentences", "10", "--beam", "1", "--bootstrap", "10", "--cpu"),
         ],
         "runs": records,
     }

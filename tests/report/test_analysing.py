@@ -12,7 +12,8 @@ from el_fairseq.report import analysing
 
 def record(criterion, seed, log_end=None):
     name = f"ce-seed{seed}" if criterion == "ce" else f"el{log_end}-seed{seed}"
-    return {"run": name, "criterion": criterion, "log_end": log_end, "seed": seed}
+    loss = "CE" if criterion == "ce" else f"EL, log end {log_end}"
+    return {"run": name, "loss": loss, "seed": seed}
 
 
 def results_of(*records, kind="averaged5"):
@@ -28,9 +29,11 @@ def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with
         averaged[each["run"]].touch()
     assert analysing.models_of(tmp_path, results_of(*records)) == {
         "CE": averaged["ce-seed1"],
-        "EL": averaged["el0.5-seed1"],
+        "EL log end 0.5": averaged["el0.5-seed1"],
     }
-    with pytest.raises(UserError, match=r"there is no .*el0\.75-seed1.*the checkpoint of EL 0\.75"):
+    with pytest.raises(
+        UserError, match=r"there is no .*el0\.75-seed1.*the checkpoint of EL log end 0\.75"
+    ):
         analysing.models_of(tmp_path, results_of(*records, record("el", 1, 0.75)))
     best = tmp_path / "ce-seed1" / "checkpoints" / "checkpoint_best.pt"
     best.parent.mkdir()
@@ -56,6 +59,15 @@ def test_other_texts_have_the_form_of_the_corpus(tiny):
     assert "Le cheval a sauté par-dessus la clôture." in source
     assert "The horse jumped over the fence." in target
     assert seed is None
+
+
+def test_several_test_sets_as_one_are_one_text(tiny):
+    corpus = replace(
+        manifest.read(tiny.folder), tests={"talks": "test", "news": "valid"}, pooled=True
+    )
+    source, target, _ = analysing.other_texts(corpus, "all")["shuffled words"]
+    assert source == [*lines_of(tiny.text / "test.de"), *lines_of(tiny.text / "valid.de")]
+    assert len(target) == 43 + 30
 
 
 def test_other_texts_of_a_moses_corpus_are_tokenized_and_lowercased_as_it_is(tiny):

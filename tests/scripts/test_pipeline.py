@@ -289,7 +289,7 @@ def test_an_experiment_of_ones_own_goes_from_its_file_to_table_translations_and_
     assert "With one seed nothing is known of other seeds" in first
     assert f"Report, to open in a browser: {out / 'report.html'}" in first
     analysis = json.loads((out / "analysis" / "analysis.json").read_text())
-    assert list(analysis["models"]) == ["CE", "EL"]
+    assert list(analysis["models"]) == ["CE", "EL log end 0.5"]
     assert list(analysis["noise"]) == ["sentences", "seed", "beam", "gradient_sign"]
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
     again = succeed(script(*call)).stdout

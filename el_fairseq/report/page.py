@@ -1,0 +1,124 @@
+"""The page from numbers, pictures and a template, and how numbers look in it."""
+
+import base64
+import math
+import platform
+import subprocess
+from importlib import metadata
+
+from jinja2 import Environment, PackageLoader, Undefined
+from markupsafe import Markup
+
+from ..common.paths import ROOT
+from .figures import CLASSES
+
+PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
+# What stands for a number that is not there, or not finite.
+NONE = "\u2013"
+
+
+def page(images, **numbers):
+    """Text of the page.
+
+    Args:
+        images: for each picture's name its PNG.
+        numbers: what the template asks for: ``title`` and ``test`` (in words), ``results`` with
+            ``runs``, ``analysis`` (``None`` where there are none), and ``commands``.
+    """
+    environment = Environment(
+        loader=PackageLoader("el_fairseq.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.filters.update(
+        address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
+        change=change,
+        each=each,
+        interval=interval,
+        leaders=leaders,
+        number=number,
+        p_value=p_value,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        images=images, class_names=CLASSES, versions=versions(), commit=commit(), **numbers
+    )
+
+
+def number(value, form, missing=NONE):
+    """A number in a form of ``format``, such as ``.2%``."""
+    absent = value is None or isinstance(value, Undefined)
+    if absent or (isinstance(value, float) and not math.isfinite(value)):
+        return missing
+    return format(value, form)
+
+
+def each(found, form, *path):
+    """A value of each model in words, ``1.20 (CE), 1.50 (EL)``; ``path`` leads to it."""
+    words = []
+    for name, value in found.items():
+        for key in path:
+            value = value[key]
+        words.append(f"{number(value, form)} ({name})")
+    return ", ".join(words)
+
+
+def interval(measured, form):
+    """``value [low, high]`` as a cell of a table; ``measured`` is these three."""
+    value, low, high = (number(one, form) for one in measured)
+    return Markup('{} <span class="interval">[{}, {}]</span>').format(value, low, high)
+
+
+def p_value(p):
+    """A p-value after "p": ``= 0.012``, or ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def change(before, after, form):
+    """What becomes of a number, as far as its form shows: ``rises to 9.7``."""
+    was, is_now = number(before, form), number(after, form)
+    if NONE in (was, is_now):
+        return f"is {is_now}"
+    if was == is_now:
+        return f"stays {was}"
+    return f"{'rises' if after > before else 'falls'} to {is_now}"
+
+
+def leaders(curves, quantity, strength, form):
+    """At each strength of the noise the models ahead, as far as a form of the quantity shows.
+
+    As in ``0%: CE, 10%: CE and EL``; "" where there is one model.
+    """
+    if len(curves) < 2:
+        return ""
+    told = []
+    for i, at in enumerate(next(iter(curves.values()))[strength]):
+        values = {name: found[quantity]["value"][i] for name, found in curves.items()}
+        known = {name: float(format(v, form)) for name, v in values.items() if v is not None}
+        best = [name for name, value in known.items() if value == max(known.values())]
+        told.append(f"{at:.0%}: " if strength == "rates" else f"{at:g}: ")
+        told[-1] += " and ".join(best) or NONE
+    return ", ".join(told)
+
+
+def versions():
+    """Versions of what the numbers depend on, in words."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def commit():
+    """The commit of the repository that this package is run from; ``None`` outside of one."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
