@@ -83,10 +83,14 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="session")
 def corpus(wheel, tmp_path_factory):
     """The fr-en corpus as ``data-prep/home-assistant.sh`` makes it."""
+    from el_fairseq.corpora import home_assistant
+
     out = tmp_path_factory.mktemp("data") / "home-assistant-fr-en"
     # A smaller test set, whose size is no multiple of 8: fairseq would leave sentences out of it.
-    options = ["--archive", wheel, "--test-twentieths", "1", "--out", out]
-    succeed(script("data-prep/home-assistant.sh", "fr-en", *options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(home_assistant, "TEST_TWENTIETHS", 1)
+        patch.setattr(sys, "argv", ["", "fr-en", "--archive", str(wheel), "--out", str(out)])
+        home_assistant.main()
     return out
 
 

@@ -126,10 +126,9 @@ def serving(content, *answers):
 
     ``answers``, one a request, the last for all that follow: ``whole``, ``cut`` (the connection
     ends in the middle), ``short`` (half the content, whose length is given as if it were all),
-    ``other`` (other content of the same length), ``trickle`` (a byte at a time, for ever), ``odd
-    length`` (whole, with a length that is no number), or an HTTP status.
+    ``other`` (other content of the same length), or an HTTP status.
     """
-    given, ended = [], threading.Event()
+    given = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -139,13 +138,11 @@ def serving(content, *answers):
                 self.send_error(answer)
                 return
             half = len(content) // 2
-            length = {"short": half, "odd length": "abc"}.get(answer, len(content))
+            length = half if answer == "short" else len(content)
             self.send_response(200)
             self.send_header("Content-Length", str(length))
             self.end_headers()
-            while answer == "trickle" and not ended.wait(0.01):
-                self.wfile.write(b"x")
-            body = {"whole": content, "odd length": content, "other": bytes(len(content))}
+            body = {"whole": content, "other": bytes(len(content))}
             self.wfile.write(body.get(answer, content[:half]))
 
         def log_message(self, *_):
@@ -161,7 +158,6 @@ def serving(content, *answers):
     try:
         yield f"http://127.0.0.1:{server.server_port}/talks.tgz", given
     finally:
-        ended.set()
         server.shutdown()
         thread.join()
         server.server_close()

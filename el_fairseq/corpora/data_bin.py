@@ -4,7 +4,6 @@ The corpus folder holds a link to the data, the text of its test sets, and refer
 gives some.
 """
 
-import argparse
 import itertools
 import logging
 from pathlib import Path
@@ -17,7 +16,15 @@ from .binarize import check_binary, languages_and_dictionaries
 from .checksums import checksum
 from .manifest import versions
 from .parallel_text import named_tests, nth_test
-from .prepare import fairseq_path, make_once, name_of, say, warn_of_tokens
+from .prepare import (
+    POOL_HELP,
+    fairseq_path,
+    make_once,
+    name_of,
+    parser_of,
+    say,
+    warn_of_tokens,
+)
 from .subwords import MODELS, Subwords, text_of
 
 SYMBOLS = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ ", "none": None}
@@ -120,19 +127,46 @@ def _write(lines, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash data-prep/data-bin.sh", description=__doc__.split("\n", 1)[0]
+    parser = parser_of("data-bin", __doc__, None)
+    parser.add_argument(
+        "--data-bin",
+        type=fairseq_path,
+        required=True,
+        metavar="DIR",
+        help="the binary data, with its dictionaries",
     )
-    parser.add_argument("--data-bin", type=fairseq_path, required=True, metavar="DIR")
-    parser.add_argument("--source", metavar="LANGUAGE")
-    parser.add_argument("--target", metavar="LANGUAGE")
-    parser.add_argument("--test", action="append", default=[], metavar="[NAME=]REFERENCES")
-    parser.add_argument("--pool-tests", action="store_true")
-    parser.add_argument("--subwords", choices=SYMBOLS, default="none")
-    parser.add_argument("--subword-model", type=Path, metavar="FILE")
-    parser.add_argument("--tokenizer", choices=("none", "moses"), default="none")
-    parser.add_argument("--lowercased", action="store_true")
-    parser.add_argument("--out", type=fairseq_path, required=True, metavar="DIR")
+    parser.add_argument("--source", metavar="CODE", help="source language, of several pairs")
+    parser.add_argument("--target", metavar="CODE", help="target language, of several pairs")
+    parser.add_argument(
+        "--test",
+        action="append",
+        default=[],
+        metavar="[NAME=]REFERENCES",
+        help="plain translations of its test set, a line each, neither tokenized nor in subwords; "
+        "the second --test is fairseq's test1, and so on (default: the data's own, undone)",
+    )
+    parser.add_argument("--pool-tests", action="store_true", help=POOL_HELP)
+    parser.add_argument(
+        "--subwords",
+        choices=SYMBOLS,
+        default="none",
+        help="what the data was cut into (default: none)",
+    )
+    parser.add_argument(
+        "--subword-model",
+        type=Path,
+        metavar="FILE",
+        help="their model: for character noise and other texts in reports",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        choices=("none", "moses"),
+        default="none",
+        help="how it was tokenized before (default: none)",
+    )
+    parser.add_argument(
+        "--lowercased", action="store_true", help="it was lowercased, and the references are, too"
+    )
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     references = {name: Path(path) for name, path in named_tests(options.test).items()}

@@ -4,9 +4,7 @@ Training text lies in ``train.tags.*``, a line a sentence between lines of tags;
 validation and test in XML, a line a segment.
 """
 
-import argparse
 import functools
-import os
 import re
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from .checksums import checked_checksum, checksum
 from .downloads import fetch
 from .moses import tokenized, tool
 from .pairs import Text, read_lines
-from .prepare import add_out, given_options, name_of, out_of, prepare, say
+from .prepare import add_workers, given_options, name_of, out_of, parser_of, prepare, say
 
 SPLITS = ("train", "valid", "test")
 SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
@@ -78,13 +76,12 @@ def write_text(corpus, archive, record, folder, workers=1):
     ``record`` what the manifest says of the archive.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as temporary:
-        raw = Path(temporary, "raw")
+        names = [name.format(side) for name in corpus.FILES for side in corpus.LANGUAGES]
+        found = archives.extract(archive, names, temporary)
 
         def files(name):
-            return [raw / name.format(language) for language in corpus.LANGUAGES]
+            return [found[name.format(language)] for language in corpus.LANGUAGES]
 
-        members = [files(name) for name in corpus.FILES]
-        archives.extract(archive, [path.name for pair in members for path in pair], raw)
         tokenize = functools.partial(tokenized, workers=workers)
         with Text(folder / "text", corpus.LANGUAGES, SPLITS, tokenize) as text:
             corpus.make_text(text, files)
@@ -102,13 +99,19 @@ def write_text(corpus, archive, record, folder, workers=1):
 def main(corpus):
     """Command line of a corpus module."""
     name, size_name = corpus.NAME, SUBWORD_SIZES[corpus.SUBWORDS]
-    parser = argparse.ArgumentParser(prog=f"bash data-prep/{name}.sh", description=corpus.TITLE)
-    add_out(parser, name)
-    parser.add_argument("--archive", type=Path, help="use this file instead of downloading")
+    parser = parser_of(name, corpus.__doc__, name)
+    parser.add_argument(
+        "--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading"
+    )
     parser.add_argument("--url", action="append", help="another address; several: one by one")
-    parser.add_argument("--checksum", help="expected, as md5:HEX, sha256:HEX or git-blob:HEX")
-    parser.add_argument(f"--{size_name}", type=whole_number(1), help=f"default: {corpus.SIZE}")
-    parser.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), help="processes")
+    parser.add_argument(
+        "--checksum",
+        metavar="SUM",
+        help="what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX",
+    )
+    size_help = f"size of the subwords (default: {corpus.SIZE}; a small archive needs fewer)"
+    parser.add_argument(f"--{size_name}", type=whole_number(1), metavar="N", help=size_help)
+    add_workers(parser)
     options = parser.parse_args()
     wanted = options.checksum and checked_checksum(options.checksum)
     out = out_of(options, name)

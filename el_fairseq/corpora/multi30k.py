@@ -1,11 +1,11 @@
 """Multi30k: 29,000 captions of images in German, French and English, with four test sets.
 
-The text is made as the data's own keepers do (``scripts/task1-tokenize.sh`` of
-https://github.com/multi30k/dataset): lowercased, punctuation normalized, tokenized, in this order.
-Nothing is filtered.
+The test sets (flickr2016, flickr2017, coco2017, flickr2018; 3,532 pairs) are also scored together,
+as one set, all. Text is made as the data's own keepers do (scripts/task1-tokenize.sh of
+https://github.com/multi30k/dataset): lowercased, punctuation normalized, tokenized, in this order;
+nothing is filtered. 10,000 joint BPE merges, one dictionary.
 """
 
-import argparse
 from pathlib import Path
 
 import sacremoses
@@ -15,7 +15,7 @@ from .checksums import checksum
 from .downloads import fetch
 from .moses import lowercase, tokenized, tool
 from .pairs import Text, folded, write_references
-from .prepare import add_out, given_options, out_of, prepare, say
+from .prepare import given_options, out_of, parser_of, prepare, say
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
@@ -108,19 +108,18 @@ def write_text(files, languages, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash data-prep/multi30k.sh", description=__doc__.split("\n", 1)[0]
-    )
-    parser.add_argument("direction", choices=DIRECTIONS)
+    parser = parser_of("multi30k", __doc__, "multi30k-DIRECTION")
+    parser.add_argument("direction", choices=DIRECTIONS, help="source and target language")
     parser.add_argument(
         "--from",
         dest="folder",
         type=Path,
         metavar="DIR",
-        help="take the published .gz files from this folder instead of downloading",
+        help="a folder of the published .gz files, instead of downloading",
     )
-    parser.add_argument("--merges", type=whole_number(1), help=f"BPE merges ({MERGES})")
-    add_out(parser, "multi30k-DIRECTION")
+    parser.add_argument(
+        "--merges", type=whole_number(1), metavar="N", help=f"BPE merges (default: {MERGES})"
+    )
     options = parser.parse_args()
     out = out_of(options, f"multi30k-{options.direction}")
     languages = options.direction.split("-")

@@ -1,12 +1,11 @@
 """A corpus of one's own: plain text files, a sentence a line, in two languages.
 
-``PREFIX.de`` and ``PREFIX.en``, also packed by gzip, become a corpus like the others. Training
-pairs are filtered, those to validate and test on never.
+PREFIX.de and PREFIX.en, UTF-8, also packed (PREFIX.de.gz), become a corpus like the others. White
+space is folded to single spaces. Training pairs are dropped where a side is empty, too long, or
+much longer than the other; those to validate and test on never.
 """
 
-import argparse
 import functools
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,16 @@ from .checksums import checksum
 from .languages import characters_in, writes_without_spaces
 from .moses import lowercase, tokenized, tool
 from .pairs import Text, folded, reason_to_drop, tokens_in, write_references
-from .prepare import add_out, given_options, name_of, out_of, prepare, say
+from .prepare import (
+    POOL_HELP,
+    add_workers,
+    given_options,
+    name_of,
+    out_of,
+    parser_of,
+    prepare,
+    say,
+)
 from .subwords import refuse_symbols
 
 DEFAULTS = {
@@ -24,6 +32,7 @@ DEFAULTS = {
     **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False, "pool_tests": False},
 }
 MAX_CHARACTERS = 1000
+_FLAG = {"action": "store_true", "default": None}  # None: not given
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -175,27 +184,63 @@ def ratio(text):
 
 
 def parser():
-    made = argparse.ArgumentParser(
-        prog="bash data-prep/parallel-text.sh", description=__doc__.split("\n", 1)[0]
-    )
+    made = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
     code = argument(language, "a code of letters, digits and _, such as de or pt_br")
-    made.add_argument("--source", type=code, required=True, metavar="LANGUAGE")
-    made.add_argument("--target", type=code, required=True, metavar="LANGUAGE")
-    made.add_argument("--train", required=True, metavar="PREFIX")
-    made.add_argument("--valid", required=True, metavar="PREFIX")
-    made.add_argument("--test", required=True, action="append", metavar="[NAME=]PREFIX")
-    add_out(made, "SOURCE-TARGET")
-    made.add_argument("--tokenizer", choices=("none", "moses"))
-    made.add_argument("--lowercase", action="store_true", default=None)
+    count = whole_number(1)
+    for side in ("source", "target"):
+        help_text = f"{side} language: what its files' names end in"
+        made.add_argument(f"--{side}", type=code, required=True, metavar="CODE", help=help_text)
+    made.add_argument("--train", required=True, metavar="PREFIX", help="text to train on")
+    made.add_argument("--valid", required=True, metavar="PREFIX", help="text to validate on")
+    made.add_argument(
+        "--test",
+        required=True,
+        action="append",
+        metavar="[NAME=]PREFIX",
+        help="a test set; several are all translated, scored and tabled",
+    )
+    made.add_argument("--pool-tests", **_FLAG, help=POOL_HELP)
+    made.add_argument(
+        "--tokenizer",
+        choices=("none", "moses"),
+        help="cut words from punctuation (default: none, as SentencePiece needs)",
+    )
+    made.add_argument("--lowercase", **_FLAG, help="lowercase all text, references too")
     sizes = made.add_mutually_exclusive_group()
-    sizes.add_argument("--pieces", type=whole_number(1), metavar="N")
-    sizes.add_argument("--merges", type=whole_number(1), metavar="N")
-    made.add_argument("--dictionaries", choices=("joined", "separate"))
-    made.add_argument("--max-tokens", type=whole_number(1), metavar="N")
-    made.add_argument("--max-ratio", type=argument(ratio, "a number from 1"), metavar="R")
-    made.add_argument("--drop-test-duplicates", action="store_true", default=None)
-    made.add_argument("--pool-tests", action="store_true", default=None)
-    made.add_argument("--workers", type=whole_number(1), default=os.cpu_count(), metavar="N")
+    sizes.add_argument(
+        "--pieces",
+        type=count,
+        metavar="N",
+        help=f"SentencePiece with a joint vocabulary of N (default: {DEFAULTS['pieces']})",
+    )
+    sizes.add_argument(
+        "--merges", type=count, metavar="N", help="instead: subword-nmt's BPE with N joint merges"
+    )
+    made.add_argument(
+        "--dictionaries",
+        choices=("joined", "separate"),
+        help="one for both languages, as --share-all-embeddings needs, or two (default: joined)",
+    )
+    made.add_argument(
+        "--max-tokens",
+        type=count,
+        metavar="N",
+        help=f"drop training pairs of which a side has more tokens (default: "
+        f"{DEFAULTS['max_tokens']}), or characters where a language writes without spaces "
+        f"({MAX_CHARACTERS})",
+    )
+    made.add_argument(
+        "--max-ratio",
+        type=argument(ratio, "a number from 1"),
+        metavar="R",
+        help=f"and those of which one is R times longer (default: {DEFAULTS['max_ratio']:g})",
+    )
+    made.add_argument(
+        "--drop-test-duplicates",
+        **_FLAG,
+        help="and those of which a side is a sentence of a test set (always counted)",
+    )
+    add_workers(made)
     return made
 
 

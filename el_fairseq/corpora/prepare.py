@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..common.cli import UserError
+from ..common.cli import UserError, whole_number
 from ..common.files import making
 from ..common.locks import only_here
 from ..common.state import read_json, write_json
@@ -15,6 +15,10 @@ from . import languages, manifest, subwords
 
 # Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
 MAX_POSITIONS = 1024
+POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
+EPILOG = """The corpus's folder gets manifest.json (counts, what was dropped and why, checksums,
+versions), text/, bpe/ (subwords), bin/ (for fairseq), and references/ where text is kept plain to
+score against. What is downloaded stays in the folder archives beside it."""
 _TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
 
 
@@ -42,10 +46,32 @@ def fairseq_path(text):
     return path
 
 
-def add_out(parser, name):
-    """Add ``--out``, and ``--data``, the folder where corpora go without it."""
+def parser_of(script, description, name):
+    """A parser for ``data-prep/SCRIPT.sh``, whose corpus goes to ``data/NAME`` without ``--out``.
+
+    ``--data``, the folder ``data`` itself, is for the script alone.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"bash data-prep/{script}.sh",
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=fairseq_path, help=f"the corpus (default: data/{name})")
+    where = f"the corpus (default: data/{name})" if name else "the corpus"
+    parser.add_argument("--out", type=fairseq_path, required=not name, metavar="DIR", help=where)
+    return parser
+
+
+def add_workers(parser):
+    """Add ``--workers``, the number of processes that tokenize."""
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes that tokenize (default: all cores)",
+    )
 
 
 def out_of(arguments, name):

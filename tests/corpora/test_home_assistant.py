@@ -44,7 +44,7 @@ def test_strings_are_paired_by_file_and_key_with_white_space_folded(small_wheel)
 def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_once(
     small_wheel, tmp_path
 ):
-    manifest = extract(small_wheel, "de-en", tmp_path, max_words=60, test_twentieths=1)
+    manifest = extract(small_wheel, "de-en", tmp_path)
     assert sum(manifest["pairs"].values()) == 1
     assert manifest["dropped"] == {
         "no English string with that file and key": 2,
@@ -52,7 +52,7 @@ def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_onc
         "single words": 1,
         "both sides are equal": 1,
     }
-    split = split_of("Turned on now", 1)
+    split = split_of("Turned on now")
     assert (tmp_path / "text" / f"{split}.de").read_text() == "Nun an\n"
 
 
@@ -60,30 +60,22 @@ def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_onc
     ("foreign", "english", "reason"),
     [
         ("", "Text here", "a side is empty"),
-        ("Wort " * 61, "word", "a side is longer than 60 words"),
-        ("Wort " * 60, "word", None),
+        ("Wort " * 7, "word", "a side is longer than 6 words"),
+        ("Wort " * 6, "word", None),
         ("Gerätename", "Device name", None),
         ("Gerät", "Device", "single words"),
     ],
 )
 def test_the_rules_by_which_pairs_are_dropped(foreign, english, reason):
-    assert reason_to_drop(foreign, english, 60) == reason
+    assert reason_to_drop(foreign, english) == reason
 
 
 def test_the_split_depends_on_the_english_text_alone_and_never_changes():
     sentences = ["Turn on the light", "No 7", "No 19", "No 32"]
-    assert [split_of(s, 1) for s in sentences] == ["train", "test", "test", "valid"]
-    shares = [split_of(f"sentence {i}", 1) for i in range(2000)]
+    assert [split_of(sentence) for sentence in sentences] == ["train", "test", "test", "valid"]
+    shares = [split_of(f"sentence {i}") for i in range(2000)]
     assert 70 < shares.count("valid") < 130
-    assert 70 < shares.count("test") < 130
-
-
-def test_a_larger_test_set_takes_from_the_training_set_alone():
-    sentences = [f"sentence {i}" for i in range(2000)]
-    small, large = ([split_of(s, twentieths) for s in sentences] for twentieths in (1, 3))
-    moved = {(a, b) for a, b in zip(small, large) if a != b}
-    assert moved == {("train", "test")}
-    assert 240 < large.count("test") < 360
+    assert 240 < shares.count("test") < 360
 
 
 def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel):
@@ -100,14 +92,11 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("pair", "max_words", "test_twentieths", "expected"),
+    ("pair", "expected"),
     [
-        ("de-en", 10, 2, {"train": 16430, "valid": 886, "test": 1905}),
-        ("fr-en", 10, 2, {"train": 7066, "valid": 375, "test": 848}),
-        ("de-en", 60, 1, {"train": 20095, "valid": 1055, "test": 1115}),
+        ("de-en", {"train": 12849, "valid": 756, "test": 2397}),
+        ("fr-en", {"train": 5282, "valid": 293, "test": 973}),
     ],
 )
-def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(
-    wheel, tmp_path, pair, max_words, test_twentieths, expected
-):
-    assert extract(wheel, pair, tmp_path, max_words, test_twentieths)["pairs"] == expected
+def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(wheel, tmp_path, pair, expected):
+    assert extract(wheel, pair, tmp_path)["pairs"] == expected

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from conftest import ROOT, script, succeed
+from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import manifest, parallel_text
@@ -280,7 +280,8 @@ def test_two_test_sets_go_from_files_to_binary_data(tmp_path, monkeypatch):
     options += ["--tokenizer", "moses", "--dictionaries", "separate"]
     options += ["--train", tmp_path / "train", "--valid", tmp_path / "valid"]
     options += ["--test", f"news={tmp_path}/news", "--test", f"talks={tmp_path}/talks"]
-    succeed(script("data-prep/parallel-text.sh", *options))
+    monkeypatch.setattr(sys, "argv", ["parallel-text", *map(str, options)])
+    parallel_text.main()
     corpus = manifest.read(out)
     assert corpus.tests == {"news": "test", "talks": "test1"}
     assert corpus.references("talks") == [
@@ -292,7 +293,6 @@ def test_two_test_sets_go_from_files_to_binary_data(tmp_path, monkeypatch):
     assert corpus.remove_bpe == "@@ " and corpus.subword_model == out / "bpe" / "codes"
     found = json.loads((out / "manifest.json").read_text())
     assert found["options"]["merges"] == 100 and "pieces" not in found["options"]
-    monkeypatch.setattr(sys, "argv", ["parallel-text", *map(str, options)])
     parallel_text.main()
     write(tmp_path / "talks", pairs[221:232])
     with pytest.raises(UserError, match=r"was made with test1\.de sha256:\w+, now it is"):

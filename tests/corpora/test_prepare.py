@@ -1,7 +1,11 @@
 import errno
 import json
+import re
+import runpy
+import sys
 
 import pytest
+from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.locks import only_here
@@ -101,3 +105,14 @@ def test_paths_that_fairseq_cannot_read_are_refused():
     for text, message in (("a:b", "colon"), ("a,b", "comma"), ("a\udcff", "not UTF-8")):
         with pytest.raises(Exception, match=message):
             fairseq_path(text)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("script", sorted((ROOT / "data-prep").glob("*.sh")), ids=lambda x: x.stem)
+def test_each_script_runs_a_module_that_names_it_in_its_help(script, monkeypatch, capsys):
+    module = re.search(r"run_module (\S+)", script.read_text())[1]
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: bash data-prep/{script.name} ")
