@@ -58,7 +58,6 @@ setup(
         ],
         "test": [
             "hypothesis",
-            "mosestokenizer",
             "mypy",
             "pytest",
             "pytest-xdist",

@@ -87,9 +87,8 @@ def test_everything_comes_pinned_from_the_constraints_file(machine):
     assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(constraints.read_text().splitlines())
 
 
-# torchaudio serves speech alone, mosestokenizer's requirements its Python (it's here for its Perl);
-# torch's CUDA build brings its own libraries.
-LEFT_OUT = "torchaudio|docopt|openfile|toolwrapper|uctools|(nvidia|cuda)-.*"
+# torchaudio serves speech alone; torch's CUDA build brings its own libraries.
+LEFT_OUT = "torchaudio|(nvidia|cuda)-.*"
 
 
 def pins(name):
