@@ -1,7 +1,6 @@
 """The criterion against fairseq's own, in this process and in real runs of fairseq-train."""
 
 import json
-import types
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from conftest import ROOT, run, succeed
 from fairseq.logging import metrics
 from fairseq.models.transformer import TransformerModel
 from formula import literal_losses
+from sizes import words_of
 from small_models import (
     PAD,
     SIZE,
@@ -159,39 +159,15 @@ def test_the_options_of_the_schedule_leave_an_unscheduled_log_as_fairseqs(model)
     assert set(log) == set(cross_entropy()(model, sample())[2])
 
 
-@pytest.fixture(scope="module")
-def binary(tmp_path_factory):
-    """A corpus of random words, as fairseq-preprocess leaves it; and one for language models."""
-    folder = tmp_path_factory.mktemp("corpus")
-    generator = torch.Generator().manual_seed(3)
-    for split, lines in (("train", 60), ("valid", 10)):
-        for side in ("de", "en"):
-            words = torch.randint(12, (lines, 5), generator=generator).tolist()
-            text = "".join(" ".join(f"w{n}" for n in line) + "\n" for line in words)
-            (folder / f"{split}.{side}").write_text(text)
-    prefixes = ["--trainpref", folder / "train", "--validpref", folder / "valid"]
-    languages = ["-s", "de", "-t", "en", "--joined-dictionary"]
-    succeed(run(["fairseq-preprocess", *languages, *prefixes, "--destdir", folder / "bin"]))
-    prefixes = ["--trainpref", folder / "train.en", "--validpref", folder / "valid.en"]
-    succeed(run(["fairseq-preprocess", "--only-source", *prefixes, "--destdir", folder / "lm"]))
-    return types.SimpleNamespace(translation=folder / "bin", language_modeling=folder / "lm")
-
-
-def fairseq_train(data, folder, *options, arch="transformer", log_format="json"):
-    small = [
-        word
-        for name, value in TRANSFORMER.items()
-        if arch == "transformer" or name.startswith("decoder")
-        for word in (f"--{name.replace('_', '-')}", value)
-    ]
+def fairseq_train(data, folder, *options):
     return run(
         [
             *("fairseq-train", data, "--user-dir", ROOT / "el_fairseq", "--cpu"),
-            *("--criterion", "encouraging_loss", "--arch", arch, *small),
+            *("--criterion", "encouraging_loss", "--arch", "transformer", *words_of(TRANSFORMER)),
             *("--optimizer", "adam", "--lr", "0.01", "--max-tokens", "64"),
             *("--required-batch-size-multiple", "1", "--num-workers", "0"),
             *("--save-dir", folder, "--no-epoch-checkpoints", "--log-interval", "1"),
-            *("--log-format", log_format, *options),
+            *("--log-format", "json", *options),
         ]
     )
 
@@ -207,36 +183,26 @@ def logged(result, key):
     return values
 
 
-def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(binary, tmp_path):
+def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(small_corpus, tmp_path):
     options = [
         *("--update-freq", "2", "--bonus-delay-updates", "2", "--bonus-warmup-updates", "4"),
         *("--label-smoothing", "0.1", "--report-accuracy"),
     ]
     first = succeed(
-        fairseq_train(binary.translation, tmp_path, *options, "--max-update", "4", "--seed", "1")
+        fairseq_train(
+            small_corpus.translation, tmp_path, *options, "--max-update", "4", "--seed", "1"
+        )
     )
     again = succeed(
-        fairseq_train(binary.translation, tmp_path, *options, "--max-update", "8", "--seed", "1")
+        fairseq_train(
+            small_corpus.translation, tmp_path, *options, "--max-update", "8", "--seed", "1"
+        )
     )
     assert logged(first, "num_updates") == [1, 2, 3, 4]
     assert logged(first, "bonus_weight") == [0, 0, 0, 0.25]
     assert logged(again, "num_updates") == [5, 6, 7, 8]
     assert logged(again, "bonus_weight") == [0.5, 0.75, 1, 1]
     assert logged(again, "accuracy")
-
-
-@pytest.mark.parametrize("options", [(), ("--fused-projection",)])
-def test_language_models_train(binary, tmp_path, options):
-    result = succeed(
-        fairseq_train(
-            binary.language_modeling,
-            tmp_path,
-            *("--task", "language_modeling", "--tokens-per-sample", "16", "--max-update", "3"),
-            *options,
-            arch="transformer_lm",
-        )
-    )
-    assert len(logged(result, "ppl")) == 3
 
 
 @pytest.mark.parametrize(
@@ -249,9 +215,9 @@ def test_language_models_train(binary, tmp_path, options):
     ],
 )
 def test_a_bad_option_ends_fairseq_train_with_one_line_before_it_trains(
-    binary, tmp_path, options, reason
+    small_corpus, tmp_path, options, reason
 ):
-    result = fairseq_train(binary.translation, tmp_path, *options)
+    result = fairseq_train(small_corpus.translation, tmp_path, *options)
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if "| INFO |" not in line]
     assert lines[-1].startswith("criterion encouraging_loss: ")

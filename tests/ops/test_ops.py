@@ -8,11 +8,8 @@ from half import needs_half
 from torch.utils.checkpoint import checkpoint
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
-from el_fairseq.ops import autograd, linear
-from el_fairseq.ops.autograd import loss_of_rows
-from el_fairseq.ops.bonus import Bonus, Spec
+from el_fairseq.ops import linear
 
-SPEC = Spec(Bonus(), 0.1, -100)
 # Before torch 2.1 nothing tells whether another backward pass will follow.
 TELLS_OF_PASSES = hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph")
 
@@ -81,17 +78,6 @@ def test_the_logits_may_be_used_elsewhere_in_the_graph():
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.25])
-def test_a_kept_graph_gives_the_same_gradient_again(factor):
-    logits, target = case()
-    loss = encouraging_loss(logits, target) * factor
-    first = torch.autograd.grad(loss, logits, retain_graph=True)[0]
-    before = first.clone()
-    second = torch.autograd.grad(loss, logits)[0]
-    assert torch.equal(first, before)
-    assert torch.equal(second, before)
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.25])
 def test_gradients_accumulate_over_passes(factor):
     logits, target = case()
     loss = encouraging_loss(logits, target) * factor
@@ -127,7 +113,7 @@ def test_a_gradient_may_be_differentiated_again(dtype, reduction):
 
 def test_a_gradient_in_the_logits_place_is_not_differentiated_again():
     leaf, target = case()
-    loss, _, _ = loss_of_rows(leaf * 1, target, SPEC, "mean", in_place=True)
+    loss = encouraging_loss(leaf * 1, target, inplace_backward=True)
     with pytest.raises(RuntimeError, match="overwritten"):
         torch.autograd.grad(loss, leaf, create_graph=True)
 
@@ -142,42 +128,11 @@ def test_logits_may_be_changed_after_the_loss_as_after_cross_entropy():
     torch.testing.assert_close(gradient(loss, leaf), expected)
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda x: x.t().contiguous().t(),
-        lambda x: torch.stack([x, x], -1)[..., 0],
-        lambda x: x[:1].expand(9, 13),
-        lambda x: x[:, :1].expand(9, 13),
-        lambda x: x.flip(0)[::1],
-    ],
-)
-def test_strides_do_not_matter(view):
-    logits, target = case()
-    loss = encouraging_loss(view(logits), target, label_smoothing=0.1)
-    expected = literal(view(logits), target)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
-
-
 def test_the_logits_are_left_alone_unless_their_place_is_given_away():
     logits, target = case()
     before = logits.detach().clone()
     encouraging_loss(logits, target, label_smoothing=0.1).backward()
     assert torch.equal(logits.detach(), before)
-
-
-def test_given_the_logits_place_the_gradient_needs_no_memory_of_its_own():
-    leaf, target = case()
-    expected = gradient(encouraging_loss(leaf, target, label_smoothing=0.1), leaf)[0]
-    logits = leaf * 1
-    place = logits.data_ptr()
-    seen = []
-    logits.register_hook(seen.append)
-    loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
-    loss.backward()
-    assert (seen[0].data_ptr() == place) == TELLS_OF_PASSES
-    torch.testing.assert_close(leaf.grad, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -186,27 +141,9 @@ def test_an_operation_that_saved_logits_given_away_is_refused_by_autograd(dtype)
         pytest.skip("float16, whose gradient waits for the backward pass, is not written in place")
     leaf, target = case(dtype=dtype)
     logits = leaf.exp()  # its backward pass reads its result
-    loss, _, _ = loss_of_rows(logits, target, SPEC, "mean", in_place=True)
+    loss = encouraging_loss(logits, target, inplace_backward=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-
-
-@pytest.mark.parametrize("off", ["no_grad", "constant"])
-def test_where_no_gradient_is_asked_for_none_is_computed(monkeypatch, off):
-    asked = []
-    original = autograd.row_losses
-
-    def watched(logits, target, spec, scale, gradient, class_weight):
-        asked.append(gradient is not None)
-        return original(logits, target, spec, scale, gradient, class_weight)
-
-    monkeypatch.setattr(autograd, "row_losses", watched)
-    logits, target = case()
-    with torch.set_grad_enabled(off == "constant"):
-        loss = encouraging_loss(logits.detach() if off == "constant" else logits, target)
-    assert not loss.requires_grad
-    encouraging_loss(logits, target)
-    assert asked == [False, True]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
