@@ -11,7 +11,7 @@ import sys
 
 from .loss import EncouragingLoss, encouraging_loss, linear_encouraging_loss
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["EncouragingLoss", "encouraging_loss", "linear_encouraging_loss"]
 
 if sys.modules.get("fairseq") is not None:
