@@ -35,15 +35,21 @@ class Runner:
         name = f"{model.name}, {label}"
         return tqdm(samples, desc=name, total=count, unit="batch", leave=False, disable=None)
 
-    def token_columns(self, model, dataset, label, translate=False):
-        """Columns of every target token; the model's own translations are the target on demand."""
+    def token_columns(self, model, dataset, label, translate=False, temperature=1):
+        """Columns of every target token; the model's own translations are the target on demand.
+
+        Logits are divided by the temperature.
+        """
         table = TokenTable()
         own = translator(self.task, model, self.beam) if translate else None
         with torch.no_grad():
             for sample in self.batches(model, dataset, label):
                 if translate:
                     sample = with_target(self.task, sample, own(sample))
-                table.add(model.logits(sample), model.target(sample), sample["id"], self.padding)
+                logits = model.logits(sample)
+                if temperature != 1:
+                    logits = logits / temperature
+                table.add(logits, model.target(sample), sample["id"], self.padding)
         return table.columns()
 
     def noise_curve(self, model, dataset, indices, subwords, rates, seed, replicates):

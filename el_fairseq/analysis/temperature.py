@@ -74,17 +74,6 @@ def fit_temperature(slopes):
     return 1 / inverse
 
 
-class Tempered:
-    """A model whose logits are divided by a temperature."""
-
-    def __init__(self, model, temperature):
-        self.name, self.networks, self.target = model.name, model.networks, model.target
-        self._logits, self._temperature = model.logits, temperature
-
-    def logits(self, sample):
-        return self._logits(sample) / self._temperature
-
-
 def fit_on(runner, model, valid):
     """Temperature of a model (:class:`~.models.Model`) on a dataset."""
 
@@ -117,18 +106,12 @@ def with_temperature(runner, model, valid, dataset, columns=None):
     temperature = fit_on(runner, model, valid)
     if columns is None:
         columns = runner.token_columns(model, dataset, "tokens")
-    tempered = runner.token_columns(Tempered(model, temperature), dataset, "after temperature")
-    return {
-        "temperature": temperature,
-        "before": _calibration_of(columns),
-        "after": _calibration_of(tempered),
-    }
-
-
-def _calibration_of(columns):
-    found = calibration(columns)
-    del found["reliability"]
-    return found
+    after = runner.token_columns(model, dataset, "after temperature", temperature=temperature)
+    result = {"temperature": temperature}
+    for when, measured in (("before", columns), ("after", after)):
+        result[when] = calibration(measured)
+        del result[when]["reliability"]
+    return result
 
 
 def of_checkpoints(paths_by_name, data, subset="test", valid="valid", device="cpu", **loading):

@@ -51,7 +51,7 @@ def change(folder, name, how):
 
 def text_of(page_of_report):
     """What a reader sees of a page."""
-    body = page_of_report.read_text().split("<body>")[1].split("<script>")[0]
+    body = page_of_report.read_text().split("<body>")[1].split("</body>")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
@@ -335,16 +335,12 @@ for (const image of document.images) if (!image.complete || image.naturalWidth <
 for (const box of document.querySelectorAll(".scroll")) if (box.scrollWidth > box.clientWidth)
   problems.push(box.getAttribute("aria-label"));
 if (document.documentElement.scrollWidth > innerWidth) problems.push("page");
-filter.value = "BOLD"; filter.dispatchEvent(new Event("input"));
-problems.push(document.getElementById("shown").textContent, "in " + innerWidth);
-document.title = JSON.stringify(problems);
+document.title = JSON.stringify([innerWidth, ...problems]);
 </script></body>"""
 
 
 @pytest.mark.parametrize("width", [500, 1200, 1440])
-def test_in_a_browser_nothing_is_cut_off_and_typing_filters_the_translations(
-    run_folder, tmp_path, width
-):
+def test_in_a_browser_nothing_is_cut_off(run_folder, tmp_path, width):
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
@@ -362,4 +358,4 @@ def test_in_a_browser_nothing_is_cut_off_and_typing_filters_the_translations(
         [*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120
     )
     title = html.unescape(re.search("<title>(.*?)</title>", shown.stdout)[1])
-    assert json.loads(title) == ["1 of 20", f"in {width}"]
+    assert json.loads(title) == [width]
