@@ -29,7 +29,6 @@ with needs_extra("scripts"):
     from ..common.state import write_json
     from ..common.tables import Table
     from ..corpora.subwords import Subwords
-    from ..runs.experiment import LOG_END, log_end
     from . import distributions, frequency, noise, ood
     from .calibration import calibration
     from .gradient import gradient_shares
@@ -37,6 +36,13 @@ with needs_extra("scripts"):
     from .runner import Runner
     from .temperature import with_temperature
     from .tokens import MEASURES
+
+
+def log_end(text):
+    """Reader of a log end."""
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
 
 
 def main():
@@ -284,7 +290,7 @@ def parse_arguments():
         metavar="N",
         help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
     )
-    end = argument(log_end, LOG_END)
+    end = argument(log_end, "a number in (0, 1]")
     parser.add_argument("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
     count = whole_number(1)
     parser.add_argument("--beam", type=count, default=5, help="for translations (%(default)s)")

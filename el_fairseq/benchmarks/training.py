@@ -12,7 +12,7 @@ import torch
 
 from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.paths import ROOT
-from ..runs.experiment import read_experiment
+from ..experiments.config import read_experiment
 
 PAIR = "fr-en"
 CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
@@ -78,7 +78,7 @@ def main():
     command = [
         *(sys.executable, "-m", "fairseq_cli.train", options.data / "bin", *device),
         *("--user-dir", ROOT / "el_fairseq"),
-        *read_experiment(f"home-assistant-{PAIR}").train_options,
+        *read_experiment(f"home-assistant-{PAIR}").train.options,
         *("--max-update", str(options.updates), "--log-interval", "10", "--log-format", "json"),
         *("--no-save", "--disable-validation", "--seed", "1"),
     ]

@@ -34,7 +34,8 @@ class Corpus:
 
     ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
     ``pooled`` says that they are also scored together, as one set ``all``, which is then the one
-    that losses are compared on. ``pairs`` has the number of sentence pairs by subset.
+    that losses are compared on; ``redistributable``, that its text may be kept with results.
+    ``pairs`` has the number of sentence pairs by subset.
     ``subword_model`` is ``None`` for whole words, and where nobody named the model of data that was
     binarized elsewhere.
     """
@@ -50,6 +51,7 @@ class Corpus:
     tests: dict
     pairs: dict
     pooled: bool = False
+    redistributable: bool = True
 
     @property
     def bin(self):
@@ -65,6 +67,11 @@ class Corpus:
     def compared(self):
         """Name of the test set that losses are compared on: ``all``, or the first one."""
         return ALL if self.pooled else next(iter(self.tests))
+
+    @property
+    def scored(self):
+        """Names of the sets that are scored: ``all`` where there is that, and each test set."""
+        return [*([ALL] if self.pooled else []), *self.tests]
 
     def subsets_of(self, name):
         """fairseq subsets of ``valid`` or of a test set, in order: several for ``all``.
@@ -160,6 +167,7 @@ def read(folder):
         tests=manifest.get("tests", {"test": "test"}),
         pairs=manifest.get("pairs", {}),
         pooled=bool(manifest.get(ALL)),
+        redistributable=manifest.get("redistributable", True),
     )
 
 

@@ -103,6 +103,8 @@ def write_text(files, languages, folder):
         "references": "the published translations, lowercased; punctuation as it was",
         "tests": TESTS,
         "all": True,
+        # The data set's page gives the captions for non-commercial research, without a licence.
+        "redistributable": False,
         **text.manifest(),
     }
 

@@ -1,8 +1,9 @@
-"""What scores leave out, for the finished runs of an experiment: BLEU by beam, and calibration.
+"""What scores leave out, for the finished runs of an experiment: search and calibration.
 
 ``RUN/measures.json`` gets ``beams``, the scores of each test set by beam size: 1, and the
-experiment's; and ``calibration``, that of :func:`~el_fairseq.analysis.temperature.of_checkpoints`
-on the first test set. ``results.json`` takes both in.
+experiment's; ``calibration`` on the compared test set, with the temperature that was fitted on the
+validation set (:mod:`el_fairseq.analysis.temperature`); and ``tempered``, the scores of each test
+set decoded at that temperature. ``results.json`` takes them in.
 """
 
 import argparse
@@ -13,47 +14,72 @@ import torch
 from ..analysis.temperature import of_checkpoints
 from ..common import processes
 from ..common.cli import run
+from ..common.paths import ROOT
 from ..common.state import read_json, write_json
 from ..corpora.manifest import read as read_corpus
-from ..runs.evaluation import OPTIONS, evaluate
-from ..runs.experiment import ROOT, option_value, read_experiment
 from . import results as found
+from .config import names, read_experiment
+from .evaluate import OPTIONS, evaluate
+from .options import check_decoding
 
 
 def measure(folder, results, record, experiment):
     """What ``measures.json`` of a run holds, by its record in the ``results.json`` of a folder."""
-    corpus, kind = Path(results["data"]), results["checkpoints"][0]
-    options = experiment.evaluate_options
-    own = option_value([*OPTIONS, *options], "--beam", None)
+    corpus, kind = read_corpus(results["data"]), results["checkpoints"][0]
+    where, options = folder / record["run"], experiment.evaluate.options
+    last = experiment.evaluate.last
+
+    def scores(test, name, *more):
+        out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
+        return read_json(out / "scores.json", f"delete {out}, and run scripts/measure.sh again")
+
+    own = str(check_decoding([*OPTIONS, *options]).beam)
     beams = {test: {own: record["scores"][test][kind]} for test in results["tests"]}
     for test in results["tests"] if own != "1" else ():
-        where, greedy = folder / record["run"], [*options, "--beam", "1"]
-        made = evaluate(where, corpus, experiment.last, test, greedy, "beam1")
-        advice = f"delete {made}, and run scripts/measure.sh again"
-        beams[test]["1"] = read_json(made / "scores.json", advice)
-    subset = ",".join(read_corpus(corpus).subsets_of(results["tests"][0]))
+        beams[test]["1"] = scores(test, "beam1", "--beam", "1")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     paths = {record["run"]: [found.compared_checkpoint(folder, results, record["run"])]}
-    calibration = of_checkpoints(paths, corpus / "bin", subset, device=device)
-    return {"beams": beams, "calibration": calibration[record["run"]]}
+    subset = ",".join(corpus.subsets_of(results["tests"][0]))
+    calibration = of_checkpoints(paths, corpus.bin, subset, device=device)[record["run"]]
+    temperature = f"{calibration['temperature']:.3f}"
+    return {
+        "beams": beams,
+        "calibration": calibration,
+        "tempered": {
+            test: scores(test, "tempered", "--temperature", temperature)
+            for test in results["tests"]
+        },
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bash scripts/measure.sh", allow_abbrev=False)
-    parser.add_argument("experiment", help="its name or file")
-    parser.add_argument("--runs", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="bash scripts/measure.sh",
+        description="Measures what scores leave out of all runs that are finished: scores of a "
+        "beam of 1, which tell the search from the model; calibration, before and after "
+        "temperature scaling; and scores of decoding at that temperature. What was measured is not "
+        "measured again; scripts/table.sh and scripts/report.sh take it in.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("experiment", help=f"{', '.join(names())}, or a .toml file")
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR", help="the folder of its runs (runs/EXPERIMENT)"
+    )
     options = parser.parse_args()
-    processes.exit_on_signals()
     experiment = read_experiment(options.experiment)
     folder = options.runs or ROOT / "runs" / experiment.name
-    results = found.gather(experiment, folder)
-    for record in results["runs"]:
-        if "calibration" not in record:
-            print(f"{record['run']}: measuring", flush=True)
-            measured = measure(folder, results, record, experiment)
-            write_json(folder / record["run"] / "measures.json", measured)
-    found.gather(experiment, folder)
-    print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
+
+    def work():
+        results = found.gather(experiment, folder)
+        for record in results["runs"]:
+            if "tempered" not in record:
+                print(f"{record['run']}: measuring", flush=True)
+                measured = measure(folder, results, record, experiment)
+                write_json(folder / record["run"] / "measures.json", measured)
+        found.gather(experiment, folder)
+        print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
+
+    processes.supervise(work)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,88 @@
-"""Finished runs of an experiment, gathered in ``results.json``, and their translations.
+"""Finished runs of an experiment, gathered in ``results.json``, and their translations."""
 
-``results.json`` holds what a table or a report says of the experiment as a whole (``experiment``,
-its name, and ``word``, what a command in the repository's folder calls it by; ``title``, ``data``,
-``source``, ``target``, ``tokenizer``, ``lowercased``, ``tests``, ``checkpoints``, ``published``,
-``options``, ``report_options``) and ``runs``, a record each: the first kind of ``checkpoints`` is
-the one that is compared, and ``scores[test][checkpoints]`` holds what ``scripts/evaluate.sh``
-found.
-"""
-
-import argparse
 import fcntl
 import gzip
 import zlib
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
 
 from ..common.cli import UserError
-from ..common.files import making
-from ..common.paths import ROOT
+from ..common.files import writing
+from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora.manifest import read as read_corpus
-from ..runs import training_log
-from ..runs.experiment import loss_name
-from ..runs.training import read_run
+from . import training_log
+from .options import shared_options
+from .train import read_run
 
-_PARTS = (
-    *("experiment", "word", "title", "data", "source", "target", "tokenizer", "lowercased"),
-    *("tests", "checkpoints", "published", "options", "report_options"),
-)
-_PARTS_OF_RUN = ("run", "criterion", "log_end", "loss", "seed", "scores")
+FORMAT = 3
 _TRAIN_AGAIN = "delete that run's folder and run the experiment again"
+
+
+class RunRecord(TypedDict):
+    """What is known of a finished run. ``scores[test][checkpoints]`` is its ``scores.json``."""
+
+    run: str
+    loss: str
+    seed: int
+    options: List[str]
+    command: NotRequired[List[str]]
+    device: NotRequired[str]
+    gpus: NotRequired[int]
+    updates: int
+    minutes: NotRequired[float]
+    valid_nll: NotRequired[float]
+    valid_accuracy: NotRequired[float]
+    scores: Dict[str, Dict[str, Dict[str, Any]]]
+    # What scripts/measure.sh adds: scores of each test set by beam size, and of a decode at the
+    # fitted temperature; calibration as el_fairseq.analysis.temperature has it.
+    beams: NotRequired[Dict[str, Dict[str, Dict[str, Any]]]]
+    tempered: NotRequired[Dict[str, Dict[str, Any]]]
+    calibration: NotRequired[Dict[str, Any]]
+    # Numbers by epoch, in exported results.
+    curves: NotRequired[Dict[str, List[float]]]
+
+
+class Results(TypedDict):
+    """What ``results.json`` holds: the experiment as a whole, and its runs.
+
+    The first of ``losses`` is what the others are compared with, on the first of ``tests``, by the
+    first kind of ``checkpoints``. ``p_values[loss][test][seed]`` are kept where the texts that they
+    come from are not.
+    """
+
+    format: int
+    experiment: str
+    word: str
+    title: str
+    data: Optional[str]
+    corpus: Optional[str]
+    source: str
+    target: str
+    tokenizer: Optional[str]
+    lowercased: bool
+    redistributable: bool
+    losses: List[str]
+    tests: List[str]
+    checkpoints: List[str]
+    published: Dict[str, Any]
+    options: List[str]
+    report_options: List[str]
+    p_values: NotRequired[Dict[str, Dict[str, Dict[str, float]]]]
+    runs: List[RunRecord]
+
+
+_RESULTS = TypeAdapter(Results)
 
 
 def kinds_of_checkpoints(experiment):
     """Which models of a run are evaluated: ``averaged5``, ``best``; the first is compared."""
-    averaged = [f"averaged{experiment.last}"] if experiment.last else []
-    return averaged + (["best"] if experiment.best else [])
+    averaged = [f"averaged{experiment.evaluate.last}"] if experiment.evaluate.last else []
+    return averaged + (["best"] if experiment.evaluate.best else [])
 
 
 def tests_of(experiment, corpus):
@@ -45,14 +91,14 @@ def tests_of(experiment, corpus):
     Raises:
         UserError: the corpus has no test set of that name.
     """
-    there = list(read_corpus(corpus).tests)
-    for name in experiment.tests or []:
+    there = read_corpus(corpus).scored
+    for name in experiment.corpus.tests or []:
         if name not in there:
             raise UserError(
                 f"{experiment.path}: corpus.tests names {name}, expected some of "
                 f"{', '.join(there)}, which {corpus} holds"
             )
-    return experiment.tests or there
+    return experiment.corpus.tests or there
 
 
 def gather(experiment, folder):
@@ -62,36 +108,47 @@ def gather(experiment, folder):
         UserError: no run is finished, or they are not of one experiment, corpus and training.
     """
     folder = Path(folder)
-    with (folder / "results.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        results = _gathered(experiment, folder)
-        try:
-            before = read(folder)
-        except UserError:
-            before = None
-        if results != before:
-            write_json(folder / "results.json", results)
+    results = _gathered(experiment, folder)
+    try:
+        with (folder / "results.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                before = read(folder)
+            except UserError:
+                before = None
+            if results != before:
+                data = results["data"] and shown(results["data"])
+                write_json(folder / "results.json", {**results, "data": data})
+    except PermissionError:
+        print(f"warning: {folder} is not writable, and its results.json is left as it is")
     return results
 
 
 def read(folder):
-    """The results in a folder.
+    """The :class:`Results` in a folder.
 
     Raises:
         UserError: there are none, or the file is damaged.
     """
     path = Path(folder, "results.json")
-    results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
-    if not isinstance(results.get("runs"), list) or not results["runs"]:
-        raise UserError(f"{path} holds no runs: delete it, and run its experiment's table.sh")
-    missing = [name for name in _PARTS if name not in results]
-    missing += [name for name in _PARTS_OF_RUN if any(name not in one for one in results["runs"])]
-    if missing:
+    again = "run the experiment (bash scripts/reproduce.sh) or its table.sh"
+    results = read_json(path, again)
+    if results.get("format") != FORMAT:
         raise UserError(
-            f"{path} is damaged (it lacks {', '.join(missing)}): delete it, and run its "
-            "experiment's table.sh"
+            f"{path} is of format {results.get('format', 1)}, expected {FORMAT}: delete it, and "
+            "run its experiment's table.sh"
         )
-    return results
+    if not results.get("runs"):
+        raise UserError(f"{path} holds no runs: delete it, and run its experiment's table.sh")
+    try:
+        results = _RESULTS.validate_python(results)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{path} is damaged ({where}: {error.errors()[0]['msg']}): delete it, and run its "
+            "experiment's table.sh"
+        ) from None
+    return {**results, "data": results["data"] and str(ROOT / results["data"])}
 
 
 def is_finished(experiment, folder, tests):
@@ -101,15 +158,6 @@ def is_finished(experiment, folder, tests):
         for test in tests
         for kind in kinds_of_checkpoints(experiment)
     )
-
-
-def shared_options(options):
-    """fairseq-train options of a run without those in which runs of an experiment differ."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--criterion", "--log-end", "--seed"):
-        reader.add_argument(name)
-    reader.add_argument("--report-accuracy", action="store_true")
-    return reader.parse_known_args(options)[1]
 
 
 def compared_checkpoint(folder, results, run):
@@ -126,6 +174,15 @@ def hypotheses(folder, results, run, test, checkpoints):
     return _lines(Path(folder, run, "evaluation", f"{test}-{checkpoints}", name))
 
 
+def has_texts(folder, results):
+    """Whether references and hypotheses are there: kept results may hold scores alone."""
+    try:
+        references(folder, results, results["tests"][0])
+    except UserError:
+        return False
+    return True
+
+
 def references(folder, results, test):
     """References of a test set, plain text."""
     exported = Path(folder, "references", f"{test}.{results['target']}")
@@ -136,27 +193,47 @@ def references(folder, results, test):
     return _lines(Path(folder, run, "evaluation", f"{test}-{kind}", name))
 
 
-def export(folder, results, to):
-    """Copy what a table is made of into a new folder, small enough to keep: no paths, no models.
+def export(folder, results, p_values, to):
+    """Copy what a table is made of into a folder, small enough to keep: no paths, no models.
+
+    Of a run that is in the folder already the new record takes the place. Of the compared test set
+    and checkpoints the hypotheses are kept; the references where the corpus may be redistributed.
 
     Raises:
-        UserError: ``to`` is there already.
+        UserError: the folder holds something else than results of the same experiment.
     """
-    if Path(to).exists():
-        raise UserError(f"--export is {to}, which is there already: delete it, or name another")
-    with making(to) as unfinished:
-        records = [_with_curves(folder, record) for record in results["runs"]]
-        write_json(unfinished / "results.json", {**results, "data": None, "runs": records})
-        (unfinished / "references").mkdir()
-        for test in results["tests"]:
-            path = unfinished / "references" / f"{test}.{results['target']}"
-            _write_packed(path, references(folder, results, test))
-            for record in results["runs"]:
-                for kind in record["scores"][test]:
-                    where = unfinished / record["run"] / "evaluation" / f"{test}-{kind}"
-                    where.mkdir(parents=True)
-                    lines = hypotheses(folder, results, record["run"], test, kind)
-                    _write_packed(where / f"hypotheses.{results['target']}", lines)
+    to, records, kept_p = Path(to), {}, {}
+    if to.exists() and any(to.iterdir()):
+        kept = read(to)
+        for part in ("experiment", "corpus", "options", "tests", "checkpoints"):
+            if kept[part] != results[part]:
+                raise UserError(
+                    f"--export is {to}, whose results are of another {part}: name another folder"
+                )
+        records, kept_p = {one["run"]: one for one in kept["runs"]}, kept.get("p_values", {})
+    test, kind = results["tests"][0], results["checkpoints"][0]
+    for record in results["runs"]:
+        records[record["run"]] = _with_curves(folder, {**record, "command": []})
+        lines = hypotheses(folder, results, record["run"], test, kind)
+        where = to / record["run"] / "evaluation" / f"{test}-{kind}"
+        _write_packed(where / f"hypotheses.{results['target']}", lines)
+    if results["redistributable"]:
+        path = to / "references" / f"{test}.{results['target']}"
+        _write_packed(path, references(folder, results, test))
+    for loss, by_test in p_values.items():
+        for name, by_seed in by_test.items():
+            kept_p.setdefault(loss, {}).setdefault(name, {}).update(
+                {str(seed): p for seed, p in by_seed.items()}
+            )
+    runs = in_order(results["losses"], records.values())
+    exported = {**results, "data": None, "p_values": kept_p, "runs": runs}
+    write_json(to / "results.json", exported)
+    return exported
+
+
+def in_order(losses, records):
+    """Records by loss, in the experiment's order, and by seed."""
+    return sorted(records, key=lambda one: (losses.index(one["loss"]), one["seed"]))
 
 
 def _with_curves(folder, record):
@@ -176,15 +253,16 @@ def _gathered(experiment, folder):
     records, common, data = [], None, None
     for run in sorted(path.parent for path in folder.glob("*/run.json")):
         asked = read_run(run)
-        if asked.get("experiment") != experiment.name:
+        if asked["experiment"] != experiment.name:
             raise UserError(
-                f"{run} is a run of the experiment {asked.get('experiment')}, expected "
+                f"{run} is a run of the experiment {asked['experiment']}, expected "
                 f"{experiment.name}: name the folder or the experiment that belongs to the other"
             )
         tests = tests_of(experiment, ROOT / asked["data"])
-        if not is_finished(experiment, run, tests):
+        if asked["loss"] not in experiment.losses or not is_finished(experiment, run, tests):
             continue
-        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"])}
+        loss = experiment.loss(asked["loss"])
+        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"], loss)}
         if common is not None and same != common:
             raise UserError(
                 f"{run} was trained with other data or options than {records[0]['run']}: a table "
@@ -198,21 +276,26 @@ def _gathered(experiment, folder):
             f"bash scripts/reproduce.sh {experiment.word}"
         )
     corpus = read_corpus(data)
+    losses = list(experiment.losses)
     return {
+        "format": FORMAT,
         "experiment": experiment.name,
-        "word": experiment.shown_word,
+        "word": experiment.word,
         "title": experiment.title,
         "data": str(data),
+        "corpus": common["corpus"],
         "source": corpus.source,
         "target": corpus.target,
         "tokenizer": corpus.tokenizer,
         "lowercased": corpus.lowercased,
+        "redistributable": corpus.redistributable,
+        "losses": losses,
         "tests": tests_of(experiment, data),
         "checkpoints": kinds_of_checkpoints(experiment),
-        "published": experiment.published and asdict(experiment.published),
+        "published": experiment.published.model_dump(mode="json"),
         "options": common["options"],
-        "report_options": experiment.report_options,
-        "runs": sorted(records, key=lambda one: (one["log_end"] or 0, one["seed"])),
+        "report_options": experiment.report.options,
+        "runs": in_order(losses, records),
     }
 
 
@@ -225,20 +308,12 @@ def _record(experiment, run, asked, tests):
             path = run / "evaluation" / f"{test}-{kind}"
             advice = f"delete {path}, and run the experiment again"
             scores[test][kind] = read_json(path / "scores.json", advice)
-    measures = run / "measures.json"
-    if measures.exists():
-        trained.update(read_json(measures, f"delete {measures}, and run scripts/measure.sh again"))
-    return {
-        "run": run.name,
-        "criterion": asked["criterion"],
-        "log_end": asked["log_end"],
-        "loss": loss_name(asked["criterion"], asked["log_end"]),
-        "seed": asked["seed"],
-        "options": asked["options"],
-        "processes": asked.get("processes", 1),
-        **trained,
-        "scores": scores,
-    }
+    measured = run / "measures.json"
+    if measured.exists():
+        advice = f"delete {measured}, and run scripts/measure.sh again"
+        trained.update(read_json(measured, advice))
+    same = {name: asked[name] for name in ("loss", "seed", "options", "command", "device", "gpus")}
+    return {"run": run.name, **same, **trained, "scores": scores}
 
 
 def _lines(path):
@@ -253,4 +328,6 @@ def _lines(path):
 
 def _write_packed(path, lines):
     text = "".join(f"{line}\n" for line in lines).encode("utf-8")
-    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(text, mtime=0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.with_name(f"{path.name}.gz"), "wb") as file:
+        file.write(gzip.compress(text, mtime=0))

@@ -6,11 +6,11 @@ everyday sentences, and those sentences in a language that the models do not kno
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from ..common import processes
 from ..common.cli import UserError
 from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
@@ -106,7 +106,7 @@ def analyse(folder, results, options):
     for name, (source, target, seed) in texts.items():
         _binarize(corpus, source, target, out / name.replace(" ", "-"), seed)
     command = [sys.executable, "-m", "el_fairseq.analysis", *words]
-    if subprocess.run(command, cwd=ROOT).returncode:
+    if processes.call(command, cwd=ROOT):
         raise UserError("the analysis failed, the reason stands above; run this again")
     write_json(out / MADE_OF, made_of)
 

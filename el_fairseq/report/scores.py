@@ -8,22 +8,24 @@ from pathlib import Path
 from ..common.paths import shown
 from ..common.state import read_json
 from ..corpora import manifest
-from ..experiments.comparison import (
+from ..experiments import training_log
+from ..experiments.results import references
+from ..experiments.scores import SCORES
+from ..experiments.significance import bootstrap, over_seeds
+from ..experiments.table import (
     all_tables,
-    bootstrap,
     by_loss,
     differences,
     kept_results,
     kind_name,
     mean_and_deviation,
     notes,
-    over_seeds,
+    p_values,
 )
-from ..experiments.results import references
-from ..runs import training_log
 from . import figures, translations
 
-SCORES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+# Those that have intervals.
+RESAMPLED = {score.key: score.name for score in SCORES if score.metric}
 
 
 class Runs:
@@ -38,10 +40,10 @@ class Runs:
         self.folder, self.results = Path(folder), results
         self.kind = results["checkpoints"][0]
         self.records = results["runs"]
-        self.losses = by_loss(self.records)
-        self.baseline = next(iter(self.losses))
+        self.losses = by_loss(results)
+        self.baseline = results["losses"][0]
         self.test = in_words(results)
-        self.tables, count = all_tables(results, folder)
+        self.tables, count = all_tables(results, p_values(results, self.folder))
         self.notes = notes(results, count)
         self.checkpoints = ", ".join(map(kind_name, results["checkpoints"]))
         self.intervals = {test: self._intervals(test) for test in results["tests"]}
@@ -63,12 +65,15 @@ class Runs:
                 for record in records
             ]
             paired = records[0]["loss"] == self.baseline
-            for record, found in zip(records, bootstrap(texts, reference, tuple(SCORES))):
+            for record, found in zip(records, self._resampled(texts, reference)):
                 scores = record["scores"][test][self.kind]
-                row = {name: (scores[name], *found[name][0]) for name in SCORES}
+                row = {name: (scores[name], *found[name][0]) for name in RESAMPLED}
                 p = found["bleu"][1] if paired else None
                 rows.append({**row, "run": record["run"], "p": p})
         return rows
+
+    def _resampled(self, texts, reference):
+        return bootstrap(texts, reference, self.results["target"], tuple(RESAMPLED))
 
     def _seeds(self, loss):
         """Differences of BLEU to the baseline on the compared test set, by seed."""
@@ -123,7 +128,7 @@ class Runs:
 
     def _commands(self):
         """The commands that trained and scored the runs, where the records hold them."""
-        given = [record.get("train_command") for record in self.records]
+        given = [record.get("command") for record in self.records]
         for record in self.records:
             for path in sorted(self.folder.glob(f"{record['run']}/evaluation/*/evaluation.json")):
                 given.append(read_json(path, "evaluate that run again").get("command"))

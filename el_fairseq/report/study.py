@@ -16,11 +16,11 @@ from ..common.cli import UserError, run
 from ..common.files import writing
 from ..common.tables import Table
 from ..experiments import results as found
-from ..experiments.comparison import (
+from ..experiments.significance import over_seeds
+from ..experiments.table import (
     by_loss,
     kind_name,
     mean_and_deviation,
-    over_seeds,
     paired_differences,
     pairs,
 )
@@ -96,7 +96,7 @@ def other_table(all_results):
 
 def baseline(results):
     """The loss that the others are compared with."""
-    return next(iter(by_loss(results["runs"])))
+    return results["losses"][0]
 
 
 def pair(results):
@@ -130,7 +130,7 @@ def compared(all_results):
     return [
         (results, loss)
         for results in all_results
-        for loss in by_loss(results["runs"])
+        for loss in by_loss(results)
         if loss != baseline(results) and pairs(results, loss)
     ]
 

@@ -4,8 +4,8 @@ from sacrebleu import CHRF
 
 from ..common.cli import UserError
 from ..corpora import manifest
-from ..experiments.comparison import long_enough
 from ..experiments.results import hypotheses, references
+from ..experiments.table import long_enough
 
 SHOWN = 20
 

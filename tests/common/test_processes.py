@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -8,14 +9,31 @@ import pytest
 
 from el_fairseq.common import processes
 
-# A keeper that starts a child, says its number, and waits.
-KEEPER = """
-import runpy, time
-start = runpy.run_path({module!r})["start"]
-child = start(["sleep", "60"])
-print(child.pid, flush=True)
-{then}
+# A program that starts a child by our rules, says its number, and waits for it.
+PROGRAM = """
+import importlib.util, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # also where the suite runs in the background
+spec = importlib.util.spec_from_file_location("processes", {module!r})
+processes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(processes)
+
+def work():
+    with processes.started({command!r}, gentle=signal.SIGUSR1) as child:
+        print(child.pid, flush=True)
+    if child.returncode == 75:
+        raise processes.Stopped(75)
+    print("it went on")
+
+{before}
+processes.supervise(work)
 """
+WAITS = ["sleep", "60"]
+
+
+def program(command, before=""):
+    code = PROGRAM.format(module=processes.__file__, command=command, before=before)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
 def gone(number):
@@ -30,50 +48,85 @@ def gone(number):
     return False
 
 
-def keeper(then):
-    text = KEEPER.format(module=processes.__file__, then=then)
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_a_child_ends_with_its_keeper_however_that_ends(number):
-    with keeper("time.sleep(60)") as parent:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, -9), (signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)],
+)
+def test_a_child_ends_with_its_program_however_that_ends(number, status):
+    with program(WAITS) as parent:
         child = int(parent.stdout.readline())
         parent.send_signal(number)
+        assert parent.wait(20) == status
+        assert parent.stdout.read() == ""
     assert gone(child)
+
+
+def test_a_signal_in_a_finalizer_or_a_fork_hook_is_not_lost():
+    before = """
+import os
+def finalized():
+    class Finalized:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+    Finalized()
+def hook():
+    os.kill(os.getpid(), signal.SIGTERM)
+import threading
+threading.Timer(0.3, finalized).start()
+"""
+    with program(WAITS, before) as parent:
+        parent.stdout.readline()
+        assert parent.wait(20) == 143
+
+
+def test_a_signal_that_the_user_had_ignored_stays_ignored():
+    before = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    with program(["sleep", "1"], before) as parent:
+        parent.stdout.readline()
+        parent.send_signal(signal.SIGHUP)
+        assert parent.stdout.read() == "it went on\n"
+    assert parent.returncode == 0
+
+
+# Takes notice of SIGUSR1 only after a while, as a training does.
+TRAINING = """
+import signal, sys, time
+time.sleep(0.5)
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
+time.sleep(60)
+"""
+
+
+def test_sigusr1_reaches_a_child_that_was_not_ready_for_it_yet():
+    with program([sys.executable, "-c", TRAINING]) as parent:
+        parent.stdout.readline()
+        parent.send_signal(signal.SIGUSR1)
+        assert parent.wait(20) == 75
 
 
 def test_a_child_that_does_not_heed_is_killed(monkeypatch):
     monkeypatch.setattr(processes, "SECONDS_TO_END", 0.1)
     deaf = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
-    with processes.start(deaf, stdout=subprocess.PIPE) as child:
+    with pytest.raises(RuntimeError), processes.started(deaf, stdout=subprocess.PIPE) as child:
         child.stdout.readline()
-        processes.end([child])
+        raise RuntimeError
     assert child.returncode == -signal.SIGKILL
 
 
-# Signals itself where Python drops exceptions, also where the suite ignores signals (nohup, &).
-SIGNALLED_IN_A_FINALIZER = """
-import os, runpy, signal, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_path({module!r})["exit_on_signals"]()
-
-class Finalized:
-    def __del__(self):
-        os.kill(os.getpid(), signal.{name})
-        time.sleep(0.01)
-
-Finalized()
-time.sleep(20)
-print("it went on")
-"""
+def test_a_command_that_is_not_there_is_named(capfd):
+    assert processes.call(["no-such-program"]) == 1
+    assert "no-such-program cannot be started" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", -2)])
-def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(name, status):
-    code = SIGNALLED_IN_A_FINALIZER.format(module=processes.__file__, name=name)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (result.returncode, result.stdout) == (status, "")
-    assert "ignored" not in result.stderr
+def test_a_child_has_what_it_is_given_and_no_terminal(tmp_path):
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        processes.call(
+            ["bash", "-c", "echo $GIVEN; cat"], env={**os.environ, "GIVEN": "x"}, stdout=file
+        )
+    assert said.read_text() == "x\n"
+
+
+def test_an_ending_is_said_in_words():
+    assert processes.ending(-9) == "signal SIGKILL"
+    assert processes.ending(3) == "status 3"

@@ -4,8 +4,8 @@ import pytest
 from made import EXPERIMENT, GOOD, REFERENCES, record, results_of, write_translations
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments import results
-from el_fairseq.runs.experiment import read_experiment
+from el_fairseq.experiments import results, table
+from el_fairseq.experiments.config import read_experiment
 
 
 @pytest.fixture
@@ -23,26 +23,27 @@ def corpus(tmp_path):
     return folder
 
 
-def finish_run(folder, corpus, criterion, seed, bleu=30.0, **changes):
+def finish_run(folder, data, loss, seed, bleu=30.0, **changes):
     """A run's folder as train.sh and evaluate.sh leave it, without checkpoints."""
-    log_end = None if criterion == "ce" else 0.5
-    run = folder / (f"ce-seed{seed}" if criterion == "ce" else f"el0.5-seed{seed}")
+    run = folder / f"{loss.lower()}-seed{seed}"
     for kind in ("averaged10", "best"):
         evaluation = run / "evaluation" / f"test-{kind}"
         evaluation.mkdir(parents=True)
         (evaluation / "scores.json").write_text(json.dumps({"bleu": bleu}))
-    own = ["--criterion", "a"] if criterion == "ce" else ["--criterion", "b", "--log-end", "0.5"]
+    own = ["--criterion", "label_smoothed_cross_entropy"]
+    if loss == "EL":
+        own = ["--criterion", "encouraging_loss", "--log-end", "0.5"]
     asked = {
-        "format": 2,
+        "format": 3,
         "experiment": "small",
         "corpus": "sha256:12",
         "device": "cpu",
-        "processes": 1,
-        "criterion": criterion,
-        "log_end": log_end,
+        "gpus": 0,
+        "loss": loss,
         "seed": seed,
-        "data": str(corpus),
+        "data": str(data),
         "options": ["--lr", "1", *own, "--report-accuracy", "--seed", str(seed)],
+        "command": ["bash", "scripts/train.sh"],
         **changes,
     }
     (run / "run.json").write_text(json.dumps(asked))
@@ -53,15 +54,15 @@ def finish_run(folder, corpus, criterion, seed, bleu=30.0, **changes):
 
 def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus, tmp_path):
     runs = tmp_path / "runs"
-    finish_run(runs, corpus, "el", 1, 31.0)
-    finish_run(runs, corpus, "ce", 1)
-    not_scored = finish_run(runs, corpus, "el", 2)
+    finish_run(runs, corpus, "EL", 1, 31.0)
+    finish_run(runs, corpus, "CE", 1)
+    not_scored = finish_run(runs, corpus, "EL", 2)
     (not_scored / "evaluation" / "test-best" / "scores.json").unlink()
-    not_trained = finish_run(runs, corpus, "ce", 2)
+    not_trained = finish_run(runs, corpus, "CE", 2)
     (not_trained / "training.json").unlink()
     gathered = results.gather(experiment, runs)
     assert gathered == results.read(runs)
-    assert [one["run"] for one in gathered["runs"]] == ["ce-seed1", "el0.5-seed1"]
+    assert [one["run"] for one in gathered["runs"]] == ["ce-seed1", "el-seed1"]
     assert gathered["runs"][1]["scores"]["test"] == {
         "averaged10": {"bleu": 31.0},
         "best": {"bleu": 31.0},
@@ -72,55 +73,59 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
 
 def test_results_are_not_written_again_where_nothing_changed(experiment, corpus, tmp_path):
     runs = tmp_path / "runs"
-    finish_run(runs, corpus, "ce", 1)
+    finish_run(runs, corpus, "CE", 1)
     results.gather(experiment, runs)
     before = (runs / "results.json").stat().st_mtime_ns
     results.gather(experiment, runs)
     assert (runs / "results.json").stat().st_mtime_ns == before
-    finish_run(runs, corpus, "el", 1)
+    finish_run(runs, corpus, "EL", 1)
     results.gather(experiment, runs)
     assert (runs / "results.json").stat().st_mtime_ns > before
 
 
 def test_damaged_results_are_made_again(experiment, corpus, tmp_path):
     runs = tmp_path / "runs"
-    finish_run(runs, corpus, "ce", 1)
+    finish_run(runs, corpus, "CE", 1)
     (runs / "results.json").write_text("[{")
     assert results.gather(experiment, runs) == results.read(runs)
 
 
 @pytest.mark.parametrize(
-    "content", ["[{", "[]", "{}", '{"runs": []}', '{"runs": 3}', '{"runs": [{}]}', "\xff"]
+    "content",
+    [
+        *("[{", "[]", "{}", "\xff", '{"format": 1, "runs": [{}]}'),
+        *('{"format": 3, "runs": []}', '{"format": 3, "runs": 3}', '{"format": 3, "runs": [{}]}'),
+    ],
 )
 def test_damaged_results_are_named(tmp_path, content):
     (tmp_path / "results.json").write_text(content, encoding="latin-1")
-    with pytest.raises(UserError, match=r"results\.json (is damaged|holds no runs)"):
+    with pytest.raises(UserError, match=r"results\.json (is damaged|holds no runs|is of format)"):
         results.read(tmp_path)
 
 
 def test_runs_of_another_experiment_are_refused(experiment, corpus, tmp_path):
-    finish_run(tmp_path / "runs", corpus, "ce", 1, experiment="other")
+    finish_run(tmp_path / "runs", corpus, "CE", 1, experiment="other")
     with pytest.raises(UserError, match="ce-seed1 is a run of the experiment other, expected smal"):
         results.gather(experiment, tmp_path / "runs")
 
 
 def test_runs_with_other_options_or_data_are_not_put_into_one_table(experiment, corpus, tmp_path):
-    finish_run(tmp_path / "runs", corpus, "ce", 1)
-    finish_run(tmp_path / "runs", corpus, "el", 1, options=["--lr", "2", "--seed", "1"])
+    finish_run(tmp_path / "runs", corpus, "CE", 1)
+    finish_run(tmp_path / "runs", corpus, "EL", 1, **{"corpus": "sha256:34"})
     with pytest.raises(UserError, match="trained with other data or options than ce-seed1"):
         results.gather(experiment, tmp_path / "runs")
 
 
 @pytest.mark.parametrize("name", ["run.json", "training.json", "evaluation/test-best/scores.json"])
 def test_a_damaged_file_of_a_run_is_named_with_what_to_do(experiment, corpus, tmp_path, name):
-    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    run = finish_run(tmp_path / "runs", corpus, "CE", 1)
     (run / name).write_text('{"cut')
     with pytest.raises(UserError, match=f"{name} is damaged .*(delete|again)"):
         results.gather(experiment, tmp_path / "runs")
 
 
 def test_a_run_without_validation_is_tabled_without(experiment, corpus, tmp_path):
-    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    run = finish_run(tmp_path / "runs", corpus, "CE", 1)
     (run / "training.json").write_text('{"updates": 20, "minutes": 1}')
     (record,) = results.gather(experiment, run.parent)["runs"]
     assert "valid_nll" not in record
@@ -133,21 +138,53 @@ def test_a_test_set_that_the_corpus_lacks_is_named(corpus, tmp_path):
 
 
 def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_path):
-    made = results_of([record("ce", 1, 30.0), record("el", 1, 31.0)], data="/home/somebody")
+    made = results_of([record("CE", 1, 30.0), record("EL", 1, 31.0)], data="/home/somebody")
     write_translations(tmp_path / "runs", made)
-    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    results.export(tmp_path / "runs", made, {"EL": {"test": {1: 0.25}}}, tmp_path / "kept")
     kept = results.read(tmp_path / "kept")
-    assert kept == {**made, "data": None}
+    assert kept["data"] is None and kept["p_values"] == {"EL": {"test": {"1": 0.25}}}
+    assert [{**one, "command": 0} for one in kept["runs"]] == [
+        {**one, "command": 0} for one in made["runs"]
+    ]
     assert results.references(tmp_path / "kept", kept, "test") == REFERENCES
-    assert results.hypotheses(tmp_path / "kept", kept, "el0.5-seed1", "test", "best") == GOOD
-    with pytest.raises(UserError, match="is there already"):
-        results.export(tmp_path / "runs", made, tmp_path / "kept")
+    kinds = {path.parent.name for path in (tmp_path / "kept").rglob("hypotheses.*")}
+    assert kinds == {"test-averaged10"}
+    assert results.hypotheses(tmp_path / "kept", kept, "el-seed1", "test", "averaged10") == GOOD
+
+
+def test_an_export_adds_to_what_was_kept_before(tmp_path):
+    both = [record("CE", 1, 30.0), record("EL", 1, 31.0)]
+    for runs, p_values in (([both[0]], {}), (both, {"EL": {"test": {1: 0.5}}})):
+        made = results_of(runs)
+        write_translations(tmp_path / str(len(runs)), made)
+        results.export(tmp_path / str(len(runs)), made, p_values, tmp_path / "kept")
+    later = results_of([record("EL", 2, 33.0)])
+    write_translations(tmp_path / "later", later)
+    results.export(tmp_path / "later", later, {}, tmp_path / "kept")
+    kept = results.read(tmp_path / "kept")
+    assert [one["run"] for one in kept["runs"]] == ["ce-seed1", "el-seed1", "el-seed2"]
+    assert kept["p_values"] == {"EL": {"test": {"1": 0.5}}}
+    other = results_of([record("CE", 1, 30.0)], options=["--lr", "2"])
+    write_translations(tmp_path / "other", other)
+    with pytest.raises(UserError, match="whose results are of another options: name another"):
+        results.export(tmp_path / "other", other, {}, tmp_path / "kept")
+
+
+def test_an_export_leaves_texts_out_that_may_not_be_redistributed(tmp_path):
+    made = results_of([record("CE", 1, 30.0), record("EL", 1, 31.0)], redistributable=False)
+    write_translations(tmp_path / "runs", made)
+    results.export(tmp_path / "runs", made, {"EL": {"test": {1: 0.25}}}, tmp_path / "kept")
+    kept = results.read(tmp_path / "kept")
+    assert not (tmp_path / "kept" / "references").exists()
+    assert not results.has_texts(tmp_path / "kept", kept)
+    tables, _ = table.all_tables(kept, table.p_values(kept, tmp_path / "kept"))
+    assert tables[-1].rows[0][-1] == "0.250"
 
 
 def test_damaged_translations_of_an_export_are_named(tmp_path):
-    made = results_of([record("ce", 1, 30.0)])
+    made = results_of([record("CE", 1, 30.0)])
     write_translations(tmp_path / "runs", made)
-    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    results.export(tmp_path / "runs", made, {}, tmp_path / "kept")
     path = tmp_path / "kept" / "references" / "test.en.gz"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"test\.en\.gz is damaged"):
@@ -155,7 +192,7 @@ def test_damaged_translations_of_an_export_are_named(tmp_path):
 
 
 def test_what_was_measured_beside_the_scores_is_in_the_record(experiment, corpus, tmp_path):
-    run = finish_run(tmp_path / "runs", corpus, "ce", 1)
+    run = finish_run(tmp_path / "runs", corpus, "CE", 1)
     assert "calibration" not in results.gather(experiment, tmp_path / "runs")["runs"][0]
     measures = {"beams": {"test": {"1": {"bleu": 29.0}}}, "calibration": {"temperature": 1.1}}
     (run / "measures.json").write_text(json.dumps(measures))
@@ -164,7 +201,7 @@ def test_what_was_measured_beside_the_scores_is_in_the_record(experiment, corpus
 
 
 def test_an_export_has_the_curves_of_the_training_log(tmp_path):
-    made = results_of([record("ce", 1, 30.0)])
+    made = results_of([record("CE", 1, 30.0)])
     write_translations(tmp_path / "runs", made)
     lines = [
         f"x | INFO | {part} | "
@@ -176,7 +213,7 @@ def test_an_export_has_the_curves_of_the_training_log(tmp_path):
         for part in (("train", "valid") if n == 2 else ("train",))
     ]
     (tmp_path / "runs" / "ce-seed1" / "train.log").write_text("\n".join(lines) + "\n")
-    results.export(tmp_path / "runs", made, tmp_path / "kept")
+    results.export(tmp_path / "runs", made, {}, tmp_path / "kept")
     assert results.read(tmp_path / "kept")["runs"][0]["curves"] == {
         "updates": [20],
         **{f"{part}_nll": [2.5] for part in ("train", "valid")},

@@ -1,4 +1,3 @@
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -10,10 +9,8 @@ from el_fairseq.corpora import manifest
 from el_fairseq.report import analysing
 
 
-def record(criterion, seed, log_end=None):
-    name = f"ce-seed{seed}" if criterion == "ce" else f"el{log_end}-seed{seed}"
-    loss = "CE" if criterion == "ce" else f"EL, log end {log_end}"
-    return {"run": name, "loss": loss, "seed": seed}
+def record(loss, seed):
+    return {"run": f"{loss.lower()}-seed{seed}", "loss": loss, "seed": seed}
 
 
 def results_of(*records, kind="averaged5"):
@@ -21,7 +18,7 @@ def results_of(*records, kind="averaged5"):
 
 
 def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with(tmp_path):
-    records = [record("ce", 1), record("ce", 2), record("el", 1, 0.5), record("el", 2, 0.5)]
+    records = [record("CE", 1), record("CE", 2), record("EL, late", 1), record("EL, late", 2)]
     averaged = {}
     for each in records:
         averaged[each["run"]] = tmp_path / each["run"] / "evaluation/test-averaged5/averaged.pt"
@@ -29,12 +26,12 @@ def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with
         averaged[each["run"]].touch()
     assert analysing.models_of(tmp_path, results_of(*records)) == {
         "CE": averaged["ce-seed1"],
-        "EL log end 0.5": averaged["el0.5-seed1"],
+        "EL late": averaged["el, late-seed1"],
     }
     with pytest.raises(
-        UserError, match=r"there is no .*el0\.75-seed1.*the checkpoint of EL log end 0\.75"
+        UserError, match=r"there is no .*el 0\.75-seed1.*the checkpoint of EL 0\.75"
     ):
-        analysing.models_of(tmp_path, results_of(*records, record("el", 1, 0.75)))
+        analysing.models_of(tmp_path, results_of(*records, record("EL 0.75", 1)))
     best = tmp_path / "ce-seed1" / "checkpoints" / "checkpoint_best.pt"
     best.parent.mkdir()
     best.touch()
@@ -84,9 +81,9 @@ def test_an_analysis_is_made_again_only_when_its_inputs_changed(tiny, tmp_path, 
     def analysis(command, **_):
         made.append(command)
         (tmp_path / "analysis" / "analysis.json").touch()
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(analysing.subprocess, "run", analysis)
+    monkeypatch.setattr(analysing.processes, "call", analysis)
     monkeypatch.setattr(analysing, "_binarize", lambda *_: None)
     results = write_experiment(tmp_path, tiny, seeds=[1])
     checkpoint = tmp_path / "ce-seed1" / "evaluation" / f"test-{KIND}" / "averaged.pt"
@@ -108,9 +105,7 @@ def test_an_analysis_is_made_again_only_when_its_inputs_changed(tiny, tmp_path, 
 
 def test_an_analysis_that_failed_is_made_again(tiny, tmp_path, monkeypatch):
     status = iter([1, 0, 0])
-    monkeypatch.setattr(
-        analysing.subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, next(status))
-    )
+    monkeypatch.setattr(analysing.processes, "call", lambda c, **_: next(status))
     monkeypatch.setattr(analysing, "_binarize", lambda *_: None)
     results = write_experiment(tmp_path, tiny, seeds=[1])
     with pytest.raises(UserError, match="the analysis failed"):

@@ -11,12 +11,13 @@ from sacrebleu import CHRF
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.locks import locked
-from el_fairseq.experiments import comparison
 from el_fairseq.experiments import results as experiment_results
+from el_fairseq.experiments import significance
+from el_fairseq.experiments import table as tables_of
 from el_fairseq.report import page, translations
 from el_fairseq.report.__main__ import report
 
-EL = "EL, log end 0.5"
+EL = "EL"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def quick(monkeypatch):
     """Reports without an analysis of their own, their pictures filled but not rendered."""
     monkeypatch.setattr("el_fairseq.report.__main__.analyse", lambda *_: None)
     monkeypatch.setattr("el_fairseq.report.figures.png", lambda figure: b"")
-    monkeypatch.setattr(comparison, "RESAMPLINGS", 20)
+    monkeypatch.setattr(significance, "RESAMPLINGS", 20)
 
 
 @pytest.fixture
@@ -75,13 +76,13 @@ def test_every_picture_has_a_caption_and_every_section_a_link(run_folder):
 def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_folder):
     text = text_of(run_folder / "report.html")
     results = experiment_results.read(run_folder)
-    tables, count = comparison.all_tables(results, run_folder)
+    tables, count = tables_of.all_tables(results, tables_of.p_values(results, run_folder))
     for table in tables:
         assert table.title in text
         for row in table.rows:
             assert " ".join(" ".join(row).split()) in text
-    assert all(note in text for note in comparison.notes(results, count))
-    assert re.search(r"el0\.5-seed1 13\.60 \[\d+\.\d\d, \d+\.\d\d\] 27\.20 \[", text)
+    assert all(note in text for note in tables_of.notes(results, count))
+    assert re.search(r"el-seed1 13\.60 \[\d+\.\d\d, \d+\.\d\d\] 27\.20 \[", text)
 
 
 def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, tiny):
@@ -93,7 +94,7 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, 
         "fairseq-train options of all runs --arch transformer --dropout 0.2",
         f"versions Python {sys.version.split()[0]}, ",
         "fairseq-train 'the data' --seed 1 ",
-        "fairseq-generate 'the data' --path el0.5-seed1.pt ",
+        "fairseq-generate 'the data' --path el-seed1.pt ",
     ):
         assert fact in text
     assert re.search(r"-m el_fairseq\.analysis \S+ .* -m el_fairseq\.report '.*a run'$", text)
@@ -111,7 +112,7 @@ def test_the_translations_shown_are_those_that_differ_most(run_folder):
     reference = experiment_results.references(run_folder, results, "test")
     texts = [
         experiment_results.hypotheses(run_folder, results, run, "test", KIND)
-        for run in ("ce-seed1", "el0.5-seed1")
+        for run in ("ce-seed1", "el-seed1")
     ]
     difference = {}
     for i, (right, *both) in enumerate(zip(reference, *texts)):
@@ -135,7 +136,7 @@ def with_bleu(folder, bleu):
         results["data"] = None
         for record in results["runs"]:
             pair = bleu[record["seed"] - 1]
-            record["scores"]["test"][KIND]["bleu"] = pair[record["criterion"] == "el"]
+            record["scores"]["test"][KIND]["bleu"] = pair[record["loss"] == "EL"]
 
     change(folder, "results.json", how)
 
@@ -258,7 +259,7 @@ def test_results_without_models_show_curves_and_calibration_over_seeds(tiny, tmp
         record["curves"] = {"updates": [10, 20], **curve}
     (tmp_path / "results.json").write_text(json.dumps({**results, "data": None}))
     text = text_of(report(tmp_path))
-    assert "mean over seeds: 5.00% (CE), 5.00% (EL, log end 0.5)" in text
+    assert "mean over seeds: 5.00% (CE), 5.00% (EL)" in text
     assert f"it falls to 3.50% (CE), rises to 9.50% ({EL})" in text
     assert "CE 2 5.00 ± 0.00 1.600 ± 0.000 1.100 ± 0.000 3.50 ± 2.12" in text
     assert "Validation set. Lower is better." in text

@@ -8,7 +8,6 @@ from el_fairseq.report import study
 def record(loss, seed, bleu):
     return {
         "loss": loss,
-        "log_end": None if loss == "CE" else 0.5,
         "seed": seed,
         "scores": {"test": {"averaged5": {"bleu": bleu, "chrf": bleu + 20, "ter": 50.0}}},
         "beams": {"test": {"1": {"bleu": bleu - 1}, "5": {"bleu": bleu}}},
@@ -24,9 +23,10 @@ def record(loss, seed, bleu):
 
 @pytest.fixture
 def results():
-    bleu = {"CE": (40.0, 41.0, 42.0), "EL, log end 0.5": (41.0, 41.5, 43.5)}
+    bleu = {"CE": (40.0, 41.0, 42.0), "EL": (41.0, 41.5, 43.5)}
     return {
         "experiment": "a-corpus",
+        "losses": ["CE", "EL", "EL 1"],
         "options": ["--max-epoch", "20"],
         "title": "A corpus",
         "source": "de",
@@ -43,7 +43,7 @@ def results():
 
 def test_a_measure_stands_with_both_losses_and_with_what_separates_them(results):
     table = study.table([results])
-    assert table.columns == ["", "De-En: CE", "EL, log end 0.5", "difference"]
+    assert table.columns == ["", "De-En: CE", "EL", "difference"]
     # Differences 1, 0.5 and 1.5: mean 1, deviation 0.5, 4.303 * 0.5 / sqrt(3).
     assert table.rows[0] == ["BLEU", "41.00 ± 1.00", "42.00 ± 1.32", "+1.00 [-0.24, +2.24]"]
     assert table.rows[4][0] == "validation accuracy, %"
@@ -75,20 +75,18 @@ def test_seeds_that_only_one_loss_has_are_not_compared(results):
 
 
 def test_comparisons_of_fewer_seeds_or_other_options_stand_in_a_line_each(results):
-    more = [{**one, "loss": "EL, log end 1"} for one in results["runs"][3:5]]
+    more = [{**one, "loss": "EL 1"} for one in results["runs"][3:5]]
     half = {**results, "options": [*results["options"], "--max-epoch", "10"]}
     results["runs"] = [*results["runs"], *more]
     assert study.table([results, half]).columns == study.table([results]).columns
     rows = {name: cells for name, *cells in study.other_table([results, half]).rows}
-    assert set(rows) == {"De-En: EL, log end 1", "De-En: EL, log end 0.5 --max-epoch 10"}
+    assert set(rows) == {"De-En: EL 1", "De-En: EL --max-epoch 10"}
     # Two differences, 1 and 0.5: 12.706 * 0.3536 / sqrt(2).
-    assert rows["De-En: EL, log end 1"][:4] == [
+    assert rows["De-En: EL 1"][:4] == [
         *("2", "40.50 ± 0.71", "41.25 ± 0.35", "+0.75 [-2.43, +3.93]")
     ]
-    assert rows["De-En: EL, log end 0.5 --max-epoch 10"][4:] == [
-        *("+0.00", "5.00 ± 0.00", "5.00 ± 0.00")
-    ]
-    assert study.other_table([results]).rows[0][0] == "De-En: EL, log end 1"
+    assert rows["De-En: EL --max-epoch 10"][4:] == [*("+0.00", "5.00 ± 0.00", "5.00 ± 0.00")]
+    assert study.other_table([results]).rows[0][0] == "De-En: EL 1"
     assert study.other_table([{**results, "runs": results["runs"][:6]}]) is None
 
 
@@ -113,4 +111,4 @@ def test_a_difference_is_that_of_the_scores_as_they_are_shown(results):
     for one, bleu in zip(results["runs"], (41.84, 41.11, 40.0, 41.23, 40.49, 39.38)):
         one["scores"]["test"]["averaged5"]["bleu"] = bleu
     value = study.measures(results)[0][2]
-    assert study.differences(results, "EL, log end 0.5", value) == [-0.61, -0.62, -0.62]
+    assert study.differences(results, "EL", value) == [-0.61, -0.62, -0.62]

@@ -1,0 +1,231 @@
+"""An experiment: the file that says what is trained, with which losses, and how it is scored.
+
+``scripts/experiments/*.toml`` are those of this repository; ``scripts/README.md`` explains the
+keys. Relative paths in such a file start at the repository's folder, and so does its command.
+"""
+
+import difflib
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Dict, List, Optional, Tuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
+
+from ..common.cli import UserError
+from ..common.paths import ROOT, shown
+
+FOLDER = ROOT / "scripts" / "experiments"
+LOSSES = {
+    "CE": "--criterion label_smoothed_cross_entropy",
+    "EL": "--criterion encouraging_loss --log-end 0.5",
+}
+
+
+def _words(text):
+    if not isinstance(text, str):
+        raise ValueError("expected options in shell syntax, as one text")
+    return shlex.split(text, comments=True)
+
+
+def _different(values):
+    if len(set(values)) < len(values):
+        raise ValueError("expected no value twice")
+    return values
+
+
+Words = Annotated[List[str], BeforeValidator(_words)]
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # numpy takes no larger one
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusOf(_Section):
+    """``command`` makes the corpus in ``folder``; ``tests`` are the sets to score (all of them)."""
+
+    command: Annotated[Words, Field(min_length=1)]
+    folder: Optional[Text] = None
+    tests: Optional[Annotated[List[Text], Field(min_length=1)]] = None
+
+
+class Training(_Section):
+    """Options of fairseq-train, the same for every loss."""
+
+    options: Words
+
+
+class Evaluation(_Section):
+    """``last`` epoch checkpoints are averaged (0: none); ``best``: ``checkpoint_best.pt``, too."""
+
+    last: Annotated[int, Field(ge=0, strict=True)] = 0
+    best: Annotated[bool, Field(strict=True)] = False
+    options: Words = []
+
+
+class Runs(_Section):
+    """Seeds, trainings side by side on a CPU, and whether a CPU is what it is made for."""
+
+    seeds: Annotated[List[Seed], Field(min_length=1), AfterValidator(_different)] = [1, 2, 3, 4, 5]
+    jobs: Annotated[int, Field(ge=1, strict=True)] = 1
+    cpu: Annotated[bool, Field(strict=True)] = False
+
+
+class Report(_Section):
+    """Options of the analysis."""
+
+    options: Words = []
+
+
+class Published(_Section):
+    """Published figures: of a score (``measure``) each loss has its mean and standard deviation."""
+
+    source: Text = "published"
+    measure: str = "bleu"
+    scores: Dict[str, Tuple[float, float]] = {}
+
+
+class Loss(BaseModel):
+    """A loss of an experiment: its name in tables, and what it adds to fairseq-train's options."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    options: List[str]
+
+    @property
+    def slug(self):
+        """The name in a run's folder: ``ce`` of ``CE``, ``el-0.75`` of ``EL 0.75``."""
+        return re.sub(r"[^\w.]+", "-", self.name).strip("-").lower()
+
+
+class Experiment(_Section):
+    """What an experiment's file says; options and commands are lists of words."""
+
+    title: Text
+    corpus: CorpusOf
+    train: Training
+    losses: Annotated[Dict[Text, Words], Field(min_length=1)] = Field(
+        default=LOSSES, validate_default=True
+    )
+    evaluate: Evaluation = Evaluation()
+    runs: Runs = Runs()
+    report: Report = Report()
+    published: Published = Published()
+    _path: Path = PrivateAttr()
+
+    @property
+    def path(self):
+        """The file."""
+        return self._path
+
+    @property
+    def name(self):
+        return self.path.stem
+
+    @property
+    def folder(self):
+        """The corpus's folder."""
+        return ROOT / (self.corpus.folder or Path("data", self.name))
+
+    @property
+    def word(self):
+        """What a command in the repository's folder calls it by: its name, or its file."""
+        return self.name if self.path.parent == FOLDER else shown(self.path)
+
+    def loss(self, name):
+        """The :class:`Loss` that is called so, in capitals or not.
+
+        Raises:
+            UserError: the experiment has none of that name.
+        """
+        for known, options in self.losses.items():
+            loss = Loss(name=known, options=options)
+            if name.lower() in (known.lower(), loss.slug):
+                return loss
+        raise UserError(
+            f"there is no loss {name} in {self.word}: name one of {', '.join(self.losses)}"
+        )
+
+
+def names():
+    """Names of the experiments in ``scripts/experiments``."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_experiment(name_or_file):
+    """Read an experiment by its name, or from a file.
+
+    Raises:
+        UserError: there is none of that name, or its file has an unknown, missing or wrong key;
+            the message names the file, the key and what was expected.
+    """
+    path = FOLDER / f"{name_or_file}.toml"
+    if str(name_or_file) not in names():
+        path = Path(name_or_file).absolute()
+    content = _parsed(path, name_or_file)
+    try:
+        experiment = Experiment.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error.errors())}") from None
+    experiment._path = path
+    if not re.fullmatch(r"[\w.-]+", path.stem):
+        raise UserError(
+            f"{path}: the file's name names the experiment, expected letters, digits, '.', '_', '-'"
+        )
+    if not experiment.evaluate.last and not experiment.evaluate.best:
+        raise UserError(
+            f"{path}: [evaluate] has neither last nor best: say how many epoch checkpoints to "
+            "average (last = 5), or take the best one (best = true)"
+        )
+    slugs = [experiment.loss(name).slug for name in experiment.losses]
+    if len(set(slugs)) < len(slugs) or not all(slugs):
+        raise UserError(
+            f"{path}: the losses {', '.join(experiment.losses)} would name their runs "
+            f"{', '.join(slugs)}: expected different names, of letters and digits"
+        )
+    return experiment
+
+
+def _parsed(path, asked):
+    import tomllib  # Python 3.11's; the loss and the criterion run on earlier ones
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(
+            f"there is no experiment {asked}: name one of {', '.join(names())}, or a .toml file"
+        ) from None
+    except ValueError as error:  # also a UnicodeDecodeError
+        raise UserError(f"{path} is no TOML: {error}") from None
+
+
+def _keys():
+    """Every key that a file may have, as ``section.key``."""
+    found = []
+    for name, field in Experiment.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        found += [f"{name}.{key}" for key in inner] if inner else [name]
+    return found
+
+
+def _first(errors):
+    """What the first of pydantic's errors is, in words of ours."""
+    error = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        like = difflib.get_close_matches(key, _keys(), 1) or [", ".join(_keys())]
+        return f"there is no key {key}, expected {like[0]}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{key} is {error['input']!r}: {reason[0].lower()}{reason[1:]}"

@@ -1,0 +1,239 @@
+"""A trained run to scores: averages checkpoints, translates by fairseq-generate, scores all.
+
+``RUN/evaluation/TEST-averagedN`` holds ``hypotheses.LANGUAGE``, ``references.LANGUAGE``,
+``scores.json``, ``scores.txt``, and ``evaluation.json``: what was evaluated, so that these scores
+are shown again for that alone. Of a single test set also what fairseq-generate wrote; several that
+are scored together are put together from theirs.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from ..common import processes
+from ..common.cli import UserError, run, split_at_dashes, whole_number
+from ..common.files import writing
+from ..common.locks import locked
+from ..common.paths import ROOT, shown
+from ..common.state import read_json, write_json
+from ..common.text import lines_of
+from ..corpora import manifest
+from ..corpora.languages import sacrebleu_tokenizer
+from . import scores
+from .checkpoints import average_last, load
+from .options import check_decoding
+from .train import differing, identity_of_corpus, read_run, usable
+
+OPTIONS = ["--beam", "5", "--batch-size", "128"]
+AGAIN = "delete that folder to evaluate again"
+
+
+def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
+    """Translate and score a test set with a finished run, unless that is done.
+
+    Args:
+        folder: the run's folder.
+        last: how many epoch checkpoints to average; 0: take ``checkpoint_best.pt``.
+        test: name of a test set of the corpus, ``"all"`` where it has that, or ``"valid"``.
+        data: the corpus's folder; ``None``: the one that the run was trained on.
+        options: more options for fairseq-generate, some of :data:`~.options.DECODING`.
+        name: an addition to the folder's name.
+        say: gets a line where something is translated.
+
+    Returns:
+        The folder with the scores: ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's,
+        with ``-NAME``.
+
+    Raises:
+        UserError: the run is not trained to its end, or something that is needed is missing or
+            damaged; or the folder holds the scores of another corpus or of other options.
+    """
+    corpus, record = corpus_of(folder, data)
+    options = list(options)
+    check_decoding(options)
+    sacrebleu_tokenizer(corpus.target)
+    subsets = corpus.subsets_of(test)
+    kind = f"averaged{last}" if last else "best"
+    out = usable(folder / "evaluation") / "-".join(filter(None, [test, kind, name]))
+    wanted = {
+        "test": test,
+        "checkpoints": kind,
+        "corpus": _identity_of(corpus, subsets),
+        "options": options,
+        "training": read_json(folder / "training.json", AGAIN),
+        "command": _command(folder, record, corpus, test, last, name, options),
+    }
+    parts = []
+    if len(subsets) > 1:
+        single = {subset: one for one, subset in corpus.tests.items()}
+        parts = [
+            evaluate(folder, last, single[subset], data, options, name, say) for subset in subsets
+        ]
+    out.parent.mkdir(exist_ok=True)
+    busy = f"{out} is being made by another process; wait for it, or stop it first"
+    with locked(out.with_name(f".{out.name}.lock"), busy) as lock:
+        if not _is_made(out, wanted):
+            unfinished = out.with_name(f".{out.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            if parts:
+                _put_together(unfinished, corpus, test, parts)
+            else:
+                checkpoint = folder / "checkpoints" / "checkpoint_best.pt"
+                if last:
+                    checkpoint = unfinished / "averaged.pt"
+                    average_last(folder / "checkpoints", last, checkpoint)
+                else:
+                    load(checkpoint)
+                say(f"{folder.name:12} translating {test} with {kind}")
+                _translate(unfinished, checkpoint.resolve(), corpus, subsets[0], options, lock)
+                generated = unfinished / f"generate-{subsets[0]}.txt"
+                references = corpus.references(test)
+                plain = corpus.detokenize(scores.hypotheses(generated, len(references)))
+                _score(unfinished, corpus, test, plain, references, generated)
+            write_json(unfinished / "evaluation.json", wanted)
+            shutil.rmtree(out, ignore_errors=True)
+            unfinished.replace(out)
+    return out
+
+
+def corpus_of(folder, data=None):
+    """The corpus that a finished run is evaluated on, and the run's record.
+
+    Raises:
+        UserError: the run is not trained to its end, or the corpus is missing.
+    """
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder} is no run: train it first (bash scripts/train.sh --help)")
+    record = read_run(folder)
+    if not (folder / "training.json").exists():
+        raise UserError(
+            f"{folder} is not trained to its end; its scripts/train.sh command goes on with it"
+        )
+    return manifest.read(usable(data or ROOT / record["data"])), record
+
+
+def _identity_of(corpus, subsets):
+    """What makes scores those of this corpus: what was trained on, and the test sets."""
+    return {
+        "trained": identity_of_corpus(corpus.bin),
+        "tests": [identity_of_corpus(corpus.bin, [f"{subset}.*"]) for subset in subsets],
+    }
+
+
+def _command(folder, record, corpus, test, last, name, options):
+    """What a user types in the repository's folder to have these scores."""
+    words = ["bash", "scripts/evaluate.sh", shown(folder), "--subset", test]
+    words += ["--last", str(last)] if last else ["--best"]
+    if shown(corpus.folder) != record["data"]:
+        words += ["--data", shown(corpus.folder)]
+    words += ["--name", name] if name else []
+    return words + (["--", *options] if options else [])
+
+
+def _is_made(out, wanted):
+    path = out / "evaluation.json"
+    if not path.exists():
+        return False
+    before = read_json(path, f"{out}: {AGAIN}")
+    for name in ("corpus", "options"):
+        if before.get(name) != wanted[name]:
+            was, now = differing(before.get(name), wanted[name])
+            raise UserError(
+                f"{out} holds scores with {name} {was}, now it is {now}; give a --name to have "
+                "these beside them, or delete that folder"
+            )
+    read_json(out / "scores.json", f"{out}: {AGAIN}")
+    return {**before, "command": None} == {**wanted, "command": None}
+
+
+def _score(folder, corpus, test, hypotheses, references, generated=None):
+    for name, text in (("hypotheses", hypotheses), ("references", references)):
+        with writing(folder / f"{name}.{corpus.target}") as file:
+            file.writelines(line + "\n" for line in text)
+    translation = scores.Translation(
+        corpus.source_lines(test), hypotheses, references, corpus.target, generated
+    )
+    found = scores.scores(translation)
+    write_json(folder / "scores.json", {"test": test, **found})
+    with writing(folder / "scores.txt") as file:
+        file.writelines(line + "\n" for line in scores.shown(found))
+
+
+def _put_together(folder, corpus, test, parts):
+    hypotheses = []
+    for part in parts:
+        hypotheses += lines_of(part / f"hypotheses.{corpus.target}")
+    (folder / "averaged.pt").symlink_to(f"../{parts[0].name}/averaged.pt")
+    _score(folder, corpus, test, hypotheses, corpus.references(test))
+
+
+def _translate(folder, checkpoint, corpus, subset, options, lock):
+    command = [sys.executable, "-m", "fairseq_cli.generate", str(corpus.bin)]
+    command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
+    command += ["--source-lang", corpus.source, "--target-lang", corpus.target]
+    command += ["--gen-subset", subset, *OPTIONS]
+    command += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
+    command += ["--required-batch-size-multiple", "1", "--num-workers", "0"]
+    command += ["--results-path", str(folder)]
+    command += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
+    log = folder / "generate.log"
+    with log.open("w") as output:
+        status = processes.call(command, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last_line = ([line for line in lines if line.strip()] or ["it printed nothing"])[-1].strip()
+        raise UserError(
+            f"fairseq-generate failed ({processes.ending(status)}): {last_line} "
+            f"(all it said is in {log})"
+        )
+
+
+def parser():
+    made = argparse.ArgumentParser(
+        prog="bash scripts/evaluate.sh",
+        usage="%(prog)s RUN [options] [-- fairseq-generate options]",
+        description="Translates the test sets with a trained run and scores all of each: averages "
+        "the last N epoch checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score "
+        "the detokenized output. Called again with the same options it shows those scores.",
+        epilog="In RUN/evaluation/TEST-averagedN (or TEST-best, and -NAME): generate-SUBSET.txt, "
+        "hypotheses.LANGUAGE, scores.json and scores.txt.",
+        allow_abbrev=False,
+    )
+    made.add_argument("run", type=Path, help="the run's folder, as scripts/train.sh made it")
+    made.add_argument(
+        "--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)"
+    )
+    kind = made.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--last", type=whole_number(1), default=3, metavar="N", help="checkpoints to average (3)"
+    )
+    kind.add_argument("--best", action="store_true", help="checkpoint_best.pt instead")
+    made.add_argument(
+        "--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)"
+    )
+    made.add_argument("--name", help="an addition to the name of the folder with the scores")
+    return made
+
+
+def main():
+    ours, theirs = split_at_dashes(sys.argv[1:])
+    arguments = parser().parse_args(ours)
+    last = 0 if arguments.best else arguments.last
+
+    def work():
+        corpus, _ = corpus_of(arguments.run, arguments.data)
+        for test in [arguments.subset] if arguments.subset else corpus.scored:
+            out = evaluate(arguments.run, last, test, arguments.data, theirs, arguments.name)
+            print(f"{arguments.run.name}, {out.name}:")
+            print((out / "scores.txt").read_text(encoding="utf-8"), end="")
+
+    processes.supervise(work)
+
+
+if __name__ == "__main__":
+    run(main)

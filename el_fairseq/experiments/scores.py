@@ -1,0 +1,154 @@
+"""Translations to scores. :data:`SCORES` is the one list of them.
+
+To add a score (COMET, say), write a function from a :class:`Translation` to its value and
+signature, and add an entry to :data:`SCORES`: tables, report and kept results have it then.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+import sacrebleu
+
+from ..common.cli import UserError
+from ..corpora.languages import sacrebleu_tokenizer, ter_lines, ter_options
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A test set and its translation: plain lines, ``language`` (the target's), and the file that
+    fairseq-generate wrote (``None`` for several test sets together)."""
+
+    sources: list
+    hypotheses: list
+    references: list
+    language: str
+    generated: Optional[Path] = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a translation of a whole test set.
+
+    Attributes:
+        key: its name in ``scores.json``.
+        name: its name in tables.
+        unit: what it is measured in.
+        higher_is_better: which way is up.
+        form: how ``str.format`` shows it.
+        origin: who computes it, on what text.
+        compute: function of a :class:`Translation` to ``(value, signature)``; ``None`` where the
+            score is not defined.
+        metric: function of a language, and options of sacreBLEU's metric, to that metric; ``None``
+            for a score that is none of sacreBLEU's.
+        lines: ``lines(lines, language)``, the lines as the metric takes them.
+    """
+
+    key: str
+    name: str
+    unit: str
+    higher_is_better: bool
+    form: str
+    origin: str
+    compute: Callable
+    metric: Optional[Callable] = None
+    lines: Callable = lambda lines, language: lines
+
+
+def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, language: lines):
+    def compute(translation):
+        language = translation.language
+        made = metric(language)
+        texts = [lines(text, language) for text in (translation.hypotheses, translation.references)]
+        value = made.corpus_score(texts[0], [texts[1]]).score
+        return value, str(made.get_signature())
+
+    plain = "sacreBLEU, on plain (detokenized) text"
+    return Score(key, name, "%", higher_is_better, "{:.2f}", plain, compute, metric, lines)
+
+
+def fairseq_bleu(translation):
+    """BLEU that fairseq-generate printed at the end, on tokens: for the literature's sake."""
+    if translation.generated is None:
+        return None
+    printed = Path(translation.generated).read_text("utf-8")
+    found = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", printed, re.M)
+    return (float(found[-1]), None) if found else None
+
+
+SCORES = [
+    _by_sacrebleu(
+        *("bleu", "BLEU", True),
+        lambda language, **options: sacrebleu.BLEU(
+            tokenize=sacrebleu_tokenizer(language), **options
+        ),
+    ),
+    _by_sacrebleu("chrf", "chrF", True, lambda language, **options: sacrebleu.CHRF(**options)),
+    _by_sacrebleu(
+        *("ter", "TER", False),
+        lambda language, **options: sacrebleu.TER(**ter_options(language), **options),
+        ter_lines,
+    ),
+    Score(
+        *("tokenized_bleu", "tokenized BLEU", "%", True, "{:.2f}"),
+        "fairseq-generate, on tokens",
+        fairseq_bleu,
+    ),
+]
+
+
+def score_of(key):
+    """The :class:`Score` with that key."""
+    return next(score for score in SCORES if score.key == key)
+
+
+def scores(translation):
+    """Every score of a translation that is defined: ``{key: value, key_signature: signature}``."""
+    found = {"sentences": len(translation.references)}
+    for score in SCORES:
+        computed = score.compute(translation)
+        if computed is not None:
+            value, signature = computed
+            found[score.key] = round(value, 2)
+            if signature is not None:
+                found[f"{score.key}_signature"] = signature
+    return found
+
+
+def shown(found):
+    """Lines that show what :func:`scores` found."""
+    lines = []
+    for score in SCORES:
+        if score.key in found:
+            value = score.form.format(found[score.key])
+            origin = found.get(f"{score.key}_signature", score.origin)
+            lines.append(f"{score.name:14} {value:>6}  {origin}")
+    return [*lines, f"{found['sentences']} sentences"]
+
+
+def hypotheses(generated, count):
+    """The translations in what fairseq-generate wrote, in the order of the test set.
+
+    Args:
+        generated: path of ``generate-SUBSET.txt``.
+        count: how many sentences the test set holds.
+
+    Raises:
+        UserError: not one translation for each sentence; the message names the missing ones.
+    """
+    found = []
+    with Path(generated).open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            if line.startswith("H-"):
+                number, _, text = line.rstrip("\n").split("\t", 2)
+                found.append((int(number[2:]), text))
+    missing = sorted(set(range(count)) - {number for number, _ in found})
+    if missing or len(found) != count:
+        some = ", ".join(str(number) for number in missing[:10]) + (", ..." * (len(missing) > 10))
+        raise UserError(
+            f"{generated} holds {len(found)} translations for {count} references"
+            + (f"; sentences (counted from 0) {some} are missing" if missing else "")
+            + ": a part of a test set is not scored"
+        )
+    return [text for _, text in sorted(found)]

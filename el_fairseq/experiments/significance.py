@@ -1,0 +1,98 @@
+"""How sure a difference is: over seeds by a paired t-test, over sentences by a paired bootstrap."""
+
+import itertools
+import math
+import statistics
+from dataclasses import dataclass
+
+from sacrebleu.significance import PairedTest
+from scipy.optimize import brentq
+from scipy.stats import nct, t, ttest_1samp
+
+from .scores import score_of
+
+RESAMPLINGS = 1000
+LEVEL, POWER = 0.05, 0.8
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A paired t-test over seeds: two-sided p, 95 % interval of the mean difference, and the
+    smallest true difference that so many seeds find with a power of 80 %."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    detectable: float
+
+
+def over_seeds(differences):
+    """:class:`OverSeeds` of differences, one a seed; ``None`` where their spread is unknown."""
+    if len(set(differences)) < 2:
+        return None
+    test = ttest_1samp(differences, 0)
+    low, high = test.confidence_interval(1 - LEVEL)
+    detectable = detectable_difference(statistics.stdev(differences), len(differences))
+    mean = statistics.fmean(differences)
+    return OverSeeds(mean, float(low), float(high), float(test.pvalue), detectable)
+
+
+def detectable_difference(deviation, seeds):
+    """The true mean difference that a paired t-test over seeds finds in 80 % of experiments.
+
+    ``deviation`` is the standard deviation of the differences. From the noncentral t
+    distribution (Cohen, 1988, chapter 2).
+    """
+    freedom = seeds - 1
+    limit = t.isf(LEVEL / 2, freedom)
+
+    def lacking(shift):  # a difference found with the wrong sign is too rare to count
+        return nct.sf(limit, freedom, shift) - POWER
+
+    # nct.sf is NaN for large shifts, so the bracket grows stepwise.
+    enough = next(shift for shift in itertools.count(1) if lacking(shift) > 0)
+    return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
+
+
+def bootstrap(texts, reference, language, keys=("bleu",)):
+    """sacreBLEU's paired bootstrap over sentences, of translations of one test set.
+
+    Koehn, 2004: p is the share of resampled test sets on which the difference is as far from the
+    observed one as that is from zero. sacreBLEU's own random seed: the same again each time.
+
+    Args:
+        texts: a list of lists of sentences; the first is the baseline.
+        reference: list of sentences.
+        language: of both.
+        keys: scores (:data:`~.scores.SCORES`) that sacreBLEU has a metric for.
+
+    Returns:
+        For each of ``texts`` a dict: of each score its 95 % interval ``(low, high)``, and the
+        p-value of its difference to the baseline (``None`` for that one; 1 for the same text, for
+        which sacreBLEU has no answer).
+    """
+    found = [_resampled(score_of(key), texts, reference, language) for key in keys]
+    return [
+        {
+            key: (
+                (one.score - one.ci, one.score + one.ci),
+                1.0 if number and text == texts[0] else one.p_value,
+            )
+            for key, one in zip(keys, of_text)
+        }
+        for number, (text, *of_text) in enumerate(zip(texts, *found))
+    ]
+
+
+def _resampled(score, texts, reference, language):
+    named = [(str(i), score.lines(text, language)) for i, text in enumerate(texts)]
+    metric = score.metric(language, references=[score.lines(reference, language)])
+    _, found = PairedTest(named, {score.key: metric}, None, "bs", RESAMPLINGS)()
+    return list(found.values())[1]
+
+
+def bootstrap_p(baseline, system, references, language):
+    """p-value by BLEU of :func:`bootstrap` of two lists of hypotheses."""
+    _, p = bootstrap([baseline, system], references, language)[1]["bleu"]
+    return p

@@ -1,1 +1,0 @@
-"""One training and its evaluation: checkpoints to hypotheses to scores."""

@@ -1,0 +1,229 @@
+import argparse
+import errno
+import os
+import pickle
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.experiments import checkpoints
+from el_fairseq.experiments.checkpoints import (
+    average,
+    average_last,
+    epoch_checkpoints,
+    load,
+    newest,
+    repair,
+)
+
+
+def save(path, weight, **more):
+    model = {"weight": torch.tensor(weight), "version": torch.tensor([len(weight)])}
+    state = {"model": model, "args": argparse.Namespace(arch="t"), **more}
+    torch.save({"last_optimizer_state": {"step": 1}, **state}, path)
+    return path
+
+
+class TouchesAFile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_the_safe_loader_reads_the_options_that_fairseq_stores(tmp_path):
+    path = save(tmp_path / "checkpoint1.pt", [1.0])
+    assert load(path)["args"].arch == "t"
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_does_not_run_it(tmp_path):
+    touched = tmp_path / "touched"
+    path = save(tmp_path / "checkpoint1.pt", [1.0], extra_state=TouchesAFile(touched))
+    with pytest.raises(UserError, match=r"checkpoint1\.pt was refused by torch's safe loader"):
+        load(path)
+    assert not touched.exists()
+    pickle.loads(pickle.dumps(TouchesAFile(touched)))
+    assert touched.exists(), "the checkpoint's code would have run under an unsafe loader"
+
+
+@pytest.mark.parametrize("keep", [0, 100])
+def test_a_checkpoint_that_is_cut_off_is_named(tmp_path, keep):
+    path = save(tmp_path / "checkpoint1.pt", [1.0])
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"checkpoint1\.pt"):
+        load(path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no checkpoint .*checkpoint7\.pt"):
+        load(tmp_path / "checkpoint7.pt")
+
+
+def test_epoch_checkpoints_come_in_the_order_of_epochs_without_best_and_last(tmp_path):
+    for name in ("10", "2", "_3_400", "_best", "_last", "9"):
+        (tmp_path / f"checkpoint{name}.pt").touch()
+    names = [path.name for path in epoch_checkpoints(tmp_path)]
+    assert names == ["checkpoint2.pt", "checkpoint9.pt", "checkpoint10.pt"]
+
+
+def test_averaging_means_floats_keeps_their_dtype_and_takes_the_rest_from_the_last(tmp_path):
+    paths = [
+        save(tmp_path / "1.pt", [1.0, 2.0, 6.0]),
+        save(tmp_path / "2.pt", [2.0, 4.0, -6.0]),
+        save(tmp_path / "3.pt", [6.0, 0.0, 3.0], extra_state={"epoch": 3}),
+    ]
+    averaged = average(paths)
+    assert averaged["model"]["weight"].dtype == torch.float32
+    assert averaged["model"]["weight"].tolist() == [3.0, 2.0, 1.0]
+    assert averaged["model"]["version"].tolist() == [3]
+    assert averaged["extra_state"] == {"epoch": 3}
+    assert averaged["last_optimizer_state"] is None
+
+
+def test_half_precision_checkpoints_are_summed_in_higher_precision(tmp_path):
+    paths = []
+    for i in range(10):
+        paths.append(tmp_path / f"{i}.pt")
+        torch.save(
+            {"model": {"weight": torch.tensor([1000.0 + i], dtype=torch.float16)}}, paths[-1]
+        )
+    assert average(paths)["model"]["weight"].item() == torch.tensor(1004.5).half().item()
+
+
+def test_checkpoints_of_different_models_are_not_averaged(tmp_path):
+    paths = [save(tmp_path / "1.pt", [1.0]), save(tmp_path / "2.pt", [1.0, 2.0])]
+    with pytest.raises(UserError, match=r"2\.pt is of another model than .*1\.pt"):
+        average(paths)
+
+
+def test_too_few_checkpoints_to_average_end_in_one_line(tmp_path):
+    save(tmp_path / "checkpoint1.pt", [1.0])
+    with pytest.raises(UserError, match="holds 1 epoch checkpoints, expected 2 to average: train"):
+        average_last(tmp_path, 2, tmp_path / "averaged.pt")
+    assert not (tmp_path / "averaged.pt").exists()
+
+
+def trained(path, updates, val_loss=None, best=None):
+    """A checkpoint as fairseq-train writes it after ``updates`` updates."""
+    extra = {"previous_training_time": 60.0 * updates, "val_loss": val_loss, "best": best}
+    history = [{"num_updates": updates}]
+    return save(path, [float(updates)], extra_state=extra, optimizer_history=history)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def zeros_in_the_middle(path):
+    """What a power cut can leave: a whole archive, parts of which never reached the disk."""
+    content = path.read_bytes()
+    tensor = torch.tensor([2.0]).numpy().tobytes()
+    assert content.count(tensor) == 1
+    path.write_bytes(content.replace(tensor, bytes(4)))
+
+
+def weight(path):
+    return load(path)["model"]["weight"].item()
+
+
+@pytest.mark.parametrize("damage", [cut, zeros_in_the_middle, Path.unlink])
+def test_a_last_checkpoint_that_is_missing_or_damaged_is_restored_from_the_newest(tmp_path, damage):
+    trained(tmp_path / "checkpoint1.pt", 1)
+    trained(tmp_path / "checkpoint_1_2.pt", 3)
+    trained(tmp_path / "checkpoint2.pt", 4)
+    damage(trained(tmp_path / "checkpoint_last.pt", 2))
+    (tmp_path / "checkpoint3.pt.tmp").write_bytes(b"part")
+    (tmp_path / ".checkpoint_last.pt.unfinished").write_bytes(b"part")
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_last.pt") == 4.0
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_newest_checkpoint_that_loads_wins_over_newer_damaged_ones(tmp_path, capsys):
+    trained(tmp_path / "checkpoint1.pt", 1)
+    zeros_in_the_middle(trained(tmp_path / "checkpoint2.pt", 2))
+    cut(trained(tmp_path / "checkpoint_last.pt", 3))
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_last.pt") == 1.0
+    assert "checkpoint2.pt is no whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_last_checkpoint_older_than_the_newest_is_replaced_whatever_their_times(tmp_path):
+    trained(tmp_path / "checkpoint2.pt", 2)
+    os.utime(tmp_path / "checkpoint2.pt", (1, 1))
+    trained(tmp_path / "checkpoint_last.pt", 1)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_last.pt") == 2.0
+
+
+def test_the_best_checkpoint_becomes_the_newest_where_that_is_the_best(tmp_path):
+    trained(tmp_path / "checkpoint_best.pt", 1, val_loss=5.0, best=5.0)
+    trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.0, best=4.0)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
+    trained(tmp_path / "checkpoint3.pt", 3, val_loss=4.5, best=4.0)
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
+    assert weight(tmp_path / "checkpoint_last.pt") == 3.0
+
+
+def test_a_damaged_best_checkpoint_is_restored_from_the_one_it_was_a_copy_of(tmp_path):
+    trained(tmp_path / "checkpoint1.pt", 1, val_loss=4.0, best=4.0)
+    trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.5, best=4.0)
+    cut(trained(tmp_path / "checkpoint_best.pt", 1, val_loss=4.0, best=4.0))
+    repair(tmp_path)
+    assert weight(tmp_path / "checkpoint_best.pt") == 1.0
+
+
+def test_nothing_is_removed_where_its_successor_does_not_fit(tmp_path, monkeypatch):
+    trained(tmp_path / "checkpoint2.pt", 2)
+    cut(trained(tmp_path / "checkpoint_last.pt", 2))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(
+        UserError, match=r"checkpoint_last\.pt could not be written \(No space left"
+    ):
+        repair(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint2.pt", "checkpoint_last.pt"}
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_and_leaves_the_one_before(tmp_path):
+    path = save(tmp_path / "checkpoint_last.pt", [1.0])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"checkpoint_last\.pt could not be written \(File too"):
+            checkpoints.save({"model": torch.zeros(10000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["checkpoint_last.pt"]
+
+
+def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "checkpoint_last.pt").write_text("no checkpoint\n")
+    with pytest.raises(UserError, match=r"no checkpoint in .* is whole: move that folder away"):
+        repair(tmp_path)
+    assert (tmp_path / "checkpoint_last.pt").exists()
+
+
+def test_a_folder_without_checkpoints_is_a_new_training(tmp_path):
+    repair(tmp_path)
+    assert newest(tmp_path) is None
+
+
+def test_the_counts_of_bleu_in_a_checkpoint_of_a_run_validated_by_bleu_are_loaded(tmp_path):
+    path = tmp_path / "checkpoint1.pt"
+    counts = np.array([4, 3, 2, 1])
+    torch.save({"model": {}, "extra_state": {"counts": counts, "mean": np.array([0.5])}}, path)
+    assert load(path)["extra_state"]["counts"].tolist() == [4, 3, 2, 1]

@@ -1,0 +1,144 @@
+import json
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.experiments import evaluate as evaluation
+from el_fairseq.experiments.evaluate import evaluate
+from el_fairseq.experiments.train import FORMAT, IDENTITY
+
+
+def write_corpus(folder, **manifest):
+    (folder / "text").mkdir(parents=True)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "dict.de.txt").write_text("a 1\n")
+    for subset, words in (("test", "house tree"), ("test1", "hill")):
+        (folder / "bin" / f"{subset}.de-en.de.bin").write_text(words)
+        for side in ("de", "en"):
+            lines = "".join(f"a {word}\n" for word in words.split())
+            (folder / "text" / f"{subset}.{side}").write_text(lines)
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": None, **manifest}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A finished run, whose translations are those of two test sets, made without fairseq."""
+    corpus, run = tmp_path / "corpus", tmp_path / "el-seed1"
+    write_corpus(corpus, tests={"test": "test", "news": "test1"}, all=True)
+    run.mkdir()
+    asked = {
+        **dict.fromkeys(IDENTITY),
+        **{"format": FORMAT, "experiment": "small", "data": str(corpus)},
+    }
+    (run / "run.json").write_text(json.dumps(asked))
+    (run / "training.json").write_text('{"updates": 10, "minutes": 1.0}')
+    monkeypatch.setattr(evaluation, "average_last", lambda folder, last, output: output.touch())
+
+    def translate(folder, checkpoint, corpus, subset, options, lock):
+        translated.append(options)
+        lines = (corpus.folder / "text" / f"{subset}.en").read_text().splitlines()
+        text = "".join(f"H-{i}\t-1\t{line}\n" for i, line in enumerate(lines))
+        (folder / f"generate-{subset}.txt").write_text(text)
+
+    translated = []
+    monkeypatch.setattr(evaluation, "_translate", translate)
+    return run, translated
+
+
+def test_test_sets_that_are_scored_together_are_translated_once_each(trained):
+    run, translated = trained
+    evaluate(run, 5, "news")
+    out = evaluate(run, 5, "all")
+    assert len(translated) == 2
+    assert (out / "hypotheses.en").read_text() == "a house\na tree\na hill\n"
+    found = json.loads((out / "scores.json").read_text())
+    assert (found["sentences"], found["chrf"], "tokenized_bleu" in found) == (3, 100, False)
+    assert json.loads((out / "evaluation.json").read_text())["command"][-4:] == [
+        *("--subset", "all", "--last", "5")
+    ]
+
+
+def test_an_option_that_changes_what_the_score_means_is_refused_before_anything_is_made(trained):
+    run, translated = trained
+    with pytest.raises(UserError, match="--nbest is refused"):
+        evaluate(run, 5, "test", options=["--nbest", "3"])
+    assert not translated and not (run / "evaluation").exists()
+
+
+def test_scores_that_are_there_are_shown_again(trained):
+    run, translated = trained
+    scores = evaluate(run, 5, "test") / "scores.json"
+    scores.write_text('{"bleu": 1.0}')
+    assert evaluate(run, 5, "test") == scores.parent
+    assert len(translated) == 1 and scores.read_text() == '{"bleu": 1.0}'
+
+
+def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
+    run, translated = trained
+    evaluate(run, 5, "test")
+    with pytest.raises(UserError, match=r"averaged5 holds scores with options '', now it is '--be"):
+        evaluate(run, 5, "test", options=["--beam", "1"])
+    other = evaluate(run, 5, "test", options=["--beam", "1"], name="greedy")
+    assert other.name == "test-averaged5-greedy"
+    assert translated == [[], ["--beam", "1"]]
+
+
+def test_scores_of_another_corpus_are_not_shown_for_this_one(trained, tmp_path):
+    run, translated = trained
+    evaluate(run, 5, "test")
+    write_corpus(tmp_path / "other")
+    (tmp_path / "other" / "bin" / "test.de-en.de.bin").write_text("another test set")
+    with pytest.raises(UserError, match=r"test-averaged5 holds scores with corpus .*, now it"):
+        evaluate(run, 5, "test", tmp_path / "other")
+    assert len(translated) == 1
+
+
+def test_scores_are_those_of_the_corpus_wherever_it_was_moved(trained, tmp_path):
+    run, translated = trained
+    evaluate(run, 5, "test")
+    (tmp_path / "corpus").rename(tmp_path / "moved")
+    evaluate(run, 5, "test", tmp_path / "moved")
+    assert len(translated) == 1
+
+
+def test_a_run_that_is_not_finished_is_not_scored(trained):
+    run, translated = trained
+    (run / "training.json").unlink()
+    with pytest.raises(UserError, match="not trained to its end"):
+        evaluate(run, 5, "test")
+    assert not translated
+
+
+def test_scores_of_an_earlier_training_in_the_folder_are_made_again(trained):
+    run, translated = trained
+    evaluate(run, 5, "test")
+    (run / "training.json").write_text('{"updates": 20, "minutes": 2.0}')
+    evaluate(run, 5, "test")
+    assert len(translated) == 2
+
+
+def test_scores_of_which_nobody_knows_what_they_are_of_are_made_again(trained):
+    run, translated = trained
+    out = evaluate(run, 5, "test")
+    (out / "evaluation.json").unlink()
+    evaluate(run, 5, "test")
+    assert len(translated) == 2
+
+
+@pytest.mark.parametrize("name", ["run.json", "training.json", "evaluation/test-best/scores.json"])
+@pytest.mark.parametrize("content", ["", "null", "{"])
+def test_a_damaged_state_file_is_named_with_what_to_do(trained, monkeypatch, name, content):
+    run, _ = trained
+    monkeypatch.setattr(evaluation, "load", lambda path: None)
+    evaluate(run, 0, "test")
+    (run / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name} is (damaged|of format) .*(train|evaluate)"):
+        evaluate(run, 0, "test")
+
+
+def test_a_set_that_the_corpus_has_not_is_refused_before_anything_is_made(trained):
+    run, _ = trained
+    with pytest.raises(UserError, match="has no test set 'tst2015'"):
+        evaluate(run, 5, "tst2015")
+    assert not (run / "evaluation").exists()

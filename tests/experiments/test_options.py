@@ -1,0 +1,120 @@
+import shlex
+
+import pytest
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.experiments.config import Loss
+from el_fairseq.experiments.options import (
+    check_checkpoints,
+    check_decoding,
+    check_training,
+    divided_update_freq,
+    shared_options,
+)
+
+OWN = ["--arch", "transformer", "--optimizer", "adam", "--lr", "0.1", "--update-freq", "4"]
+EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("--seed 7", "--seed in the options after -- is refused: name seeds by --seeds"),
+        ("--seed=7", "--seed in the options after -- is refused"),
+        (
+            "--log-end 0.9",
+            "--log-end in the options after -- is refused: the experiment's [losses]",
+        ),
+        ("--criterion cross_entropy", "--criterion in the options after -- is refused"),
+        ("--save-dir here", "--save-dir in the options after -- is refused: name the run's folder"),
+        ("--no-save", "--no-save in the options after -- is refused: a run without checkpoints"),
+        ("-s en", "-s in the options after -- is refused: the corpus says"),
+        ("--target-lang en", "--target-lang in the options after -- is refused"),
+        ("--user-dir x", "--user-dir in the options after -- is refused"),
+        ("--log-format simple", "--log-format in the options after -- is refused"),
+        ("--restore-file x.pt", "--finetune-from-model begins with others"),
+        ("--distributed-world-size 2", "--gpus-per-run says how many"),
+        ("--cpu", "reproduce.sh and train.sh have --cpu"),
+        ("other-data", "fairseq refuses the options of EL: unrecognized arguments: other-data"),
+        ("--lrr 1", "fairseq refuses the options of EL: unrecognized arguments: --lrr 1"),
+        ("--arch nonsense", "argument --arch/-a: invalid choice: 'nonsense'"),
+        ("--label-smoothing 1.5", "the loss EL: label_smoothing is 1.5, expected"),
+    ],
+)
+def test_an_option_that_makes_another_training_than_the_runs_name_says_is_refused(given, advice):
+    with pytest.raises(UserError) as refused:
+        check_training(OWN, EL, shlex.split(given))
+    assert advice in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_same_options_are_refused_in_an_experiments_file():
+    with pytest.raises(UserError, match=r"--criterion in \[train\] options is refused"):
+        check_training([*OWN, "--criterion", "cross_entropy"], EL)
+    with pytest.raises(UserError, match="--seed in the options of the loss EL is refused"):
+        check_training(OWN, Loss(name="EL", options=[*EL.options, "--seed", "3"]))
+    with pytest.raises(UserError, match=r"the loss EL: log_end is 1\.5, expected"):
+        check_training(OWN, Loss(name="EL", options=[*EL.options, "--log-end", "1.5"]))
+
+
+def test_options_that_leave_the_run_what_it_is_are_taken():
+    read = check_training(
+        OWN, EL, ["--max-update", "10", "--dropout=0.2", "--label-smoothing", "0"]
+    )
+    assert (read.max_update, read.dropout, read.log_end) == (10, 0.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("--nbest 3", "--nbest is refused for fairseq-generate: the best hypothesis"),
+        ("-s en -t de", "-s is refused for fairseq-generate: the corpus says"),
+        ("--gen-subset valid", "--gen-subset is refused for fairseq-generate: --subset names"),
+        ("--results-path x", "--results-path is refused for fairseq-generate: "),
+        ("--score-reference", "it would score the references themselves"),
+        ("--prefix-size 2", "it would show the model the references"),
+        ("--remove-bpe", "--remove-bpe is refused for fairseq-generate: the corpus says how"),
+        ("--path x.pt", "--last or --best chooses the model"),
+        ("--skip-invalid-size-inputs-valid-test", "a part of a test set is not scored"),
+        ("--model-overrides {}", "it is not known to leave a score what it is. Allowed are --ba"),
+        ("--num-shards 2", "it is not known to leave"),
+        ("--quiet", "it is not known to leave"),
+        ("--beam x", "argument --beam: invalid int value: 'x'"),
+    ],
+)
+def test_an_option_of_a_translation_that_changes_what_its_score_means_is_refused(given, advice):
+    with pytest.raises(UserError) as refused:
+        check_decoding(shlex.split(given))
+    assert advice in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_options_of_the_search_are_taken():
+    assert check_decoding(shlex.split("--beam 4 --lenpen 0.6 --temperature 1.2 --fp16")).beam == 4
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(1, []), (2, ["2"]), (4, ["1"])])
+def test_gpus_share_the_batch_that_one_has(gpus, expected):
+    found = divided_update_freq(check_training(OWN, EL), gpus)
+    assert found == (["--update-freq", *expected] if expected else [])
+
+
+def test_a_batch_that_gpus_cannot_share_is_refused():
+    with pytest.raises(UserError, match="--update-freq is 4, which 3 GPUs cannot share"):
+        divided_update_freq(check_training(OWN, EL), 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("--keep-last-epochs 3", "averaged, but --keep-last-epochs is 3: lower --last to 3"),
+        ("--max-epoch 4", "but --max-epoch is 4: lower --last to 4"),
+        ("--no-epoch-checkpoints", "but --no-epoch-checkpoints keeps none"),
+    ],
+)
+def test_a_training_that_will_not_keep_what_is_averaged_is_refused(given, reason):
+    with pytest.raises(UserError, match=reason):
+        check_checkpoints(check_training(OWN, EL, given.split()), 5)
+
+
+def test_the_options_that_runs_share_are_those_without_loss_and_seed():
+    options = [*OWN, *EL.options, "--dropout", "0.2", "--report-accuracy", "--seed", "3"]
+    assert shared_options(options, EL) == [*OWN, "--dropout", "0.2"]

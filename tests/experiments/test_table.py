@@ -1,0 +1,230 @@
+import csv
+import math
+import statistics
+
+import numpy as np
+import pytest
+import sacrebleu
+from made import BAD, GOOD, REFERENCES, record, results_of, write_translations
+from scipy.stats import ttest_1samp, ttest_rel
+
+from el_fairseq.experiments import results as found
+from el_fairseq.experiments import significance
+from el_fairseq.experiments import table as comparison
+from el_fairseq.experiments.scores import Translation, scores
+
+CE = [record("CE", seed, bleu) for seed, bleu in ((1, 35.0), (2, 34.0), (3, 35.5))]
+EL = [record("EL", seed, bleu) for seed, bleu in ((1, 35.5), (2, 35.0), (3, 35.75))]
+
+
+def columns_of(table):
+    return [dict(zip(table.columns, row)) for row in table.rows]
+
+
+def test_means_and_deviations_stand_beside_published_figures_of_the_compared_checkpoints():
+    rows = columns_of(comparison.scores_table(results_of(CE + EL)))
+    assert [row["loss"] for row in rows] == ["CE", "CE", "EL", "EL"]
+    assert [row["checkpoints"] for row in rows] == ["last 10", "best"] * 2
+    deviation = statistics.stdev([34.0, 35.0, 35.5])
+    assert rows[0]["BLEU"] == f"34.83 ± {deviation:.2f}"
+    assert rows[0]["tokenized BLEU"] == f"35.83 ± {deviation:.2f}"
+    assert rows[0]["seeds"] == "3"
+    published = [row["the paper's tokenized BLEU"] for row in rows]
+    assert published == ["35.09 ± 0.07", "", "35.50 ± 0.11", ""]
+
+
+def test_a_loss_without_a_published_figure_has_none_beside_it():
+    rows = columns_of(comparison.scores_table(results_of([*CE, record("EL 0.75", 1, 35.0)])))
+    assert [row["the paper's tokenized BLEU"] for row in rows] == ["35.09 ± 0.07", "", "", ""]
+
+
+def test_fairseqs_bleu_is_left_out_where_the_corpus_has_no_tokens():
+    results = results_of(
+        CE + EL, tokenizer=None, published={"source": "p", "measure": "bleu", "scores": {}}
+    )
+    assert "tokenized BLEU" not in comparison.scores_table(results).columns
+
+
+def test_every_test_set_has_rows_of_its_own():
+    runs = [record(loss, 1, 30.0, tests=("test", "news")) for loss in ("CE", "EL")]
+    rows = columns_of(comparison.scores_table(results_of(runs)))
+    assert [row["test set"] for row in rows] == ["test", "test", "news", "news"] * 2
+    assert [row["the paper's tokenized BLEU"] for row in rows].count("") == 6
+
+
+def test_validation_and_length_of_training_are_tabled():
+    (ce, _) = columns_of(comparison.training_table(results_of(CE + EL)))
+    assert ce["valid nll, bits"] == "3.000 ± 0.000"
+    assert (ce["updates"], ce["minutes"]) == ("1,000", "7.0 ± 1.0")
+
+
+def test_one_seed_has_a_mean_and_no_deviation():
+    assert comparison.mean_and_deviation([3.14159]) == "3.14"
+
+
+def test_differences_pair_the_runs_of_one_seed():
+    results = results_of([*CE, *EL, record("EL", 9, 50.0)])
+    p_values = {1: 0.5, 2: 0.25, 3: 1.0}
+    table = comparison.differences_table(results, "EL", "test", p_values)
+    rows = {row[0]: dict(zip(table.columns, row)) for row in table.rows}
+    assert list(rows) == [
+        *("seed 1", "seed 2", "seed 3"),
+        *("mean", "95 % interval", "p over seeds", "detectable"),
+    ]
+    assert [row["BLEU"] for row in rows.values()][:4] == ["+0.50", "+1.00", "+0.25", "+0.58"]
+    assert rows["seed 2"]["p, bootstrap (BLEU)"] == "0.250"
+    expected = ttest_rel([35.5, 35.0, 35.75], [35.0, 34.0, 35.5])
+    assert rows["p over seeds"]["BLEU"] == f"{expected.pvalue:.3f}"
+    low, high = expected.confidence_interval(0.95)
+    assert rows["95 % interval"]["BLEU"] == f"{low:+.2f} to {high:+.2f}"
+    assert rows["95 % interval"]["chrF"] == "", "no spread, no interval"
+
+
+def test_differences_are_those_of_the_scores_as_they_are_shown():
+    scores = ((41.84, 41.23), (41.11, 40.49), (40.95, 40.34), (40.0, 39.38))
+    runs = [
+        record(loss, seed, one)
+        for seed, pair in enumerate(scores)
+        for loss, one in zip(("CE", "EL"), pair)
+    ]
+    results = results_of(runs)
+    shown = [-0.61, -0.62, -0.61, -0.62]
+    found_ones = comparison.differences(results, "EL", "test", "bleu")
+    assert list(found_ones.values()) == shown
+    table = comparison.differences_table(results, "EL", "test", dict.fromkeys(range(4), 1.0))
+    assert table.rows[4][:2] == ["mean", f"{statistics.fmean(shown):+.2f}"]
+
+
+def test_one_seed_is_not_tested_over_seeds_and_says_so(tmp_path):
+    results = results_of([CE[0], EL[0]])
+    write_translations(tmp_path, results)
+    tables, comparisons = comparison.all_tables(results, comparison.p_values(results, tmp_path))
+    assert [row[0] for row in tables[-1].rows] == ["seed 1"]
+    assert comparisons == 1
+    assert "With one seed nothing is known of other seeds" in "\n".join(
+        comparison.notes(results, comparisons)
+    )
+
+
+def test_without_ce_there_is_nothing_to_compare(tmp_path):
+    tables, comparisons = comparison.all_tables(results_of(EL), {})
+    assert len(tables) == 2 and comparisons == 0
+
+
+def test_the_number_of_comparisons_counts_every_p_value(tmp_path):
+    results = results_of(CE + EL)
+    write_translations(tmp_path, results)
+    tables, comparisons = comparison.all_tables(results, comparison.p_values(results, tmp_path))
+    assert comparisons == 3 + 4  # a bootstrap for each seed, a t-test for each measure
+    assert "7 comparisons in all; p-values are not corrected" in "\n".join(
+        comparison.notes(results, comparisons)
+    )
+    assert tables[-1].rows[0][-1] == "0.001"
+
+
+def test_the_detectable_difference_is_found_in_80_percent_of_experiments():
+    draw = np.random.default_rng(1)
+    for seeds in (3, 5):
+        shift = significance.detectable_difference(0.5, seeds)
+        experiments = draw.normal(shift, 0.5, (20000, seeds))
+        found_share = (ttest_1samp(experiments, 0, axis=1).pvalue < 0.05).mean()
+        assert math.isclose(found_share, 0.8, abs_tol=0.01)
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5]])
+def test_no_test_over_seeds_without_a_spread(values):
+    assert significance.over_seeds(values) is None
+
+
+def test_the_bootstrap_tells_systems_apart_and_is_repeatable():
+    assert sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score > 80
+    p = significance.bootstrap_p(BAD, GOOD, REFERENCES, "en")
+    assert p < 0.01
+    assert significance.bootstrap_p(BAD, GOOD, REFERENCES, "en") == p
+
+
+def test_the_bootstrap_gives_each_score_an_interval_around_it():
+    measures = ("bleu", "chrf", "ter")
+    (of_bad, of_good) = significance.bootstrap([BAD, GOOD], REFERENCES, "en", measures)
+    score = scores(Translation(REFERENCES, GOOD, REFERENCES, "en"))
+    for name in measures:
+        (low, high), p = of_good[name]
+        assert low < score[name] < high
+        assert p < 0.01
+        assert of_bad[name][1] is None
+
+
+def test_the_bootstrap_does_not_see_a_difference_where_there_is_none():
+    assert significance.bootstrap_p(GOOD, GOOD, REFERENCES, "en") == 1
+    odd = [GOOD[n] if n % 8 == 0 else REFERENCES[n] for n in range(200)]
+    even = [GOOD[n] if n % 8 == 4 else REFERENCES[n] for n in range(200)]
+    assert significance.bootstrap_p(odd, even, REFERENCES, "en") > 0.2
+
+
+def test_the_table_says_what_was_scored():
+    lowercased = "\n".join(comparison.notes(results_of(CE), 0))
+    assert "the corpus is lowercased, and so are both" in lowercased
+    assert "BLEU: nrefs:1|bleu" in lowercased
+    plain = comparison.notes(results_of(CE, lowercased=False, tokenizer=None), 0)
+    assert "case" not in plain[0] and "Moses" not in "\n".join(plain)
+
+
+def test_what_is_said_of_case_comes_from_each_scores_signature():
+    signatures = {"bleu": "case:mixed", "chrf": "case:mixed", "ter": "case:lc"}
+    run = record("CE", 1, 30.0)
+    for scores_of_kind in run["scores"]["test"].values():
+        for name, says in signatures.items():
+            scores_of_kind[f"{name}_signature"] = f"nrefs:1|{says}"
+    first = comparison.notes(results_of([run], lowercased=False), 0)[0]
+    assert "text; cased: BLEU and chrF; lowercased: TER" in first
+    assert comparison.case({"BLEU": ["nrefs:1"]}) == ""
+    assert comparison.case({"TER": ["case:mixed|tok:tercom"]}) == "cased: TER"
+
+
+def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
+    table = comparison.scores_table(results_of(CE + EL))
+    rows = list(csv.reader(comparison.comma_separated([table, table]).splitlines()))
+    assert rows[0] == table.columns and rows[1 : len(table.rows) + 1] == table.rows
+    assert rows[len(table.rows) + 1] == []
+    comparison.write_tables(tmp_path, "Made up", [table], ["a remark"])
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| CE" in text and "35.83 ± 0.76" in text and text.endswith("- a remark\n")
+
+
+def test_fewer_seeds_are_shown_beside_those_that_the_repository_keeps(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "ROOT", tmp_path)
+    kept = tmp_path / "scripts" / "results" / "made"
+    results = results_of(CE + EL)
+    write_translations(tmp_path / "runs", results)
+    found.export(tmp_path / "runs", results, {}, kept)
+    (line,) = comparison.kept_results(results_of([CE[0], EL[0]]), tmp_path / "runs").splitlines()
+    assert line.startswith("3 seeds of the same experiment (scripts/results/made) gave EL, min")
+    assert "+0.58 BLEU, 95 % interval " in line and line.endswith("; yours, 1: +0.50.")
+    assert comparison.kept_results(results, tmp_path / "runs") is None
+    other = results_of([CE[0], EL[0]], options=["--lr", "1"])
+    assert comparison.kept_results(other, tmp_path / "runs") is None
+    assert comparison.kept_results(results_of([CE[0], EL[0]]), kept) is None
+
+
+def test_translations_are_spread_over_the_test_set(tmp_path):
+    results = results_of(CE + EL)
+    write_translations(tmp_path, results)
+    lines = comparison.examples(results, tmp_path, 10)
+    assert sum(line.startswith("reference  the cat number") for line in lines) == 10
+    assert lines[1].startswith("       CE  ") and lines[2].startswith("       EL  ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "expected", "words"),
+    [
+        ([7, 2, 6, 9], 3, [0, 2, 3], 6),
+        ([7, 2, 6, 9], 2, [0, 2, 3], 6),
+        ([1, 3, 2, 3], 2, [1, 3], 3),
+        ([1, 3, 2, 3], 9, [0, 1, 2, 3], 1),
+        ([], 5, [], 6),
+    ],
+)
+def test_as_many_translations_are_shown_as_were_asked_for(lengths, count, expected, words):
+    sentences = [" ".join(["word"] * length) for length in lengths]
+    assert comparison.long_enough(sentences, count) == (expected, words)
+    assert len(comparison.spread(sentences, count)) == min(count, len(sentences))

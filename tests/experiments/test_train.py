@@ -1,0 +1,189 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, run
+from small import MODEL
+
+from el_fairseq.common import processes
+from el_fairseq.common.cli import UserError
+from el_fairseq.experiments import train as module
+from el_fairseq.experiments.checkpoints import load
+from el_fairseq.experiments.config import read_experiment
+from el_fairseq.experiments.train import Run, gpus_of, identity_of_corpus, train, usable
+
+TRAINING = [
+    *("--optimizer", "adam", "--lr", "0.02", "--label-smoothing", "0.1", "--max-tokens", "60"),
+    *("--num-workers", "0", "--required-batch-size-multiple", "1", "--log-interval", "1"),
+]
+EXPERIMENT = """
+title = "Small"
+corpus.command = "none"
+train.options = '''{options}'''
+evaluate.last = 1
+"""
+
+
+@pytest.fixture
+def small_run(small, tmp_path):
+    """A run of a tiny experiment, of some updates."""
+    options = [*MODEL, *TRAINING]
+    (tmp_path / "small.toml").write_text(EXPERIMENT.format(options=" ".join(options)))
+    experiment = read_experiment(tmp_path / "small.toml")
+
+    def make(loss="EL", seed=1, updates=3, data=small, **changes):
+        given = ("--max-update", str(updates), *changes.pop("given", ()))
+        folder = tmp_path / "runs" / "run"
+        return Run(
+            experiment, experiment.loss(loss), seed, data, folder, given=given, threads=1, **changes
+        )
+
+    return make
+
+
+def begun(a_run):
+    """Make a run's folder one that has a checkpoint to lose."""
+    a_run.folder.mkdir(parents=True)
+    (a_run.folder / "run.json").write_text(json.dumps(a_run.record()))
+    (a_run.folder / "checkpoints").mkdir()
+    (a_run.folder / "checkpoints" / "checkpoint1.pt").touch()
+
+
+def test_a_run_is_trained_once_and_says_how_it_ended(small_run):
+    said, a_run = [], small_run()
+    train(a_run, said.append)
+    ended = json.loads((a_run.folder / "training.json").read_text())
+    assert ended["updates"] == 3 and 0 < ended["valid_accuracy"] <= 100
+    assert any("validation: nll" in line for line in said)
+    assert json.loads((a_run.folder / "run.json").read_text()) == a_run.record()
+    log = (a_run.folder / "train.log").read_text()
+    assert "--source-lang de --target-lang en" in log
+    train(a_run, said.append)
+    assert (a_run.folder / "train.log").read_text() == log
+
+
+def test_a_training_that_fairseq_cannot_begin_ends_in_its_last_line(small_run):
+    a_run = small_run(given=("--fused-projection", "--ignore-prefix-size", "1"))
+    with pytest.raises(UserError, match=r"fairseq-train failed: .*fused_projection .*train\.log\)"):
+        train(a_run, print)
+    assert not (a_run.folder / "training.json").exists()
+
+
+def test_sigusr1_before_the_first_checkpoint_stops_after_one_and_the_run_goes_on(
+    small_run, tmp_path
+):
+    a_run = small_run(updates=2000)
+    words = a_run.command()[2:]
+    words[0], words[4], words[6] = str(tmp_path / "small.toml"), str(a_run.data), str(a_run.folder)
+    command = [sys.executable, "-m", "el_fairseq.experiments.train", *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
+        for line in started.stdout:
+            if "update" in line:
+                started.send_signal(signal.SIGUSR1)
+                break
+        started.stdout.read()
+    assert started.returncode == processes.STOPPED
+    last = a_run.folder / "checkpoints" / "checkpoint_last.pt"
+    updates = load(last)["optimizer_history"][-1]["num_updates"]
+    assert 0 < updates < 2000 and not (a_run.folder / "training.json").exists()
+
+
+def test_a_run_is_held_by_its_training_and_by_nothing_else(small_run):
+    a_run, held = small_run(updates=40), []
+
+    def say(line):
+        if not held:
+            result = run(["flock", "-n", a_run.folder / "lock", "true"])
+            held.append(result.returncode)
+            with pytest.raises(UserError, match="is being trained by another process"):
+                train(a_run, print)
+
+    train(a_run, say)
+    assert held == [1]
+    assert run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 2}, "trained with seed 1, now it is 2; delete "),
+        ({"loss": "CE"}, "trained with loss 'EL', now it is 'CE'"),
+        ({"updates": 4}, "trained with options '--max-update 3', now it is '--max-update 4'; del"),
+        ({"gpus": 1}, "trained with device 'cpu', now it is 'cuda'"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused_by_what_differs_alone(small_run, change, said):
+    begun(small_run())
+    with pytest.raises(UserError) as refused:
+        train(small_run(**change), print)
+    assert said in str(refused.value)
+
+
+def test_a_run_does_not_go_on_with_another_corpus_and_does_with_the_same_elsewhere(
+    small_run, small, tmp_path
+):
+    begun(small_run())
+    moved = tmp_path / "moved"
+    subprocess.run(["cp", "-r", small, moved], check=True)
+    module._claim(small_run().folder, small_run(data=moved).record())
+    dictionary = moved / "bin" / "dict.de.txt"
+    dictionary.write_text(dictionary.read_text() + "more 1\n")
+    with pytest.raises(UserError, match="trained with corpus 'sha256:"):
+        train(small_run(data=moved), print)
+
+
+def test_options_that_led_to_no_checkpoint_do_not_bind(small_run):
+    begun(small_run(seed=2))
+    (small_run().folder / "checkpoints" / "checkpoint1.pt").unlink()
+    module._claim(small_run().folder, small_run().record())
+    assert json.loads((small_run().folder / "run.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"criterion": "el"}', '{"format": 2}'])
+def test_a_record_that_is_damaged_or_of_another_version_is_named(small_run, content):
+    begun(small_run())
+    folder = small_run().folder
+    (folder / "run.json").write_text(content)
+    with pytest.raises(UserError, match=rf"{folder}/run.json is .* delete {folder} to train anew"):
+        train(small_run(), print)
+
+
+@pytest.mark.parametrize("name", ["12:30", "caf\udce9"])
+def test_a_folder_that_fairseq_could_not_take_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match=r"holds ':'|is not UTF-8"):
+        usable(tmp_path / name)
+
+
+def test_a_corpus_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no binary data in .*: prepare the corpus first"):
+        identity_of_corpus(tmp_path)
+
+
+def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
+    a_run = small_run(gpus=2, visible="4,5", given=("--update-freq", "4"))
+    words = a_run.fairseq_command(("de", "en"))
+    assert words[words.index("--distributed-world-size") + 1] == "2"
+    assert "--load-checkpoint-on-all-dp-ranks" in words and "--fp16" in words
+    assert a_run.options()[-4:] == ["--update-freq", "2", "--seed", "1"]
+    assert a_run.environment()["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert a_run.command()[-7:-4] == ["--gpus-per-run", "2", "--"]
+
+
+def test_several_processes_on_a_cpu_are_refused():
+    with pytest.raises(UserError, match="--gpus-per-run is 2, and a CPU trains in one process"):
+        gpus_of(2, cpu=True)
+
+
+def test_a_launcher_that_started_several_is_told_what_a_run_is(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"WORLD_SIZE is 2: .* start fairseq-train itself"):
+        module.check_alone()
+
+
+def test_progress_is_shown_of_criterions_that_know_no_accuracy():
+    said = []
+    progress = module.Progress("ce-seed1", None, said.append)
+    progress.see('2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.1", "valid_nll_loss": "4.5"}')
+    assert said == ["ce-seed1     epoch   1  validation: nll 4.500 bits"]

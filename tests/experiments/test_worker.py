@@ -1,0 +1,87 @@
+import sys
+
+import pytest
+import torch
+from conftest import run, succeed
+from small import MODEL
+
+from el_fairseq.experiments.checkpoints import load
+
+TRAINING = [
+    *("--criterion", "encouraging_loss", "--label-smoothing", "0.1", "--report-accuracy"),
+    *("--optimizer", "adam", "--lr", "0.02", "--dropout", "0.3", "--clip-norm", "1.0"),
+    *("--lr-scheduler", "polynomial_decay", "--warmup-updates", "3", "--total-num-update", "40"),
+    *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0", "--cpu"),
+    *("--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory):
+    """Folders of a training of 10 updates, and of one stopped after 2, 4 and 7; what was said.
+
+    And the result of one with a model too small for the test set.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    trainings = [("undisturbed", "10"), *(("stopped", end) for end in ("2", "4", "7", "10", "10"))]
+    worker = [
+        sys.executable,
+        "-m",
+        "el_fairseq.experiments.worker",
+        small / "bin",
+        *MODEL,
+        *TRAINING,
+    ]
+    worker += ["--save-interval-updates", "1"]
+    said = ""
+    for name, end in trainings:
+        result = succeed(run([*worker, "--save-dir", folder / name, "--max-update", end]))
+        said += result.stdout + result.stderr
+    small_model = ["--max-source-positions", "4", "--disable-validation"]
+    refused = run([*worker, "--save-dir", folder / "refused", "--max-update", "10", *small_model])
+    return folder / "undisturbed", folder / "stopped", said, refused
+
+
+def assert_same(folder, other, name):
+    one, two = load(folder / name), load(other / name)
+    for part in ("model", "last_optimizer_state"):
+        flat = [dict(_tensors(state[part])) for state in (one, two)]
+        assert flat[0].keys() == flat[1].keys()
+        assert all(torch.equal(flat[0][key], flat[1][key]) for key in flat[0]), (name, part)
+    for key in ("train_iterator", "val_loss", "best", "last_validation", "early_stopping"):
+        assert one["extra_state"][key] == two["extra_state"][key]
+    ends = [state["optimizer_history"][-1] for state in (one, two)]
+    assert ends[0] == ends[1]
+
+
+def _tensors(value, path=()):
+    if torch.is_tensor(value):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _tensors(part, (*path, key))
+    elif isinstance(value, (list, tuple)):
+        for number, part in enumerate(value):
+            yield from _tensors(part, (*path, number))
+
+
+def test_a_resumed_training_is_bit_for_bit_the_undisturbed_one(trained):
+    undisturbed, stopped, said, _ = trained
+    ends_of_epochs = list(undisturbed.glob("checkpoint[1-9].pt"))
+    assert len(ends_of_epochs) >= 2 and said.count("Loaded checkpoint") == 4
+    for path in undisturbed.glob("*.pt"):
+        assert_same(undisturbed, stopped, path.name)
+
+
+def test_a_training_at_its_last_update_is_not_trained_on(trained):
+    _, stopped, said, _ = trained
+    assert said.count("at its end already") == 1
+    assert load(stopped / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 10
+
+
+def test_a_test_set_that_the_model_could_not_translate_is_refused_before_training(trained):
+    undisturbed, _, _, refused = trained
+    assert refused.returncode == 1
+    (line,) = (line for line in refused.stderr.split("\n") if line.startswith("error: "))
+    assert "test are longer than" in line and "--max-source-positions" in line
+    assert list((undisturbed.parent / "refused").iterdir()) == []
