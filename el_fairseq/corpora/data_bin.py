@@ -6,11 +6,13 @@ gives some.
 
 import itertools
 import logging
+import os
 from pathlib import Path
 
 from fairseq.data import Dictionary, data_utils
 
 from ..common.cli import UserError, run
+from ..common.paths import ROOT
 from ..common.text import lines_of
 from .binarize import check_binary, languages_and_dictionaries
 from .checksums import checksum
@@ -77,7 +79,7 @@ def describe(data, languages, references, subwords, model, tokenizer, folder):
     loaded = [_dictionary(path) for path in dictionaries]
     for name in ("text", "references", "bpe"):
         (folder / name).mkdir()
-    (folder / "bin").symlink_to(Path(data).resolve(), target_is_directory=True)
+    (folder / "bin").symlink_to(link_to(Path(data).resolve(), folder), target_is_directory=True)
     sets = references or dict.fromkeys(test_sets(data, pair) or ["test"])
     tests, pairs = {}, {}
     for number, (name, path) in enumerate(sets.items()):
@@ -119,6 +121,21 @@ def describe(data, languages, references, subwords, model, tokenizer, folder):
         "tests": tests,
         "pairs": pairs,
     }
+
+
+def link_to(data, folder):
+    """What a link in ``folder`` to ``data`` says: relative where both move with the repository."""
+    both_below = all(ROOT.resolve() in path.parents for path in (data, folder))
+    return os.path.relpath(data, folder) if both_below else data
+
+
+def content_of(data, pair):
+    """Checksum of what a pair's binary data is: its dictionaries, and the sentences' lengths."""
+    names = "-".join(pair), "-".join(pair[::-1])
+    indices = [path for name in names for path in Path(data).glob(f"*.{name}.*.idx")]
+    dictionaries = [Path(data, f"dict.{language}.txt") for language in pair]
+    paths = sorted(indices) + dictionaries
+    return " ".join(checksum(path, "sha256").partition(":")[2][:8] for path in paths)
 
 
 def _write(lines, path):
@@ -174,9 +191,10 @@ def main():
         if not path.is_file():
             raise UserError(f"there is no file {path}: --test names plain translations")
     languages = options.source, options.target
+    pair = languages_and_dictionaries(options.data_bin, *languages)[0]
     settings = {
-        "data-bin": str(options.data_bin),
-        "languages": languages_and_dictionaries(options.data_bin, *languages)[0],
+        "languages": pair,
+        "content": content_of(options.data_bin, pair),
         "references": {name: checksum(path, "sha256") for name, path in references.items()},
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
@@ -187,7 +205,7 @@ def main():
     def make(folder):
         found = describe(
             options.data_bin,
-            settings["languages"],
+            pair,
             references,
             options.subwords,
             options.subword_model,

@@ -95,6 +95,21 @@ def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, monk
     assert turned.references("test")[0] == "das licht ist an ."
 
 
+def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    monkeypatch.setattr(data_bin, "ROOT", old)
+    command(monkeypatch, binary(old, ("de", "en")), old / "corpus")
+    old.rename(new)
+    assert (new / "corpus" / "bin" / "dict.de.txt").is_file()
+    command(monkeypatch, new / "data-bin", new / "corpus")
+    for path in (new / "data-bin").glob("dict.*"):
+        path.unlink()
+    binary(new, ("de", "en"), lines=2)
+    with pytest.raises(UserError, match="was made with content"):
+        command(monkeypatch, new / "data-bin", new / "corpus")
+
+
 def test_a_pair_is_what_is_asked_for_or_refused(tmp_path):
     data = binary(tmp_path, ("de", "en"))
     assert languages_and_dictionaries(data)[0] == ["de", "en"]
