@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Multi30k corpus, captions of images with four test sets, in one of four directions.
+# Makes the Multi30k corpus, captions of images with four test sets, to what fairseq-train reads:
+# German or French to English, or the other way.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 

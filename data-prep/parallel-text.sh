@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a corpus of your own text files, a sentence a line, to what fairseq-train reads.
+# Makes a corpus of your own text files, a sentence a line in two languages, to what fairseq-train
+# reads.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
