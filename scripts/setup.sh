@@ -49,8 +49,26 @@ is_ready() {
 }
 has_tests() { [ -z "$wanted_tests" ] || [ "$(stamp tests)" = "$wanted_tests" ]; }
 
-get_python() {
-  find_python && return
+suits() {
+  "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
+}
+
+# Prints a Python 3.11 or 3.12: the one that EL_PYTHON names, or one that is found, or uv's.
+find_python() {
+  local candidate
+  if [ -n "${EL_PYTHON:-}" ]; then
+    suits "$EL_PYTHON" || die "EL_PYTHON is $EL_PYTHON ($("$EL_PYTHON" --version 2>&1 || true))," \
+      "expected a Python 3.11 or 3.12; unset it to have one looked for"
+    echo "$EL_PYTHON"
+    return
+  fi
+  for candidate in python3.11 python3.12 python3 python \
+    "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.1[12].*/bin/python; do
+    if suits "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
   if command -v uv >/dev/null; then
     say "No Python 3.11 or 3.12 here: uv gets one."
     uv python install 3.11 >&2 && uv python find 3.11 && return
@@ -65,7 +83,7 @@ make_venv() {
   [ -e "$venv/.made-by-el-fairseq" ] || [ -z "$(ls -A "$venv" 2>/dev/null)" ] ||
     die "EL_VENV is $venv, which is no environment of Python 3.11 or 3.12 with pip, and which this" \
       "script did not make; name a new or empty folder"
-  base=$(get_python)
+  base=$(find_python)
   say "Making $venv with $("$base" --version)."
   mkdir -p "$venv"
   touch "$venv/.made-by-el-fairseq"
@@ -105,7 +123,7 @@ install() {
     "x86-64 Linux alone; use such a machine, a virtual one or a container"
   if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then make_venv; fi
   old=$(made_at)
-  if [ "${old:-$venv}" != "$venv" ] && [ ! -L "$venv/pyvenv.cfg" ]; then
+  if [ -n "$old" ] && [ ! "$old" -ef "$venv" ] && [ ! -L "$venv/pyvenv.cfg" ]; then
     say "$venv was made at $old: its programs are told where they are now."
     for file in "$venv"/bin/* "$venv/pyvenv.cfg"; do
       if [ ! -L "$file" ] && grep -qIF -- "$old" "$file"; then

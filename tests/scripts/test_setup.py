@@ -323,6 +323,14 @@ def test_a_moved_environment_gets_its_programs_mended(machine, tmp_path):
     assert succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)})).stderr == ""
 
 
+def test_another_spelling_of_the_environments_folder_is_no_move(machine):
+    succeed(script("scripts/setup.sh", env=machine))
+    venv = Path(machine["EL_VENV"])
+    again = {**machine, "EL_VENV": f"{venv.parent}/bin/../venv/", "EL_TORCH": "cpu", "AT_HAND": "y"}
+    succeed(script("scripts/setup.sh", "--tests", env=again))
+    assert (venv / "bin" / "pip").read_text() == f"#!{venv}/bin/python\n"
+
+
 def test_a_moved_repository_installs_itself_anew(machine, tmp_path):
     for number in (1, 2):
         checkout = tmp_path / f"checkout{number}"
