@@ -46,6 +46,7 @@ def fetch(urls, path, wanted, advice):
         )
         try:
             keeper.fetch(path.name, downloader=download)
+            path.chmod(0o644)  # pooch leaves it to its owner alone
             return
         except (requests.RequestException, ValueError) as error:
             problems.append(f"{url}: {error}")

@@ -34,7 +34,8 @@ class Corpus:
 
     ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
     ``pooled`` says that they are also scored together, as one set ``all``, which is then the one
-    that losses are compared on; ``redistributable``, that its text may be kept with results.
+    that losses are compared on; ``redistributable``, that its text may be kept with results;
+    ``normalized``, that punctuation is, of lowercased text.
     ``pairs`` has the number of sentence pairs by subset.
     ``subword_model`` is ``None`` for whole words, and where nobody named the model of data that was
     binarized elsewhere.
@@ -51,6 +52,7 @@ class Corpus:
     tests: dict
     pairs: dict
     pooled: bool = False
+    normalized: bool = False
     redistributable: bool = True
 
     @property
@@ -134,9 +136,11 @@ class Corpus:
         return moses.detokenized(lines, language or self.target)
 
     def as_in_corpus(self, lines, language):
-        """Plain ``lines`` of any language, tokenized and lowercased as the corpus's text is."""
+        """Plain ``lines`` of any language in the form of the corpus's text."""
         from . import moses
 
+        if self.normalized:
+            lines = moses.normalized(lines, language)
         if self.tokenizer == "moses":
             lines = moses.tokenized(lines, language)
         return [moses.lowercase(line) if self.lowercased else line for line in lines]
@@ -167,6 +171,7 @@ def read(folder):
         tests=manifest.get("tests", {"test": "test"}),
         pairs=manifest.get("pairs", {}),
         pooled=bool(manifest.get(ALL)),
+        normalized=bool(manifest.get("normalized")),
         redistributable=manifest.get("redistributable", True),
     )
 

@@ -73,6 +73,12 @@ def lowercase(text):
     return "".join(map(str.lower, text))
 
 
+def normalized(sentences, language):
+    """Yield each of ``sentences`` lowercased, with punctuation as Moses' script normalizes it."""
+    normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
+    return (normalizer.normalize(lowercase(sentence)) for sentence in sentences)
+
+
 def tool():
     """What :func:`tokenized` uses, for a manifest: name and version."""
     return f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"

@@ -8,12 +8,10 @@ nothing is filtered. 10,000 joint BPE merges, one dictionary.
 
 from pathlib import Path
 
-import sacremoses
-
 from ..common.cli import UserError, run, whole_number
 from .checksums import checksum
 from .downloads import fetch
-from .moses import lowercase, tokenized, tool
+from .moses import lowercase, normalized, tokenized, tool
 from .pairs import Text, folded, write_references
 from .prepare import given_options, out_of, parser_of, prepare, say
 
@@ -72,11 +70,9 @@ def files_of(languages, folder, download):
     return found
 
 
-def normalized(path):
+def captions(path):
     """Yield the lines of ``NAME.LANGUAGE.gz``, lowercased and with normalized punctuation."""
-    language = path.name.split(".")[-2]
-    normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
-    return (normalizer.normalize(lowercase(line)) for line in folded(path))
+    return normalized(folded(path), path.name.split(".")[-2])
 
 
 def write_text(files, languages, folder):
@@ -87,7 +83,7 @@ def write_text(files, languages, folder):
     """
     with Text(folder / "text", languages, list(FILES), tokenized) as text:
         for subset, paths in files.items():
-            for pair in text.read(f"{FILES[subset]}.*", paths, normalized):
+            for pair in text.read(f"{FILES[subset]}.*", paths, captions):
                 text.write(subset, pair)
     write_references({name: files[name][1] for name in FILES}, languages[1], lowercase, folder)
     return {
@@ -100,6 +96,7 @@ def write_text(files, languages, folder):
         "tokenizer": "moses",
         "tokenized by": f"lowercase, normalized punctuation, {tool()}",
         "lowercased": True,
+        "normalized": True,
         "references": "the published translations, lowercased; punctuation as it was",
         "tests": TESTS,
         "all": True,
