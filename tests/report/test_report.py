@@ -168,25 +168,31 @@ def test_a_difference_is_the_same_number_in_the_first_line_and_in_the_table(tiny
     assert f"on the test set: {mean} BLEU on average" in first
 
 
-def test_two_test_sets_are_told_apart_wherever_one_is_meant(copy):
-    def two(results):
-        results["tests"] = ["talks", "news"]
-        for record in results["runs"]:
-            evaluation = copy / record["run"] / "evaluation"
-            shutil.copytree(evaluation / f"test-{KIND}", evaluation / f"news-{KIND}")
-            (evaluation / f"test-{KIND}").rename(evaluation / f"talks-{KIND}")
-            record["scores"] = dict.fromkeys(["talks", "news"], record["scores"]["test"])
-        manifest = {"tests": {"talks": "test", "news": "valid"}, "subwords": "sentencepiece"}
-        results["data"] = str(copy / "data")
-        (copy / "data" / "text").mkdir(parents=True)
-        manifest.update(source="de", target="en", tokenizer=None)
-        (copy / "data" / "manifest.json").write_text(json.dumps(manifest))
-        lines = (copy / "ce-seed1/evaluation" / f"talks-{KIND}" / "references.en").read_text()
-        (copy / "data" / "text" / "test.de").write_text(lines)
+def name_two_test_sets(folder, **changes):
+    """Make the runs' test set ``talks``, beside another, with a corpus that has both."""
 
-    change(copy, "results.json", two)
-    text = (report(copy)).read_text()
-    header, *sections = re.split("<section ", text)
+    def two(results):
+        results["tests"] = ["talks", "news-of-the-year-2019"]
+        for record in results["runs"]:
+            evaluation = folder / record["run"] / "evaluation"
+            for name in results["tests"]:
+                shutil.copytree(evaluation / f"test-{KIND}", evaluation / f"{name}-{KIND}")
+            record["scores"] = dict.fromkeys(results["tests"], record["scores"]["test"])
+            record["scores"]["talks"][KIND]["tokenized_bleu"] = 10.0
+        results.update(data=str(folder / "data"), **changes)
+
+    change(folder, "results.json", two)
+    (folder / "data" / "text").mkdir(parents=True)
+    tests = {"talks": "test", "news-of-the-year-2019": "valid"}
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "tests": tests}
+    (folder / "data" / "manifest.json").write_text(json.dumps(manifest))
+    references = folder / "ce-seed1" / "evaluation" / f"talks-{KIND}" / "references.en"
+    shutil.copy(references, folder / "data" / "text" / "test.de")
+
+
+def test_two_test_sets_are_told_apart_wherever_one_is_meant(copy):
+    name_two_test_sets(copy)
+    header, *sections = re.split("<section ", report(copy).read_text())
     assert header.count("the test set talks") == 3  # BLEU, accuracy, calibration error
     told = {re.match('id="(.*?)"', part)[1]: "the test set talks" in part for part in sections}
     assert [name for name, says in told.items() if not says] == ["curves", "commands"]
@@ -340,23 +346,32 @@ document.title = JSON.stringify([innerWidth, ...problems]);
 </script></body>"""
 
 
-@pytest.mark.parametrize("width", [500, 1200, 1440])
-def test_in_a_browser_nothing_is_cut_off(run_folder, tmp_path, width):
+def looked_at(page_of_report, width):
+    """Width of a window in Chromium, and what is cut off in it or has not been loaded."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("there is no Chromium to open the page in")
-    opened = (run_folder / "report.html").read_text().replace("<details>", "<details open>")
-    (tmp_path / "page.html").write_text(opened.replace("</body>", LOOK))
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'user'}",
-    ]
-    command = [browser, *options, f"--window-size={width},900", "--dump-dom"]
+    look = page_of_report.with_name("look.html")
+    opened = page_of_report.read_text().replace("<details>", "<details open>")
+    look.write_text(opened.replace("</body>", LOOK))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    user = f"--user-data-dir={look.with_name('user')}"
     shown = subprocess.run(
-        [*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120
+        [browser, *options, user, "--dump-dom", look.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    title = html.unescape(re.search("<title>(.*?)</title>", shown.stdout)[1])
-    assert json.loads(title) == [width]
+    return json.loads(html.unescape(re.search("<title>(.*?)</title>", shown.stdout)[1]))
+
+
+def test_in_a_browser_nothing_is_cut_off(run_folder, copy):
+    for width in (500, 1200, 1440):
+        assert looked_at(run_folder / "report.html", width) == [width]
+    figures = {"CE": [35.09, 0.07], EL: [35.5, 0.11]}
+    published = {"source": "the paper's", "measure": "tokenized_bleu", "scores": figures}
+    name_two_test_sets(copy, tokenizer="moses", published=published)
+    widest = report(copy)
+    widest.write_text(re.sub("<img .*?>", "", widest.read_text()))  # they are not drawn here
+    assert looked_at(widest, 1200) == [1200]
