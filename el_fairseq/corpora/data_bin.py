@@ -145,45 +145,23 @@ def _write(lines, path):
 
 def main():
     parser = parser_of("data-bin", __doc__, None)
-    parser.add_argument(
-        "--data-bin",
-        type=fairseq_path,
-        required=True,
-        metavar="DIR",
-        help="the binary data, with its dictionaries",
+    add, moses = parser.add_argument, ("none", "moses")
+    data = "the binary data, with its dictionaries"
+    add("--data-bin", type=fairseq_path, required=True, metavar="DIR", help=data)
+    add("--source", metavar="CODE", help="source language, where the data has several pairs")
+    add("--target", metavar="CODE", help="target language, where the data has several pairs")
+    plain = (
+        "plain translations of its test set, a line each, neither tokenized nor in subwords; the "
+        "second --test is fairseq's test1, and so on (default: the data's own, both undone)"
     )
-    parser.add_argument("--source", metavar="CODE", help="source language, of several pairs")
-    parser.add_argument("--target", metavar="CODE", help="target language, of several pairs")
-    parser.add_argument(
-        "--test",
-        action="append",
-        default=[],
-        metavar="[NAME=]REFERENCES",
-        help="plain translations of its test set, a line each, neither tokenized nor in subwords; "
-        "the second --test is fairseq's test1, and so on (default: the data's own, undone)",
-    )
-    parser.add_argument("--pool-tests", action="store_true", help=POOL_HELP)
-    parser.add_argument(
-        "--subwords",
-        choices=SYMBOLS,
-        default="none",
-        help="what the data was cut into (default: none)",
-    )
-    parser.add_argument(
-        "--subword-model",
-        type=Path,
-        metavar="FILE",
-        help="their model: for character noise and other texts in reports",
-    )
-    parser.add_argument(
-        "--tokenizer",
-        choices=("none", "moses"),
-        default="none",
-        help="how it was tokenized before (default: none)",
-    )
-    parser.add_argument(
-        "--lowercased", action="store_true", help="it was lowercased, and the references are, too"
-    )
+    add("--test", action="append", default=[], metavar="[NAME=]REFERENCES", help=plain)
+    add("--pool-tests", action="store_true", help=POOL_HELP)
+    add("--subwords", choices=SYMBOLS, default="none", help="what it was cut into (default: none)")
+    model = "their model: for character noise and other texts in reports"
+    add("--subword-model", type=Path, metavar="FILE", help=model)
+    before = "how it was tokenized before (default: none)"
+    add("--tokenizer", choices=moses, default="none", help=before)
+    add("--lowercased", action="store_true", help="it was lowercased, and the references are, too")
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     references = {name: Path(path) for name, path in named_tests(options.test).items()}

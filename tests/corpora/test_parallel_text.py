@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import manifest, parallel_text
-from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, part_of
+from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, paths_of
 
 PAIR = ("de", "en")
 TRAIN = [
@@ -47,7 +47,7 @@ def text(tmp_path):
 
 
 def made(folder, out, **settings):
-    parts = [part_of(name, folder / name, PAIR) for name in ("train", "valid", "test")]
+    parts = {name: paths_of(folder / name, PAIR) for name in ("train", "valid", "test")}
     out.mkdir()
     return parallel_text.write_text(parts, PAIR, {**DEFAULTS, **settings}, out)
 
@@ -243,9 +243,8 @@ def test_sentences_of_languages_without_spaces_are_measured_in_characters(tmp_pa
         for name in ("train", "valid", "test"):
             path = tmp_path / "in" / f"{name}.{language}"
             path.write_text("".join(f"{line}\n" for line in side), encoding="utf-8")
-    parts = [
-        part_of(name, tmp_path / "in" / name, languages) for name in ("train", "valid", "test")
-    ]
+    sets = ("train", "valid", "test")
+    parts = {name: paths_of(tmp_path / "in" / name, languages) for name in sets}
     (tmp_path / "out").mkdir()
     settings = {**DEFAULTS, "max_tokens": 1000}
     found = parallel_text.write_text(parts, languages, settings, tmp_path / "out")
