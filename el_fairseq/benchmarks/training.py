@@ -80,7 +80,8 @@ def main():
         *("--user-dir", ROOT / "el_fairseq"),
         *read_experiment(f"home-assistant-{PAIR}").train.options,
         *("--max-update", str(options.updates), "--log-interval", "10", "--log-format", "json"),
-        *("--no-save", "--disable-validation", "--seed", "1"),
+        # fairseq makes a folder for checkpoints also where it saves none.
+        *("--no-save", "--save-dir", options.out, "--disable-validation", "--seed", "1"),
     ]
     speeds = {name: [] for name in CRITERIA}
     for number in range(1, options.rounds + 1):
