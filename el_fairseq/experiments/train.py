@@ -141,10 +141,7 @@ def identity_of_corpus(bin_folder, patterns=TRAINED_ON):
     """
     paths = [path for pattern in patterns for path in sorted(bin_folder.glob(pattern))]
     if not paths:
-        raise UserError(
-            f"there is no binary data in {bin_folder}: prepare the corpus first, or name it by "
-            "--data"
-        )
+        raise UserError(f"there is no binary data in {bin_folder}: {manifest.ADVICE}")
     sums = "".join(f"{path.name} {checksum(path, 'sha256')}\n" for path in paths)
     return f"sha256:{hashlib.sha256(sums.encode()).hexdigest()}"
 

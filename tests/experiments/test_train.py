@@ -157,7 +157,7 @@ def test_a_folder_that_fairseq_could_not_take_is_refused(tmp_path, name):
 
 
 def test_a_corpus_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no binary data in .*: prepare the corpus first"):
+    with pytest.raises(UserError, match=r"no binary data in .*: prepare the corpus .*data-bin\.sh"):
         identity_of_corpus(tmp_path)
 
 
