@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -134,6 +135,25 @@ def test_the_extra_asks_for_one_fairseq_on_every_python_so_that_pip_fails_where_
     names = [one.name for one in requirements if one.marker and one.marker.evaluate(asked)]
     expected = "fairseq" if python == "3.8" else "ve-fairseq"
     assert [name for name in names if "fairseq" in name] == [expected]
+
+
+def test_what_pip_installs_is_whole_and_works_from_another_folder(tmp_path):
+    source, site = tmp_path / "source", tmp_path / "site"
+    shutil.copytree(
+        ROOT / "el_fairseq", source / "el_fairseq", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    succeed(run([*pip, "--target", site, source]))
+    files = {path.relative_to(source) for path in (source / "el_fairseq").rglob("*.*")}
+    installed = {path.relative_to(site) for path in (site / "el_fairseq").rglob("*.*")}
+    assert {path for path in files - installed if path.name != "README.md"} == set()
+    code = (
+        "import el_fairseq.criterion as c; print(c.__file__, c.EncouragingLossCriterion.__name__)"
+    )
+    result = succeed(run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(site)}))
+    assert result.stdout == f"{site}/el_fairseq/criterion.py EncouragingLossCriterion\n"
 
 
 def test_the_tests_packages_are_added_to_the_scripts_environment(machine):
