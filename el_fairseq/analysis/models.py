@@ -188,8 +188,11 @@ def _load_one_subset(task, data, subset):
 
 def _check_dictionaries(task, data):
     known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
+    sides = [getattr(options_of(task), f"{side}_lang", None) for side in ("source", "target")]
     for path, dictionary in _dictionaries(data).items():
-        if dictionary.symbols not in known:
+        # The folder may hold other pairs of languages, too.
+        another = all(sides) and path.name not in [f"dict.{side}.txt" for side in sides]
+        if not another and dictionary.symbols not in known:
             raise UserError(
                 f"{path} is not a dictionary of the models (theirs hold "
                 f"{_listed(map(len, known))} entries); binarize the text with theirs "
