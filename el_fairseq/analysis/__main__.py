@@ -224,9 +224,9 @@ def print_summary(result):
 
     row("accuracy", ".2%", "accuracy")
     first = next(iter(result["models"].values()))["by_frequency"]
-    for name, shown in zip(frequency.CLASSES, ("frequent", "medium", "rare")):
+    for name in frequency.CLASSES:
         if name in first:
-            label = f"accuracy, {first[name]['tokens']:,} {shown} tokens"
+            label = f"accuracy, {first[name]['tokens']:,} {name} tokens"
             row(label, ".2%", "by_frequency", name, "accuracy", "value")
     row("nll, nats", ".4f", "calibration", "nll_nats")
     row("calibration error", ".2%", "calibration", "expected_calibration_error")

@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.stats import binomtest
 
-CLASSES = ("many", "medium", "few")
+CLASSES = ("frequent", "medium", "rare")
+# Of the symbols without a count: the end of a sentence, the unknown token.
+SPECIAL = "special"
 NO_COUNT = -1
 
 
@@ -19,26 +21,26 @@ def token_counts(dictionary):
 
 
 def frequency_bounds(counts):
-    """Least counts of the classes many, medium and few: tertiles of the training tokens.
+    """Least counts of the classes: tertiles of the training tokens.
 
-    Going from the most frequent entry down, ``many`` are the entries that make up the first third
-    of all training tokens, ``medium`` the second, ``few`` the rest. Entries with equal counts
-    stay together, so the thirds are as even as the counts allow.
+    Going from the most frequent entry down, ``frequent`` are the entries that make up the first
+    third of all training tokens, ``medium`` the second, ``rare`` the rest. Entries with equal
+    counts stay together, so the thirds are as even as the counts allow.
     """
     known = np.sort(counts[counts > 0])[::-1]
     if not len(known):
-        return {"many": 1, "medium": 1, "few": 0}
+        return {"frequent": 1, "medium": 1, "rare": 0}
     share = np.cumsum(known) / known.sum()
     return {
-        "many": int(known[np.searchsorted(share, 1 / 3)]),
+        "frequent": int(known[np.searchsorted(share, 1 / 3)]),
         "medium": int(known[np.searchsorted(share, 2 / 3)]),
-        "few": 0,
+        "rare": 0,
     }
 
 
 def class_of(counts, bounds):
     """Index into ``CLASSES`` for each count, -1 where there is no count."""
-    classes = np.where(counts >= bounds["many"], 0, np.where(counts >= bounds["medium"], 1, 2))
+    classes = np.where(counts >= bounds["frequent"], 0, np.where(counts >= bounds["medium"], 1, 2))
     return np.where(counts == NO_COUNT, -1, classes)
 
 
@@ -65,7 +67,7 @@ def by_frequency(columns, bounds):
     """
     classes = class_of(columns["frequency"], bounds)
     rows = {}
-    for name, index in [*((name, index) for index, name in enumerate(CLASSES)), ("special", -1)]:
+    for name, index in [*zip(CLASSES, range(3)), (SPECIAL, -1)]:
         inside = classes == index
         if inside.any():
             right = int(columns["correct"][inside].sum())

@@ -11,17 +11,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..analysis import frequency
+
 PAGE, INK, FAINT = "#ffffff", "#1d2229", "#c9ced6"
 # Okabe and Ito's colours, told apart with any colour vision; and line styles, so that a print in
 # black and white still tells the models apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0559a", "#806000", "#444444")
 LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)))
-CLASSES = {
-    "many": "frequent",
-    "medium": "medium",
-    "few": "rare",
-    "special": "sentence end, unknown",
-}
+CLASSES = (*frequency.CLASSES, frequency.SPECIAL)
 SETTINGS = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -292,7 +289,7 @@ def _by_frequency(models):
         for name, model in models.items()
     }
     return bars(
-        [CLASSES[name].replace(", ", ",\n") for name in classes],
+        classes,
         {name: one["value"] for name, one in found.items()},
         "accuracy",
         intervals={name: (one["low"], one["high"]) for name, one in found.items()},

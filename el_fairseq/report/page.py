@@ -43,7 +43,7 @@ def page(images, **numbers):
     )
     template = environment.get_template("report.html.j2")
     return template.render(
-        images=images, class_names=CLASSES, versions=versions(), commit=commit(), **numbers
+        images=images, classes=CLASSES, versions=versions(), commit=commit(), **numbers
     )
 
 

@@ -109,12 +109,12 @@ def test_frequency_classes_are_tertiles_of_the_training_tokens():
     counts = frequency.token_counts(dictionary)
     bounds = frequency.frequency_bounds(counts)
     # 150 tokens: a makes up the first third exactly, b and c reach 120 of them, d to f the rest.
-    assert bounds == {"many": 50, "medium": 30, "few": 0}
+    assert bounds == {"frequent": 50, "medium": 30, "rare": 0}
     described = frequency.describe_bounds(counts, bounds)
     assert [described[name]["entries"] for name in frequency.CLASSES] == [1, 2, 3]
     assert described["medium"]["least_count"] == 30
     assert described["medium"]["greatest_count"] == 40
-    assert described["few"]["share_of_training_tokens"] == pytest.approx(30 / 150)
+    assert described["rare"]["share_of_training_tokens"] == pytest.approx(30 / 150)
 
 
 def test_special_symbols_are_in_no_frequency_class(columns):
@@ -128,18 +128,18 @@ def test_special_symbols_are_in_no_frequency_class(columns):
     special = columns["token"] < dictionary.nspecial
     assert rows["special"]["tokens"] == special.sum()
     assert sum(row["tokens"] for row in rows.values()) == len(special)
-    many = np.isin(columns["token"], np.flatnonzero(counts >= bounds["many"]))
-    accuracy = rows["many"]["accuracy"]
+    many = np.isin(columns["token"], np.flatnonzero(counts >= bounds["frequent"]))
+    accuracy = rows["frequent"]["accuracy"]
     assert accuracy["value"] == pytest.approx(columns["correct"][many].mean())
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
-    assert rows["many"]["median_margin"] == pytest.approx(np.median(columns["margin"][many]))
+    assert rows["frequent"]["median_margin"] == pytest.approx(np.median(columns["margin"][many]))
 
 
 def test_a_few_tokens_that_are_all_right_are_not_called_certain():
     columns = {"frequency": np.array([1, 1, 1]), "correct": np.array([True] * 3)}
     columns.update(prob=np.ones(3), margin=np.ones(3))
-    rows = frequency.by_frequency(columns, {"many": 9, "medium": 5, "few": 0})
-    accuracy = rows["few"]["accuracy"]
+    rows = frequency.by_frequency(columns, {"frequent": 9, "medium": 5, "rare": 0})
+    accuracy = rows["rare"]["accuracy"]
     assert (accuracy["value"], accuracy["high"]) == (1, pytest.approx(1))
     assert accuracy["low"] == pytest.approx(3 / (3 + 1.96**2), rel=1e-3)
 

@@ -90,7 +90,7 @@ def test_every_question_is_answered(analysed, tiny):
     assert 0 <= areas["low"] <= areas["value"] <= areas["high"] <= 1
     assert found["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
     assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]["low"]) == 5
-    assert set(found["models"]["CE"]["by_frequency"]) == {"many", "medium", "few", "special"}
+    assert set(found["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
     for model in found["models"].values():
         fitted = model["temperature"]
         assert fitted["before"].items() <= model["calibration"].items()

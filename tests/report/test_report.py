@@ -309,7 +309,7 @@ def test_a_number_that_is_not_finite_is_a_dash(copy):
         model = value["models"]["CE"]
         model["quantities"]["margin"]["mean"] = None
         model["temperature"]["after"]["nll_nats"] = None
-        model["by_frequency"]["few"]["accuracy"]["value"] = None
+        model["by_frequency"]["rare"]["accuracy"]["value"] = None
         value["ood"]["shuffled words"]["models"]["CE"]["mean_log_prob"]["auroc"]["low"] = None
         value["noise"]["characters"]["CE"]["bleu"]["high"][1] = None
 
