@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import warm
 from sizes import transformer, words_of
 
 # Before any test imports Triton, which decides then: its interpreter runs the kernel, except where
@@ -15,7 +14,7 @@ if os.environ.get("EL_TEST_DEVICE") != "cuda":
     os.environ["TRITON_INTERPRET"] = "1"
 
 ROOT = Path(__file__).parents[1]
-LONGEST = ("test_soak.py", "test_experiment.py", "test_pipeline.py")
+LONGEST = ("test_soak.py", "test_experiment.py", "test_train.py")
 # A model and a corpus small enough to train in seconds: the test set stands in. (The
 # validation set cannot: fairseq would share one iterator between training and validation.)
 TINY = ["--train-subset", "test", "--max-tokens", "2000", *words_of(transformer(16))]
@@ -30,32 +29,28 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure(config):
-    warm.begin()
-    config.add_cleanup(warm.end)
-
-
 def pytest_collection_modifyitems(items):
     # So that two processes that share the files are done at about the same time.
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-def warmed(command, env=None):
-    """Arguments for ``subprocess``: a command whose Python programs start in a moment."""
-    venv = warm.environment()
-    environment = {**os.environ, "EL_VENV": str(venv), "OMP_NUM_THREADS": "1", **(env or {})}
-    environment.pop("TRITON_INTERPRET", None)
-    environment["PATH"] = f"{venv / 'bin'}{os.pathsep}{environment['PATH']}"
-    words = [str(word) for word in command]
-    if words[0] == sys.executable:
-        words[0] = str(venv / "bin" / "python")
-    return {"args": words, "env": environment}
+def environment(**more):
+    """The environment of the programs that tests start: this one's, a thread each."""
+    found = {**os.environ, "EL_VENV": sys.prefix, "OMP_NUM_THREADS": "1", **more}
+    found.pop("TRITON_INTERPRET", None)
+    found["PATH"] = f"{sys.prefix}/bin{os.pathsep}{found['PATH']}"
+    return found
 
 
 def run(command, cwd=ROOT, env=None, timeout=900):
     """Run a command to its end; returns status, stdout and stderr (text)."""
     return subprocess.run(
-        **warmed(command, env), cwd=cwd, capture_output=True, text=True, timeout=timeout
+        [str(word) for word in command],
+        env=environment(**(env or {})),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 

@@ -300,11 +300,15 @@ def reproduce(plan):
         plan.tests()
         sacrebleu_tokenizer(corpus.target)
         execute(plan)
-    command = [sys.executable, "-m", "el_fairseq.report", str(plan.folder)]
-    if processes.call(command, cwd=ROOT):
-        raise UserError("the report could not be made; see what it says above")
+    make_report(plan.folder)
     print_table(plan.experiment, plan.folder, translations=10)
     say(f"\nReport, to open in a browser: {plan.folder / 'report.html'}")
+
+
+def make_report(folder):
+    """Write ``report.html`` of the runs in a folder."""
+    if processes.call([sys.executable, "-m", "el_fairseq.report", str(folder)], cwd=ROOT):
+        raise UserError("the report could not be made; see what it says above")
 
 
 def task(plan, number):

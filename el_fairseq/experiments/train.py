@@ -116,6 +116,7 @@ class Run:
 
     def record(self):
         """What ``run.json`` holds."""
+        options = self.options()
         return {
             "format": FORMAT,
             "experiment": self.experiment.name,
@@ -125,7 +126,7 @@ class Run:
             "corpus": identity_of_corpus(self.data / "bin"),
             "device": self.device,
             "gpus": self.gpus,
-            "options": self.options(),
+            "options": options,
             "command": self.command(),
         }
 
