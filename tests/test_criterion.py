@@ -208,19 +208,25 @@ def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(smal
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--log-end", "1.5"], "log_end is 1.5, expected a number in (0, 1]"),
-        (["--label-smoothing", "1"], "label_smoothing is 1.0, expected a number in [0, 1)"),
-        (["--ignore-prefix-size", "-1"], "ignore_prefix_size is -1, expected 0 or more"),
-        (["--bonus-delay-updates", "-5"], "bonus_delay_updates is -5, expected 0 or more"),
+        ({"log_end": 1.5}, "log_end is 1.5, expected a number in (0, 1]"),
+        ({"log_end": None}, "log_end is None, expected a number in (0, 1]"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0, expected a number in [0, 1)"),
+        ({"ignore_prefix_size": -1}, "ignore_prefix_size is -1, expected 0 or more"),
+        ({"bonus_delay_updates": -5}, "bonus_delay_updates is -5, expected 0 or more"),
+        ({"bonus_warmup_updates": None}, "bonus_warmup_updates is None, expected 0 or more"),
+        ({"fused_projection": True, "base_loss": "mse", "label_smoothing": 0.0}, "leave one of"),
     ],
 )
-def test_a_bad_option_ends_fairseq_train_with_one_line_before_it_trains(
-    small_corpus, tmp_path, options, reason
-):
-    result = fairseq_train(small_corpus.translation, tmp_path, *options)
+def test_a_bad_option_is_refused_by_name_and_value(options, reason):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        criterion(**options)
+    assert reason in str(caught.value)
+
+
+def test_a_bad_option_ends_fairseq_train_with_one_line_before_it_trains(small_corpus, tmp_path):
+    result = fairseq_train(small_corpus.translation, tmp_path, "--log-end", "1.5")
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if "| INFO |" not in line]
-    assert lines[-1].startswith("criterion encouraging_loss: ")
-    assert reason in lines[-1]
+    assert lines[-1].startswith("criterion encouraging_loss: log_end is 1.5")
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
