@@ -9,7 +9,7 @@ from torch import Tensor
 from .bonus import Spec
 from .formula import Rows, number_type
 from .linear import linear_losses
-from .rows import count, found, have_memory, is_batched, row_losses, weight_of_rows
+from .rows import count, found, have_memory, row_losses, weight_of_rows
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
@@ -115,7 +115,7 @@ class _Loss(torch.autograd.Function):
     def backward(ctx, grad_loss):
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         again = _graph_is_kept()
-        if torch.is_grad_enabled() or (ctx.waits and is_batched(grad_loss)):
+        if torch.is_grad_enabled() or not have_memory(grad_loss):
             gradients = _differentiable_gradients(ctx, wanted, grad_loss)
         elif ctx.waits:
             in_place = ctx.problem.in_place and not again
@@ -133,7 +133,7 @@ def _differentiable_gradients(ctx, wanted, grad_loss):
     if _versions(ctx.inputs) != ctx.versions:
         raise RuntimeError(
             "the logits were overwritten (by inplace_backward, for one) after the encouraging loss "
-            "was computed of them, and its gradient cannot be differentiated again"
+            "was computed of them: its gradient cannot be differentiated again, or transformed"
         )
     with torch.enable_grad():
         loss, _, _ = ctx.problem.formula_loss(ctx.inputs)
@@ -149,7 +149,7 @@ def _versions(inputs):
 def _times(gradient, grad_loss, again):
     """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
     factor = grad_loss.unsqueeze(1) if grad_loss.dim() else grad_loss
-    if again or is_batched(grad_loss):
+    if again:
         return (gradient * factor).to(gradient.dtype)
     if factor.dim() == 0 and factor.device.type == "cpu" and factor.item() == 1:
         return gradient

@@ -101,16 +101,13 @@ def have_memory(*tensors):
         or _modes_active()
         or _transforms_active()
         or any(
-            tensor.is_meta or type(tensor).__torch_dispatch__ is not _no_dispatch
+            tensor.is_meta
+            or type(tensor).__torch_dispatch__ is not _no_dispatch
+            or _is_batched(tensor)
             for tensor in tensors
             if tensor is not None
         )
     )
-
-
-def is_batched(tensor):
-    """Whether the tensor may stand for many, in a transform of a function."""
-    return _transforms_active() or _is_batched(tensor)
 
 
 def found(names, otherwise):
