@@ -124,6 +124,8 @@ def learn_sentencepiece(files, model, pieces):
             minloglevel=1,
         )
     except RuntimeError as error:
+        if "KeyboardInterrupt" in str(error):  # raised in the iterator
+            raise KeyboardInterrupt from None
         reason = str(error).rpartition("] ")[2]
         raise UserError(f"--pieces is {pieces}, which does not suit the text: {reason}") from None
     with writing(model, "wb") as file:

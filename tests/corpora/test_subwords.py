@@ -56,6 +56,16 @@ def test_text_without_two_characters_to_merge_is_one_clear_line(tmp_path):
         subwords.make(tmp_path, LANGUAGES, "subword-nmt", 5)
 
 
+def test_an_interrupt_while_subwords_are_learnt_is_one(tmp_path, monkeypatch):
+    def interrupted(files):
+        yield "low lower lowest"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subwords, "_lines", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        subwords.learn_sentencepiece([], tmp_path / "model", 24)
+
+
 @pytest.mark.parametrize(
     ("kind", "size", "line"),
     [("sentencepiece", 20, "hello x<s> y<s>"), ("subword-nmt", 5, "a </s>")],
