@@ -2,8 +2,9 @@
 
 import random
 
-from conftest import run, succeed
 from sizes import transformer, words_of
+
+from el_fairseq.corpora.binarize import preprocess
 
 WORDS = {"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "berg": "hill"}
 SIZES = {"train": 80, "valid": 8, "test": 9}
@@ -21,10 +22,10 @@ def make(folder):
         for side, texts in pairs.items():
             lines = "".join(" ".join(words) + "\n" for words in texts)
             (folder / "text" / f"{split}.{side}").write_text(lines)
-        splits += [f"--{split}pref", folder / "text" / split]
+        splits += [f"--{split}pref={folder}/text/{split}"]
     (folder / "manifest.json").write_text(
         '{"source": "de", "target": "en", "tokenizer": null, "subwords": "sentencepiece"}'
     )
-    pair = ["--source-lang", "de", "--target-lang", "en", "--destdir", folder / "bin"]
-    succeed(run(["fairseq-preprocess", *pair, *splits, "--joined-dictionary"]))
+    pair = ["--source-lang", "de", "--target-lang", "en", "--destdir", f"{folder}/bin"]
+    preprocess(*pair, *splits, "--joined-dictionary")
     return folder

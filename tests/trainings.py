@@ -10,11 +10,11 @@ from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from fairseq_cli import preprocess
 from omegaconf import open_dict
 from sizes import transformer, words_of
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion)
+from el_fairseq.corpora.binarize import preprocess
 
 TIMES = ("train_wall", "ups", "wps")
 
@@ -37,8 +37,7 @@ def make_corpus(folder, train=60, valid=10):
         ("language_modeling", ".en", ["--only-source"]),
     ):
         splits = [f"--{split}pref={folder}/{split}{suffix}" for split in ("train", "valid")]
-        parser = options.get_preprocessing_parser()
-        preprocess.main(parser.parse_args([*words, *splits, "--destdir", str(folder / name)]))
+        preprocess(*words, *splits, "--destdir", str(folder / name))
     return types.SimpleNamespace(
         translation=folder / "translation", language_modeling=folder / "language_modeling"
     )

@@ -1,5 +1,7 @@
 """The two commands, python -m el_fairseq.analysis and ...analysis.binarize, from the outside."""
 
+import contextlib
+import io
 import json
 import logging
 import shlex
@@ -15,26 +17,25 @@ from el_fairseq.corpora import binarize as binarize_module
 from el_fairseq.corpora.binarize import shuffled
 
 
-def analyze(*arguments):
-    return run([sys.executable, "-m", "el_fairseq.analysis", *arguments])
+def call(module, *arguments):
+    """Run a command's ``main`` in this process; returns what it printed."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+        patch.setattr(logging, "disable", lambda level: None)
+        module.main()
+    return said.getvalue()
 
 
 def binarize(tiny, out, *options, source="test.de"):
-    return run(
-        [
-            *(sys.executable, "-m", "el_fairseq.corpora.binarize", "--like", tiny.bin),
-            *("--subwords", tiny.subwords, "--source", tiny.text / source, "--out", out),
-            *options,
-        ]
-    )
+    given = ["--like", tiny.bin, "--subwords", tiny.subwords, "--source", tiny.text / source]
+    call(binarize_module, *given, "--out", out, *options)
 
 
-def refuses(monkeypatch, module, arguments, says):
+def refuses(module, arguments, says):
     """Assert that a command ends with status 1 and one line that says what is wrong."""
-    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-    monkeypatch.setattr(logging, "disable", lambda level: None)
     with pytest.raises(SystemExit) as end:
-        cli.run(module.main)
+        cli.run(lambda: call(module, *arguments))
     assert str(end.value).startswith("error: ")
     assert says in str(end.value)
     assert "\n" not in str(end.value)
@@ -45,20 +46,19 @@ def analysed(tiny, tmp_path_factory):
     """A whole analysis with everything switched on: its folder, what it printed, its JSON."""
     folder = tmp_path_factory.mktemp("analysed")
     target = ["--target", tiny.text / "test.en"]
-    succeed(binarize(tiny, folder / "shuffled", *target, "--shuffle-words", "1"))
-    succeed(binarize(tiny, folder / "english", source="valid.en"))
-    result = succeed(
-        analyze(
-            tiny.bin,
-            *("--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
-            *("--ood", f"shuffled={folder / 'shuffled'}:test"),
-            *("--ood", f"English={folder / 'english'}:test"),
-            *("--subwords", tiny.subwords, "--noise-sentences", "10"),
-            *("--bootstrap", "20", "--beam", "2"),
-            *("--log-end", "0.75", "--out", folder / "analysis"),
-        )
+    binarize(tiny, folder / "shuffled", *target, "--shuffle-words", "1")
+    binarize(tiny, folder / "english", source="valid.en")
+    said = call(
+        analyze_module,
+        tiny.bin,
+        *("--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
+        *("--ood", f"shuffled={folder / 'shuffled'}:test"),
+        *("--ood", f"English={folder / 'english'}:test"),
+        *("--subwords", tiny.subwords, "--noise-sentences", "10"),
+        *("--bootstrap", "20", "--beam", "2"),
+        *("--log-end", "0.75", "--out", folder / "analysis"),
     )
-    return folder, result, json.loads((folder / "analysis" / "analysis.json").read_text())
+    return folder, said, json.loads((folder / "analysis" / "analysis.json").read_text())
 
 
 def test_it_writes_the_columns_of_all_tokens(analysed):
@@ -78,7 +78,7 @@ def test_it_writes_the_columns_of_all_tokens(analysed):
 
 
 def test_every_question_is_answered(analysed, tiny):
-    _, result, found = analysed
+    _, said, found = analysed
     assert found["sentences"] == 43
     assert found["sentences_left_out"] == 0
     assert found["models"]["both"]["checkpoints"] == [str(tiny.ce), str(tiny.el)]
@@ -96,8 +96,8 @@ def test_every_question_is_answered(analysed, tiny):
         assert fitted["before"].items() <= model["calibration"].items()
         assert 0.05 <= fitted["temperature"] <= 20
         assert fitted["after"] != fitted["before"]
-    assert "calibration error after" in result.stdout
-    assert "analysis.json" in result.stdout
+    assert "calibration error after" in said
+    assert "analysis.json" in said
 
 
 def test_the_command_that_made_it_is_kept(analysed):
@@ -109,7 +109,8 @@ def test_the_command_that_made_it_is_kept(analysed):
 
 
 def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
-    succeed(analyze(tiny.lm, "--model", f"LM={tiny.language_model}", "--out", tmp_path))
+    command = [sys.executable, "-m", "el_fairseq.analysis", tiny.lm]
+    succeed(run([*command, "--model", f"LM={tiny.language_model}", "--out", tmp_path]))
     found = json.loads((tmp_path / "analysis.json").read_text())
     assert "noise" not in found
     assert found["tokens"] > 100
@@ -128,21 +129,21 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
     ],
 )
 def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
-    tiny, tmp_path, monkeypatch, options, says
+    tiny, tmp_path, options, says
 ):
     words = [word.format(ce=tiny.ce, el=tiny.el) for word in options]
-    refuses(monkeypatch, analyze_module, [tiny.bin, *words, "--out", tmp_path / "out"], says)
+    refuses(analyze_module, [tiny.bin, *words, "--out", tmp_path / "out"], says)
     assert not (tmp_path / "out").exists()
 
 
-def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path, monkeypatch):
+def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path):
     given = ["--like", tiny.bin, "--subwords", tiny.subwords, "--source", tiny.text / "test.de"]
     too_few = [*given, "--target", tiny.text / "valid.en", "--out", tmp_path / "out"]
-    refuses(monkeypatch, binarize_module, too_few, "has 43 lines")
+    refuses(binarize_module, too_few, "has 43 lines")
     assert not (tmp_path / "out").exists()
-    refuses(monkeypatch, binarize_module, [*given, "--out", tmp_path], "exists already")
+    refuses(binarize_module, [*given, "--out", tmp_path], "exists already")
     unknown = ["--like", tiny.text, *given[2:], "--out", tmp_path / "out"]
-    refuses(monkeypatch, binarize_module, unknown, "no binarized pair of languages")
+    refuses(binarize_module, unknown, "no binarized pair of languages")
 
 
 def test_shuffled_lines_keep_their_words():
