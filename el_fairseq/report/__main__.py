@@ -25,7 +25,7 @@ with needs_extra("scripts"):
     from . import figures
     from .analysing import analyse
     from .page import page
-    from .scores import Runs
+    from .scores import RESAMPLED, Runs
 
 
 def report(folder, title=None, analysis_options=()):
@@ -72,6 +72,7 @@ def report(folder, title=None, analysis_options=()):
                 test=test,
                 results=results,
                 runs=runs,
+                score_names=list(RESAMPLED.values()),
                 analysis=analysis,
                 commands=[*commands, paths.command("report", paths.shown(folder))],
             )

@@ -73,7 +73,7 @@ def interval(measured, form):
 
 def p_value(p):
     """A p-value after "p": ``= 0.012``, or ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return f"= {number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001"
 
 
 def change(before, after, form):

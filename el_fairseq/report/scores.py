@@ -9,31 +9,32 @@ from ..common.paths import shown
 from ..common.state import read_json
 from ..corpora import manifest
 from ..experiments import training_log
-from ..experiments.results import references
+from ..experiments.results import has_texts, references
 from ..experiments.scores import SCORES
 from ..experiments.significance import bootstrap, over_seeds
 from ..experiments.table import (
     all_tables,
     by_loss,
+    compared_losses,
     differences,
     kept_results,
     kind_name,
-    mean_and_deviation,
     notes,
     p_values,
 )
 from . import figures, translations
 
-# Those that have intervals.
+# Scores that have intervals, by key.
 RESAMPLED = {score.key: score.name for score in SCORES if score.metric}
 
 
 class Runs:
     """What the report says of the runs in a folder; ``results`` is their ``results.json``.
 
-    Attributes are what the page asks for: ``tables`` with ``notes``, ``intervals`` (of each run's
-    scores, by test set), ``comparisons`` (a dict for each loss but the baseline, on the compared
-    test set, ``test``), ``calibration``, ``translations``, ``commands``, and the set-up.
+    Attributes are what the page asks for: ``tables`` with ``notes``, and of the compared test set,
+    ``test``, ``comparisons`` (a dict for each loss but the baseline), ``calibration`` (means over
+    seeds), ``intervals`` (of each run's scores) and ``translations``, both ``None`` where the texts
+    are not kept; ``commands``, and the set-up.
     """
 
     def __init__(self, folder, results):
@@ -43,77 +44,61 @@ class Runs:
         self.losses = by_loss(results)
         self.baseline = results["losses"][0]
         self.test = in_words(results)
-        self.tables, count = all_tables(results, p_values(results, self.folder))
+        self.p_values = p_values(results, self.folder)
+        self.tables, count = all_tables(results, self.p_values)
         self.notes = notes(results, count)
         self.checkpoints = ", ".join(map(kind_name, results["checkpoints"]))
-        self.intervals = {test: self._intervals(test) for test in results["tests"]}
-        self.comparisons = [self._comparison(loss) for loss in self.losses if self._seeds(loss)]
+        compared = [loss for loss in compared_losses(results) if self._seeds(loss)]
+        self.comparisons = [self._comparison(loss) for loss in compared]
         self.kept = kept_results(results, folder)
         self.calibration = self._calibration()
-        self.translations = translations.of_first_runs(folder, results)
+        self.intervals = self.translations = None
+        if has_texts(self.folder, results):
+            self.intervals = self._intervals()
+            self.translations = translations.of_first_runs(folder, results)
         self._set_up()
         self.commands = self._commands()
 
-    def _intervals(self, test):
-        """For each run of a test set its scores, ``(value, low, high)``, and p to the baseline."""
-        reference = references(self.folder, self.results, test)
-        rows = []
-        for seed in sorted({record["seed"] for record in self.records}):
-            records = [runs[seed] for runs in self.losses.values() if seed in runs]
-            texts = [
-                translations.of_run(self.folder, self.results, record, test, reference)
-                for record in records
-            ]
-            paired = records[0]["loss"] == self.baseline
-            for record, found in zip(records, self._resampled(texts, reference)):
-                scores = record["scores"][test][self.kind]
-                row = {name: (scores[name], *found[name][0]) for name in RESAMPLED}
-                p = found["bleu"][1] if paired else None
-                rows.append({**row, "run": record["run"], "p": p})
+    def _intervals(self):
+        """A row for each run: its scores, ``(value, low, high)``, and p to the baseline."""
+        test, target = self.results["tests"][0], self.results["target"]
+        reference, rows = references(self.folder, self.results, test), []
+        for record in self.records:
+            text = translations.of_run(self.folder, self.results, record, test, reference)
+            (found,) = bootstrap([text], reference, target, tuple(RESAMPLED))
+            scores = record["scores"][test][self.kind]
+            p = self.p_values.get(record["loss"], {}).get(test, {}).get(record["seed"])
+            values = [(scores[key], *found[key][0]) for key in RESAMPLED]
+            rows.append({"run": record["run"], "scores": values, "p": p})
         return rows
-
-    def _resampled(self, texts, reference):
-        return bootstrap(texts, reference, self.results["target"], tuple(RESAMPLED))
 
     def _seeds(self, loss):
         """Differences of BLEU to the baseline on the compared test set, by seed."""
-        if loss == self.baseline:
-            return {}
         return differences(self.results, loss, self.results["tests"][0], "bleu")
 
     def _comparison(self, loss):
         """Seeds, mean, t-test over seeds (or ``None``), and p of the first seed's two models."""
         of_seeds = self._seeds(loss)
-        first = self.losses[loss][next(iter(of_seeds))]["run"]
-        rows = self.intervals[self.results["tests"][0]]
+        by_seed = self.p_values.get(loss, {}).get(self.results["tests"][0], {})
         return {
             "loss": loss,
             "seeds": len(of_seeds),
             "mean": statistics.fmean(of_seeds.values()),
             "over_seeds": over_seeds(list(of_seeds.values())),
-            "p": next(row["p"] for row in rows if row["run"] == first),
+            "p": by_seed.get(next(iter(of_seeds))),
         }
 
     def _calibration(self):
-        """Means over seeds by loss, and as text with deviations; empty where a run has none."""
+        """Mean calibration error ``before`` and ``after``, by loss; empty where a run has none."""
         found = {}
         for loss, by_seed in self.losses.items():
             measured = [record.get("calibration") for record in by_seed.values()]
             if not all(measured):
                 return {}
-            columns = {"temperature": [one["temperature"] for one in measured]}
-            for when in ("before", "after"):
-                errors = [one[when]["expected_calibration_error"] for one in measured]
-                columns[when] = errors
-                columns[f"nll_{when}"] = [one[when]["nll_nats"] for one in measured]
-            found[loss] = {name: statistics.fmean(values) for name, values in columns.items()}
-            found[loss]["seeds"] = len(measured)
-            found[loss]["cells"] = [
-                mean_and_deviation([100 * error for error in columns["before"]]),
-                *(mean_and_deviation(columns[k], "{:.3f}") for k in ("nll_before", "temperature")),
-                mean_and_deviation([100 * error for error in columns["after"]]),
-                mean_and_deviation(columns["nll_after"], "{:.3f}"),
-            ]
+            found[loss] = {
+                when: statistics.fmean(one[when]["expected_calibration_error"] for one in measured)
+                for when in ("before", "after")
+            }
         return found
 
     def _set_up(self):

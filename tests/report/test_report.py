@@ -253,21 +253,23 @@ def test_shares_intervals_and_every_registered_measure_are_named(copy):
     assert "doubt, doubts ↓ CE 77.7 " in text
 
 
-def test_results_without_models_show_curves_and_calibration_over_seeds(tiny, tmp_path, quick):
+def test_kept_results_without_texts_show_curves_and_calibration_over_seeds(tiny, tmp_path, quick):
     results = write_experiment(tmp_path, tiny, seeds=[1, 2])
     for number, record in enumerate(results["runs"]):
-        (tmp_path / record["run"] / "train.log").unlink()
+        shutil.rmtree(tmp_path / record["run"])
         after = {"nll_nats": 1.5, "expected_calibration_error": 0.02 + 0.03 * number}
         before = {"nll_nats": 1.6, "expected_calibration_error": 0.05}
         record["calibration"] = {"temperature": 1.1, "before": before, "after": after}
         curve = {"train_nll": [4.0, 3.0], "valid_nll": [4.1, 3.2]}
         curve.update(train_accuracy=[30, 40], valid_accuracy=[31, 39])
         record["curves"] = {"updates": [10, 20], **curve}
-    (tmp_path / "results.json").write_text(json.dumps({**results, "data": None}))
+    kept = {**results, "data": None, "p_values": {EL: {"test": {"1": 0.25}}}}
+    (tmp_path / "results.json").write_text(json.dumps(kept))
     text = text_of(report(tmp_path))
+    assert "seed 1 +2.60 +5.20 -2.60 0.250" in text and "Translations" not in text
     assert "mean over seeds: 5.00% (CE), 5.00% (EL)" in text
     assert f"it falls to 3.50% (CE), rises to 9.50% ({EL})" in text
-    assert "CE 2 5.00 ± 0.00 1.600 ± 0.000 1.100 ± 0.000 3.50 ± 2.12" in text
+    assert "CE 2 1.100 ± 0.000 5.00 ± 0.00 3.50 ± 2.12" in text
     assert "Validation set. Lower is better." in text
 
 
