@@ -67,7 +67,7 @@ def table(all_results):
     """A row a measure: baseline, each loss, and what separates them over the seeds of both."""
     columns, comparisons = [""], []
     for results, loss in in_full(all_results):
-        columns += [f"{pair(results)}: {baseline(results)}", loss, "difference"]
+        columns += [f"{pair(results, all_results)}: {baseline(results)}", loss, "difference"]
         cells = {title: cells_of(results, loss, *how) for title, *how in measures(results)}
         comparisons.append(cells)
     titles = dict.fromkeys(title for cells in comparisons for title in cells)
@@ -88,7 +88,9 @@ def other_table(all_results):
             continue
         how = {title: how for title, *how in measures(results)}
         bleu, accuracy, error = (cells_of(results, loss, *how[title]) for title in shown)
-        named = " ".join([f"{pair(results)}: {loss}", *other_options(results, all_results)])
+        named = " ".join(
+            [f"{pair(results, all_results)}: {loss}", *other_options(results, all_results)]
+        )
         rows.append([named, str(len(pairs(results, loss))), *bleu, accuracy[2], *error[:2]])
     columns = ["", "seeds", "BLEU: CE", "EL", "difference", "accuracy, difference"]
     return Table(None, [*columns, "calibration error: CE", "EL"], rows) if rows else None
@@ -99,9 +101,11 @@ def baseline(results):
     return results["losses"][0]
 
 
-def pair(results):
-    """Languages as in ``De-En``."""
-    return f"{results['source'].capitalize()}-{results['target'].capitalize()}"
+def pair(results, all_results):
+    """Languages as in ``De-En``; the experiment's name where another one has the same."""
+    languages = (results["source"], results["target"])
+    same = {r["experiment"] for r in all_results if (r["source"], r["target"]) == languages}
+    return "-".join(map(str.capitalize, languages)) if len(same) == 1 else results["experiment"]
 
 
 def cells_of(results, loss, form, value):
@@ -182,7 +186,7 @@ def picture(all_results):
 def name_of(results, loss, all_results):
     """A comparison in a few lines: languages, loss, and what else differs."""
     other = textwrap.wrap(" ".join(other_options(results, all_results)), 24)
-    return "\n".join([f"{pair(results)}: {loss}", *other])
+    return "\n".join([f"{pair(results, all_results)}: {loss}", *other])
 
 
 def ends_of(of_seeds):

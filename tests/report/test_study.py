@@ -98,6 +98,12 @@ def test_the_picture_is_a_png_that_grows_with_the_comparisons(results):
     assert height(study.picture([results, results])) > height(study.picture([results]))
 
 
+def test_two_corpora_of_one_pair_of_languages_are_told_apart(results):
+    other = {**results, "experiment": "other"}
+    table = study.table([results, other])
+    assert [name for name in table.columns if ": " in name] == ["a-corpus: CE", "other: CE"]
+
+
 def test_a_comparison_far_beyond_the_others_does_not_squeeze_them():
     near = [(-2.6, 0.6), (-2.7, 0.4), (-2.1, 2.1)]
     low, high = study.axis_of([*near, (-22.1, -4.8)])
