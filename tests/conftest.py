@@ -1,4 +1,4 @@
-"""What several test files share: the repository's scripts, and a real corpus prepared by them."""
+"""What several test files share: the repository's scripts, corpora and models."""
 
 import os
 import subprocess
@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from sizes import transformer, words_of
 
 # Before any test imports Triton, which decides then: its interpreter runs the kernel, except where
 # the tests are run on a GPU.
@@ -15,9 +14,6 @@ if os.environ.get("EL_TEST_DEVICE") != "cuda":
 
 ROOT = Path(__file__).parents[1]
 LONGEST = ("test_soak.py", "test_experiment.py", "test_train.py")
-# A model and a corpus small enough to train in seconds: the test set stands in. (The
-# validation set cannot: fairseq would share one iterator between training and validation.)
-TINY = ["--train-subset", "test", "--max-tokens", "2000", *words_of(transformer(16))]
 
 
 def pytest_addoption(parser):
@@ -63,30 +59,6 @@ def succeed(result):
     """Assert status 0, showing what the command said where it is not."""
     assert result.returncode == 0, result.stdout + result.stderr
     return result
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """The Home Assistant wheel, downloaded once, also where several processes test."""
-    from el_fairseq.corpora import home_assistant
-
-    path = ROOT / "data" / "archives" / home_assistant.WHEEL
-    home_assistant.fetch(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def corpus(wheel, tmp_path_factory):
-    """The fr-en corpus as ``data-prep/home-assistant.sh`` makes it."""
-    from el_fairseq.corpora import home_assistant
-
-    out = tmp_path_factory.mktemp("data") / "home-assistant-fr-en"
-    # A smaller test set, whose size is no multiple of 8: fairseq would leave sentences out of it.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(home_assistant, "TEST_TWENTIETHS", 1)
-        patch.setattr(sys, "argv", ["", "fr-en", "--archive", str(wheel), "--out", str(out)])
-        home_assistant.main()
-    return out
 
 
 @pytest.fixture(scope="session")

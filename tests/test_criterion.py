@@ -1,12 +1,14 @@
 """The criterion against fairseq's own, in this process and in real runs of fairseq-train."""
 
 import json
+import logging
 
 import pytest
 import torch
-from conftest import ROOT, run, succeed
+from conftest import ROOT, run
 from fairseq.logging import metrics
 from fairseq.models.transformer import TransformerModel
+from fairseq_cli import train as fairseq_train
 from formula import literal_losses
 from sizes import words_of
 from small_models import (
@@ -21,6 +23,7 @@ from small_models import (
     train_once,
     translation_model,
 )
+from trainings import configuration, with_criterion
 
 from el_fairseq.criterion import EncouragingLossCriterion, predicts_by_softmax
 
@@ -159,50 +162,30 @@ def test_the_options_of_the_schedule_leave_an_unscheduled_log_as_fairseqs(model)
     assert set(log) == set(cross_entropy()(model, sample())[2])
 
 
-def fairseq_train(data, folder, *options):
-    return run(
-        [
-            *("fairseq-train", data, "--user-dir", ROOT / "el_fairseq", "--cpu"),
-            *("--criterion", "encouraging_loss", "--arch", "transformer", *words_of(TRANSFORMER)),
-            *("--optimizer", "adam", "--lr", "0.01", "--max-tokens", "64"),
-            *("--required-batch-size-multiple", "1", "--num-workers", "0"),
-            *("--save-dir", folder, "--no-epoch-checkpoints", "--log-interval", "1"),
-            *("--log-format", "json", *options),
-        ]
+def logged(caplog, key):
+    """The values of a key in the log of training updates since the last call."""
+    updates = [json.loads(one.message) for one in caplog.records if one.name == "train_inner"]
+    return [float(update[key]) for update in updates if key in update]
+
+
+def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(
+    small_corpus, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    cfg = configuration(
+        *(small_corpus.translation, "--arch", "transformer", *words_of(TRANSFORMER)),
+        *("--update-freq", "2", "--max-epoch", "9", "--save-dir", tmp_path),
+        *("--no-epoch-checkpoints", "--log-format", "json", "--log-interval", "1"),
     )
-
-
-def logged(result, key):
-    """The values of a key in the log lines of training updates."""
-    values = []
-    for line in (result.stdout + result.stderr).splitlines():
-        if "| INFO | train_inner | {" in line:
-            record = json.loads(line.split("| INFO | train_inner | ")[1])
-            if key in record:
-                values.append(float(record[key]))
-    return values
-
-
-def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(small_corpus, tmp_path):
-    options = [
-        *("--update-freq", "2", "--bonus-delay-updates", "2", "--bonus-warmup-updates", "4"),
-        *("--label-smoothing", "0.1", "--report-accuracy"),
-    ]
-    first = succeed(
-        fairseq_train(
-            small_corpus.translation, tmp_path, *options, "--max-update", "4", "--seed", "1"
-        )
-    )
-    again = succeed(
-        fairseq_train(
-            small_corpus.translation, tmp_path, *options, "--max-update", "8", "--seed", "1"
-        )
-    )
-    assert logged(first, "num_updates") == [1, 2, 3, 4]
-    assert logged(first, "bonus_weight") == [0, 0, 0, 0.25]
-    assert logged(again, "num_updates") == [5, 6, 7, 8]
-    assert logged(again, "bonus_weight") == [0.5, 0.75, 1, 1]
-    assert logged(again, "accuracy")
+    options = {"bonus_delay_updates": 2, "bonus_warmup_updates": 4, "report_accuracy": True}
+    cfg = with_criterion(cfg, **options)
+    for last, weights in ((4, [0, 0, 0, 0.25]), (8, [0.5, 0.75, 1, 1])):
+        caplog.clear()
+        cfg.optimization.max_update = last
+        fairseq_train.main(cfg)
+        assert logged(caplog, "num_updates") == list(range(last - 3, last + 1))
+        assert logged(caplog, "bonus_weight") == weights
+        assert logged(caplog, "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +207,19 @@ def test_a_bad_option_is_refused_by_name_and_value(options, reason):
 
 
 def test_a_bad_option_ends_fairseq_train_with_one_line_before_it_trains(small_corpus, tmp_path):
-    result = fairseq_train(small_corpus.translation, tmp_path, "--log-end", "1.5")
+    result = run(
+        [
+            *(
+                "fairseq-train",
+                small_corpus.translation,
+                "--user-dir",
+                ROOT / "el_fairseq",
+                "--cpu",
+            ),
+            *("--arch", "transformer", "--optimizer", "adam", "--batch-size", "8"),
+            *("--criterion", "encouraging_loss", "--log-end", "1.5", "--save-dir", tmp_path),
+        ]
+    )
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if "| INFO |" not in line]
     assert lines[-1].startswith("criterion encouraging_loss: log_end is 1.5")

@@ -1,8 +1,6 @@
 """The encouraging loss against golden values, the literal formula and F.cross_entropy."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT, run
 from formula import literal_losses, loss_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -348,7 +347,7 @@ def test_in_place_is_refused_for_leaves_and_saves_the_gradients_memory_otherwise
         encouraging_loss(leaf, target, inplace_backward=True)
 
 
-def test_a_typed_caller_passes_mypy(tmp_path):
+def test_mypy_passes_a_typed_caller_and_finds_a_wrong_option(tmp_path):
     pytest.importorskip("mypy")
     caller = tmp_path / "caller.py"
     caller.write_text(
@@ -359,23 +358,16 @@ def test_a_typed_caller_passes_mypy(tmp_path):
         "    module = EncouragingLoss(log_end=0.75, weight=weight)\n"
         "    hidden = linear_encouraging_loss(logits, weight.diag(), target)\n"
         "    return encouraging_loss(logits, target, inplace_backward=True) + hidden\n"
+        "wrong = EncouragingLoss(reduction='avg')\n"
     )
     # Without torch's own types, whose check takes longer than all other tests here.
     command = ["mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path)]
-    command += ["--no-site-packages", "--ignore-missing-imports"]
-
-    def check():
-        return subprocess.run(
-            [sys.executable, "-m", *command, str(caller)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "MYPYPATH": str(Path(__file__).parents[1])},
-        )
-
-    result = check()
-    assert result.returncode == 0, result.stdout
-    caller.write_text(caller.read_text().replace("log_end=0.75", "reduction='avg'"))
-    assert "expected \"Literal['mean', 'sum', 'none']\"" in check().stdout
+    command += ["--no-site-packages", "--ignore-missing-imports", str(caller)]
+    result = run([sys.executable, "-m", *command], env={"MYPYPATH": str(ROOT)})
+    assert result.returncode == 1
+    error, count = result.stdout.splitlines()
+    assert "caller.py:8: error" in error and "expected \"Literal['mean', 'sum', 'none']\"" in error
+    assert count.startswith("Found 1 error")
 
 
 def test_the_plain_loss_works_where_fairseq_does_not():
@@ -387,7 +379,7 @@ def test_the_plain_loss_works_where_fairseq_does_not():
         "try: el_fairseq.EncouragingLossCriterion\n"
         "except ImportError as error: print(error)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = run([sys.executable, "-c", code])
     assert result.returncode == 0, result.stderr
     value, explanation = result.stdout.splitlines()
     assert float(value) == pytest.approx(1.0986, abs=1e-4)  # log 4 + log 3/4

@@ -7,9 +7,11 @@ import sys
 import time
 
 import pytest
-from conftest import run, script, succeed
+from conftest import script, succeed
+from sizes import transformer, words_of
 
 from el_fairseq.benchmarks import training
+from el_fairseq.common import cli
 from el_fairseq.common.cli import UserError
 
 
@@ -45,13 +47,13 @@ def test_the_table_compares_medians():
     assert "| el | 2200 (2200 to 2200) | 0.500 |" in table
 
 
-def test_the_trainings_take_turns_and_leave_logs_beside_what_is_there(corpus, tmp_path):
+def test_the_trainings_take_turns_and_leave_logs_beside_what_is_there(small, tmp_path):
     (tmp_path / "thesis.log").write_text("years of work")
     result = succeed(
         script(
             "scripts/benchmark-training.sh",
-            *("--rounds", "1", "--updates", "30", "--data", corpus, "--out", tmp_path),
-            *("--", "--max-tokens", "200", "--encoder-layers", "1", "--decoder-layers", "1"),
+            *("--rounds", "1", "--updates", "20", "--data", small, "--out", tmp_path),
+            *("--", "--max-tokens", "60", *words_of(transformer(8))),
         )
     )
     assert {path.name for path in tmp_path.iterdir()} == {"ce-1.log", "el-1.log", "thesis.log"}
@@ -76,14 +78,15 @@ def test_a_training_ends_with_the_benchmark(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "reason"),
+    ("arguments", "reason"),
     [
-        (["--data", "."], 1, "error: . has no bin/: name a corpus made by data-prep/"),
-        (["--rounds", "0"], 2, "'0', expected a whole number from 1"),
+        (["--data", "."], "error: . has no bin/: name a corpus made by data-prep/"),
+        (["--rounds", "0"], "'0', expected a whole number from 1"),
     ],
 )
-def test_a_wrong_call_gets_one_line(arguments, status, reason, tmp_path):
-    command = ["python", "-m", "el_fairseq.benchmarks.training", "--out", tmp_path / "out"]
-    result = run([*command, *arguments])
-    assert result.returncode == status and reason in result.stderr.splitlines()[-1]
+def test_a_wrong_call_gets_one_line(arguments, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", "--out", str(tmp_path / "out"), *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.run(training.main)
+    assert reason in f"{capsys.readouterr().err}{end.value}"
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@ import json
 import zipfile
 
 import pytest
+from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import home_assistant
@@ -89,6 +90,14 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monk
     with pytest.raises(UserError, match=r"could not download .*No matching.* Check the network"):
         home_assistant.fetch(tmp_path / "archives" / home_assistant.WHEEL)
     assert list((tmp_path / "archives").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    """The real one, downloaded once."""
+    path = ROOT / "data" / "archives" / home_assistant.WHEEL
+    home_assistant.fetch(path)
+    return path
 
 
 @pytest.mark.parametrize(
