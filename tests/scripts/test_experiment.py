@@ -160,14 +160,14 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses(runs, call, tmp
     assert not (folder / "ce-seed1" / "training.json").exists()
 
     started = Started(*words)
-    started.wait_for("epoch   1")
+    started.wait_for("to do: ce-seed1")
     second = script(*words)
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1 and "is being worked on" in second.stderr
-    started.wait_for("epoch   2")
+    started.wait_for("epoch   1")
     assert started.end(signal.SIGKILL, everything=True) == -signal.SIGKILL
     checkpoints = folder / "ce-seed1" / "checkpoints"
-    whole = (checkpoints / "checkpoint1.pt").read_bytes()
+    whole = next(checkpoints.glob("checkpoint[0-9].pt")).read_bytes()
     (checkpoints / "checkpoint_last.pt").write_bytes(whole[: len(whole) // 2])
 
     started = Started(*words)
