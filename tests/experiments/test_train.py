@@ -64,10 +64,14 @@ def test_a_run_is_trained_once_and_says_how_it_ended(small_run):
     assert (a_run.folder / "train.log").read_text() == log
 
 
-def test_a_training_that_fairseq_cannot_begin_ends_in_its_last_line(small_run):
-    a_run = small_run(given=("--fused-projection", "--ignore-prefix-size", "1"))
-    with pytest.raises(UserError, match=r"fairseq-train failed: .*fused_projection .*train\.log\)"):
+def test_a_training_whose_test_set_the_model_could_not_translate_ends_in_its_last_line(small_run):
+    a_run = small_run(given=("--max-source-positions", "4", "--disable-validation"))
+    said = (
+        r"fairseq-train failed: error: .*test are longer than .*--max-source-positions.*train\.log"
+    )
+    with pytest.raises(UserError, match=said):
         train(a_run, print)
+    assert not any((a_run.folder / "checkpoints").iterdir())
     assert not (a_run.folder / "training.json").exists()
 
 
