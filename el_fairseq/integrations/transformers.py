@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 try:
-    from transformers import Trainer  # noqa: F401
+    from transformers import Trainer
 except ImportError as error:
     raise ImportError(
         f"el_fairseq.integrations.transformers needs transformers and accelerate ({error}): "
@@ -127,10 +127,19 @@ class EncouragingLossMixin:
     Raises:
         TypeError: ``compute_loss_func`` is something else.
         ValueError: label smoothing is given twice and differently; several GPUs share one process
-            (``nn.DataParallel``), where the Trainer scales wrongly; DeepSpeed splits sequences,
-            where the Trainer asks for no loss; the model's own loss is no mean over its labels, so
-            that ``shift_labels`` has to be said.
+            (``nn.DataParallel``), where the Trainer scales wrongly; the Trainer computes a loss
+            of its own, as under DeepSpeed's sequence parallelism; the model's own loss is no mean
+            over its labels, so that ``shift_labels`` has to be said.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if Trainer in order and order.index(Trainer) < order.index(EncouragingLossMixin):
+            raise TypeError(
+                f"{cls.__name__} has EncouragingLossMixin after its Trainer, whose loss it would "
+                "keep: name the mixin first"
+            )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -155,17 +164,17 @@ class EncouragingLossMixin:
                 "Trainer multiplies the loss by their number; start one process a GPU instead: "
                 f"torchrun --nproc_per_node {trainer.args.n_gpu} ..."
             )
-        parallelism = getattr(trainer.accelerator, "parallelism_config", None)
-        if getattr(parallelism, "sp_enabled", False):
-            raise ValueError(
-                "sequences are split among processes, where the Trainer computes the model's own "
-                "loss: leave sequence parallelism out"
-            )
-        trainer.compute_loss_func = replace(
+        self.encouraging_loss = replace(
             given, label_smoothing=float(factor) if smoothing is None else smoothing
         )
+        trainer.compute_loss_func = self._loss
+        self._is_asked = False
         self._labels_of_step: List[Tensor] = []
         self._without_bonus: List[Tensor] = []
+
+    def _loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
+        self._is_asked = True
+        return self.encouraging_loss(outputs, labels, num_items_in_batch)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         samples, count = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
@@ -193,19 +202,21 @@ class EncouragingLossMixin:
                 inputs["decoder_input_ids"] = ids
             else:
                 call = functools.partial(model, labels=labels)
-        if (
-            labels is not None
-            and labels.dim() > 1
-            and trainer.compute_loss_func.shift_labels is None
-        ):
+        if labels is not None and labels.dim() > 1 and self.encouraging_loss.shift_labels is None:
             shift = _shifts_labels(model, inputs)
-            trainer.compute_loss_func = replace(trainer.compute_loss_func, shift_labels=shift)
+            self.encouraging_loss = replace(self.encouraging_loss, shift_labels=shift)
         count = self._count(num_items_in_batch)
+        self._is_asked = False
         loss, outputs = super().compute_loss(  # type: ignore[misc]
             call, inputs, return_outputs=True, num_items_in_batch=count
         )
+        if not self._is_asked:
+            raise ValueError(
+                f"{type(self).__name__} computes a loss of its own and asks for no other: leave "
+                "its compute_loss, or DeepSpeed's sequence parallelism, out"
+            )
         if not torch.is_grad_enabled():
-            bare = replace(trainer.compute_loss_func, bonus_weight=0.0)(outputs, labels, count)
+            bare = replace(self.encouraging_loss, bonus_weight=0.0)(outputs, labels, count)
             if count is not None and getattr(trainer.args, "average_tokens_across_devices", False):
                 of_one_batch = getattr(trainer, "get_tp_size", lambda: 1)()
                 bare = bare * (trainer.accelerator.num_processes // of_one_batch)
@@ -221,7 +232,7 @@ class EncouragingLossMixin:
         name of a model's class it leaves the first ones out of some that predict them.
         """
         trainer: Any = self
-        if num_items_in_batch is None or trainer.compute_loss_func.shift_labels:
+        if num_items_in_batch is None or self.encouraging_loss.shift_labels:
             return num_items_in_batch
         if not torch.is_grad_enabled():
             return None

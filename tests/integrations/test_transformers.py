@@ -134,8 +134,8 @@ def trainer(model, folder, loss=None, data=None, kind=ELTrainer, **options):
     options = {"per_device_train_batch_size": 8, "max_steps": 1, "max_grad_norm": 0.0, **options}
     collator = options.pop("data_collator", None)
     metrics = options.pop("compute_metrics", None)
-    arguments = TrainingArguments if issubclass(kind, ELTrainer) or kind is Trainer else None
-    arguments = (arguments or Seq2SeqTrainingArguments)(
+    is_seq2seq = issubclass(kind, Seq2SeqTrainer)
+    arguments = (Seq2SeqTrainingArguments if is_seq2seq else TrainingArguments)(
         output_dir=str(folder),
         use_cpu=True,
         report_to=[],
@@ -374,6 +374,21 @@ def own_loss():
     return model
 
 
+class OwnTrainer(Trainer):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+
+class ELOwnTrainer(EncouragingLossMixin, OwnTrainer):
+    pass
+
+
+def test_a_mixin_that_would_come_too_late_is_refused():
+    with pytest.raises(TypeError, match="name the mixin first"):
+        type("Late", (Trainer, EncouragingLossMixin), {})
+
+
 @pytest.mark.parametrize(
     ("build", "loss", "options", "message"),
     [
@@ -381,6 +396,7 @@ def own_loss():
         (nearly_own_loss, None, {}, "the loss of NearlyOwnLoss is not the mean"),
         (NoLoss, None, {"remove_unused_columns": False}, "the loss of NoLoss is not the mean"),
         (NoLoss, None, {}, "the batch has no labels"),
+        (language_model, None, {"kind": ELOwnTrainer}, "computes a loss of its own and asks"),
         (
             language_model,
             encouraging_loss_func(label_smoothing=0.0),
