@@ -63,9 +63,12 @@ class Runs:
         """A row for each run: its scores, ``(value, low, high)``, and p to the baseline."""
         test, target = self.results["tests"][0], self.results["target"]
         reference, rows = references(self.folder, self.results, test), []
-        for record in self.records:
-            text = translations.of_run(self.folder, self.results, record, test, reference)
-            (found,) = bootstrap([text], reference, target, tuple(RESAMPLED))
+        texts = [
+            translations.of_run(self.folder, self.results, record, test, reference)
+            for record in self.records
+        ]
+        resampled = bootstrap(texts, reference, target, tuple(RESAMPLED))
+        for record, found in zip(self.records, resampled):
             scores = record["scores"][test][self.kind]
             p = self.p_values.get(record["loss"], {}).get(test, {}).get(record["seed"])
             values = [(scores[key], *found[key][0]) for key in RESAMPLED]
