@@ -1,14 +1,15 @@
 """The benchmark: what it measures, and what it says about it. No test looks at a time."""
 
 import json
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import run, succeed
 
 from el_fairseq.benchmarks import loss as benchmark
 from el_fairseq.benchmarks.loss import PeakMemory
+from el_fairseq.common.cli import UserError
 
 CPU = torch.device("cpu")
 
@@ -82,32 +83,31 @@ def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_number
     assert all(torch.equal(x, seen[0]) for x in seen)
 
 
-def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
+@pytest.fixture
+def call(monkeypatch):
+    """Calls the command in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["", *map(str, arguments)])
+        benchmark.main()
+
+    return call
+
+
+def test_the_command_prints_a_table_and_writes_the_figures(call, tmp_path, capsys):
     figures = tmp_path / "figures.json"
-    result = succeed(
-        run(
-            [
-                *("python", "-m", "el_fairseq.benchmarks.loss", "--shapes", "40x50"),
-                *(
-                    "--projections",
-                    "40x8x50",
-                    "--repeats",
-                    "2",
-                    "--json",
-                    figures,
-                    "--threads",
-                    "1",
-                ),
-            ]
-        )
+    call(
+        *("--shapes", "40x50", "--projections", "40x8x50", "--repeats", "2", "--threads", "1"),
+        *("--json", figures),
     )
+    shown = capsys.readouterr().out
     records = json.loads(figures.read_text())["records"]
     assert [record["time_ratio"] for record in records if "F.cross" in record["what"]] == [1, 1]
     for record in records:
         line = f"| {record['shape']} | {record['threads']} | "
-        assert f" | {record['what']} |" in result.stdout
-        assert line in result.stdout
-    assert "2 repetitions" in result.stdout
+        assert f" | {record['what']} |" in shown
+        assert line in shown
+    assert "2 repetitions" in shown
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,7 @@ def test_the_command_prints_a_table_and_writes_the_figures(tmp_path):
         (["--repeats", "0"], "--repeats and --threads must be 1 or more"),
     ],
 )
-def test_a_wrong_call_gets_one_line(arguments, reason):
-    result = run(["python", "-m", "el_fairseq.benchmarks.loss", *arguments])
-    assert result.returncode == 1
-    assert reason in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_a_wrong_call_gets_one_line(call, arguments, reason):
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
