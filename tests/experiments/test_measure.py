@@ -1,10 +1,11 @@
 import json
 import shutil
+import sys
 
 import pytest
-from conftest import script
 from made import EXPERIMENT
 
+from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import measure
 from el_fairseq.experiments.config import read_experiment
 
@@ -45,8 +46,10 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
     assert json.loads(json.dumps(found)) == found
 
 
-def test_with_no_finished_run_it_says_what_to_run(experiment, tmp_path):
+def test_with_no_finished_run_it_says_what_to_run(experiment, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
-    call = [experiment.path, "--runs", tmp_path / "runs"]
-    result = script("scripts/measure.sh", *call)
-    assert result.returncode == 1 and "no run of tiny is finished" in result.stderr
+    call = ["", experiment.path, "--runs", tmp_path / "runs"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in call])
+    monkeypatch.setattr(measure.processes, "supervise", lambda work: work())
+    with pytest.raises(UserError, match="no run of tiny is finished"):
+        measure.main()
