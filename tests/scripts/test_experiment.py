@@ -164,7 +164,7 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses(runs, call, tmp
     second = script(*words)
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1 and "is being worked on" in second.stderr
-    started.wait_for("epoch   1")
+    started.wait_for("epoch   2")
     assert started.end(signal.SIGKILL, everything=True) == -signal.SIGKILL
     checkpoints = folder / "ce-seed1" / "checkpoints"
     whole = next(checkpoints.glob("checkpoint[0-9].pt")).read_bytes()
