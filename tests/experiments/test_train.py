@@ -51,16 +51,29 @@ def begun(a_run):
     (a_run.folder / "checkpoints" / "checkpoint1.pt").touch()
 
 
-def test_a_run_is_trained_once_and_says_how_it_ended(small_run):
-    said, a_run = [], small_run()
-    train(a_run, said.append)
+def is_held(a_run):
+    return run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 1
+
+
+def test_a_run_is_held_while_it_is_trained_which_is_once_and_says_how_it_ended(small_run):
+    a_run, said = small_run(updates=40), []
+
+    def say(line):
+        if not said:
+            assert is_held(a_run)
+            with pytest.raises(UserError, match="is being trained by another process"):
+                train(a_run, print)
+        said.append(line)
+
+    train(a_run, say)
+    assert not is_held(a_run)
     ended = json.loads((a_run.folder / "training.json").read_text())
-    assert ended["updates"] == 3 and 0 < ended["valid_accuracy"] <= 100
+    assert ended["updates"] == 40 and 0 < ended["valid_accuracy"] <= 100
     assert any("validation: nll" in line for line in said)
     assert json.loads((a_run.folder / "run.json").read_text()) == a_run.record()
     log = (a_run.folder / "train.log").read_text()
     assert "--source-lang de --target-lang en" in log
-    train(a_run, said.append)
+    train(a_run, say)
     assert (a_run.folder / "train.log").read_text() == log
 
 
@@ -92,21 +105,6 @@ def test_sigusr1_before_the_first_checkpoint_stops_after_one_and_the_run_goes_on
     last = a_run.folder / "checkpoints" / "checkpoint_last.pt"
     updates = load(last)["optimizer_history"][-1]["num_updates"]
     assert 0 < updates < 2000 and not (a_run.folder / "training.json").exists()
-
-
-def test_a_run_is_held_by_its_training_and_by_nothing_else(small_run):
-    a_run, held = small_run(updates=40), []
-
-    def say(line):
-        if not held:
-            result = run(["flock", "-n", a_run.folder / "lock", "true"])
-            held.append(result.returncode)
-            with pytest.raises(UserError, match="is being trained by another process"):
-                train(a_run, print)
-
-    train(a_run, say)
-    assert held == [1]
-    assert run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 0
 
 
 @pytest.mark.parametrize(
