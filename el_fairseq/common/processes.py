@@ -123,7 +123,6 @@ def supervise(work):
         finally:
             os.write(writing, b"\0")
 
-    # Where it computes when a signal comes, it is left to end with this program.
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     wait = None
@@ -149,6 +148,8 @@ def _end_all(thread, status):
     for number in (signal.SIGTERM, signal.SIGKILL):
         _children.signal_all(number)
         thread.join(SECONDS_TO_END if _children.running else 1)
+    if thread.is_alive():  # it computes; the interpreter's own end would wait for its locks
+        os._exit(status)
     raise Stopped(status)
 
 

@@ -79,6 +79,19 @@ threading.Timer(0.3, finalized).start()
         assert parent.wait(20) == 143
 
 
+def test_work_that_computes_does_not_hold_a_program_that_is_told_to_end():
+    before = """
+import time
+def work():
+    print(0, flush=True)
+    time.sleep(60)
+"""
+    with program(WAITS, before) as parent:
+        parent.stdout.readline()
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(20) == 143
+
+
 def test_a_signal_that_the_user_had_ignored_stays_ignored():
     before = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     with program(["sleep", "1"], before) as parent:
