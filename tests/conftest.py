@@ -1,5 +1,6 @@
 """What several test files share: the repository's scripts, corpora and models."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -28,6 +29,11 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     # So that two processes that share the files are done at about the same time.
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_collection_finish():
+    # What the imports made stays: no collection of garbage need look through it again.
+    gc.freeze()
 
 
 def environment(**more):
