@@ -47,5 +47,7 @@ run_module() {
     exit
   fi
   set_up
+  # What lies in the user's folder, a tokenize.py say, is none of Python's modules.
+  [ "${module[0]}" != -m ] || export PYTHONSAFEPATH=1
   exec "$python" "${module[@]}" "${@:2}"
 }

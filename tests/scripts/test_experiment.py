@@ -258,6 +258,14 @@ def test_what_cannot_be_is_refused_in_one_line(runs, experiment, tmp_path, words
     assert status == 2 or result.stderr.count("\n") == 1
 
 
+def test_a_file_in_the_users_folder_is_not_taken_for_a_module_of_pythons(
+    runs, experiment, tmp_path
+):
+    (tmp_path / "tokenize.py").write_text("raise SystemExit('imported')")
+    words = ["bash", ROOT / "scripts/table.sh", experiment, "--runs", runs]
+    assert "minus CE" in succeed(run(words, cwd=tmp_path)).stdout
+
+
 def test_the_demo_is_one_seed_of_an_experiment():
     lines = succeed(script("scripts/demo.sh", "--dry-run", "--cpu")).stdout.splitlines()
     assert sum("scripts/train.sh home-assistant-fr-en" in line for line in lines) == 2
