@@ -29,6 +29,8 @@ from .prepare import (
 )
 from .subwords import MODELS, Subwords, text_of
 
+# What --subwords undoes, and what shows each kind in text.
+MARKS = {"sentencepiece": "\u2581", "subword-nmt": "@@"}
 SYMBOLS = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ ", "none": None}
 
 
@@ -87,6 +89,7 @@ def describe(data, languages, references, subwords, model, tokenizer, folder):
         for side, dictionary in enumerate(loaded):
             binary = sentences(data, subset, pair, side, dictionary)
             lines = [text_of(sentence, dictionary, SYMBOLS[subwords]) for sentence in binary]
+            _check_whole(lines, f"{subset}.{pair[side]} of {data}", subwords)
             _write(lines, folder / "text" / f"{subset}.{pair[side]}")
         if path is None:
             if tokenizer is None:
@@ -121,6 +124,16 @@ def describe(data, languages, references, subwords, model, tokenizer, folder):
         "tests": tests,
         "pairs": pairs,
     }
+
+
+def _check_whole(lines, name, subwords):
+    """Raise :class:`UserError` where text is still in subwords: scores would be of those."""
+    for kind, mark in MARKS.items():
+        if sum(mark in line for line in lines) > len(lines) / 2:
+            raise UserError(
+                f"{name} holds '{mark}' of {kind}, and --subwords is {subwords}: say "
+                f"--subwords {kind}"
+            )
 
 
 def link_to(data, folder):

@@ -7,6 +7,7 @@ are scored together are put together from theirs.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..common import processes
-from ..common.cli import UserError, run, split_at_dashes, whole_number
+from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.files import writing
 from ..common.locks import locked
 from ..common.paths import ROOT, shown
@@ -89,6 +90,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
                     average_last(folder / "checkpoints", last, checkpoint)
                 else:
                     load(checkpoint)
+                _check_fits(checkpoint, corpus, record)
                 say(f"{folder.name:12} translating {test} with {kind}")
                 _translate(unfinished, checkpoint.resolve(), corpus, subsets[0], options, lock)
                 generated = unfinished / f"generate-{subsets[0]}.txt"
@@ -115,6 +117,26 @@ def corpus_of(folder, data=None):
             f"{folder} is not trained to its end; its scripts/train.sh command goes on with it"
         )
     return manifest.read(usable(data or ROOT / record["data"])), record
+
+
+def _check_fits(checkpoint, corpus, record):
+    """Raise :class:`UserError` where a model does not know a corpus's languages or subwords."""
+    task, trained = load(checkpoint)["cfg"]["task"], ROOT / record["data"] / "bin"
+    pair = task["source_lang"], task["target_lang"]
+    if pair != (corpus.source, corpus.target):
+        raise UserError(
+            f"{corpus.folder} is {corpus.source}-{corpus.target}, and the run was trained to "
+            f"translate {'-'.join(pair)}: name a corpus of that direction by --data"
+        )
+    dictionaries = [f"dict.{language}.txt" for language in pair]
+    if identity_of_corpus(corpus.bin) != record["corpus"] and (
+        not trained.is_dir()
+        or identity_of_corpus(corpus.bin, dictionaries) != identity_of_corpus(trained, dictionaries)
+    ):
+        raise UserError(
+            f"{corpus.folder} does not have the dictionaries that the run was trained with, those "
+            f"of {shown(trained)}: name that corpus by --data, or one with the same subwords"
+        )
 
 
 def _identity_of(corpus, subsets):
@@ -177,6 +199,9 @@ def _translate(folder, checkpoint, corpus, subset, options, lock):
     command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
     command += ["--source-lang", corpus.source, "--target-lang", corpus.target]
     command += ["--gen-subset", subset, *OPTIONS]
+    # The model alone says how long a sentence may be.
+    for side in ("source", "target"):
+        command += [f"--max-{side}-positions", str(sys.maxsize)]
     command += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
     command += ["--required-batch-size-multiple", "1", "--num-workers", "0"]
     command += ["--results-path", str(folder)]
@@ -187,10 +212,20 @@ def _translate(folder, checkpoint, corpus, subset, options, lock):
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         last_line = ([line for line in lines if line.strip()] or ["it printed nothing"])[-1].strip()
+        last_line = last_line.replace(
+            "skip this example with --skip-invalid-size-inputs-valid-test",
+            "which a model with larger --max-source-positions and --max-target-positions takes",
+        )
         raise UserError(
             f"fairseq-generate failed ({processes.ending(status)}): {last_line} "
             f"(all it said is in {log})"
         )
+
+
+def _part_of_name(text):
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError
+    return text
 
 
 def parser():
@@ -216,7 +251,11 @@ def parser():
     made.add_argument(
         "--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)"
     )
-    made.add_argument("--name", help="an addition to the name of the folder with the scores")
+    made.add_argument(
+        "--name",
+        type=argument(_part_of_name, "letters, digits, '.', '_' and '-'"),
+        help="an addition to the name of the folder with the scores",
+    )
     return made
 
 

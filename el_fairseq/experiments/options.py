@@ -18,6 +18,10 @@ OURS_IN_TRAINING = {
     "seed": "name seeds by --seeds, or as the argument of train.sh",
     "save_dir": "name the run's folder by --out (train.sh) or --runs",
     "no_save": "a run without checkpoints cannot be scored",
+    "checkpoint_suffix": "a run's checkpoints are found by fairseq's own names",
+    "no_save_optimizer_state": "a training that is stopped could not go on as it was",
+    "train_subset": "the corpus says what is trained on",
+    "valid_subset": "the corpus says what is validated on",
     "source_lang": "the corpus says which language is the source",
     "target_lang": "the corpus says which language is the target",
     "user_dir": "the runs use el_fairseq's",
@@ -42,7 +46,6 @@ DECODING = {
     *("sampling", "sampling_topk", "sampling_topp", "diverse_beam_groups"),
     *("diverse_beam_strength", "diversity_rate", "lm_path", "lm_weight", "seed"),
     *("batch_size", "max_tokens", "num_workers", "fp16", "bf16", "cpu", "no_progress_bar"),
-    *("max_source_positions", "max_target_positions"),
     *("iter_decode_eos_penalty", "iter_decode_max_iter", "iter_decode_force_max_iter"),
     *("iter_decode_with_beam",),
 }
@@ -80,9 +83,14 @@ def check_training(own, loss, given=()):
     """
     from fairseq import options
 
+    refused = {"--criterion": _BY_LOSS, "--log-end": _BY_LOSS}
+    refused["--user-dir"] = OURS_IN_TRAINING["user_dir"]  # fairseq's parser would import it
     for place, words in (("[train] options", own), ("the options after --", given)):
-        for flag in {"--criterion", "--log-end", "--user-dir"} & {_flag_of(word) for word in words}:
-            raise UserError(f"{flag} in {place} is refused: {_BY_LOSS}")
+        for flag in map(_flag_of, words):
+            if flag in refused:
+                raise UserError(f"{flag} in {place} is refused: {refused[flag]}")
+    if "--criterion" not in map(_flag_of, loss.options):  # fairseq would take cross_entropy
+        raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
     parser = options.get_training_parser()
     everything = _read(parser, [*own, *loss.options, *given], f"the options of {loss.name}")
     for place, words in (
@@ -94,8 +102,11 @@ def check_training(own, loss, given=()):
             advice = OURS_IN_TRAINING.get(name)
             if advice:
                 raise UserError(f"{_flag(parser, name, words)} in {place} is refused: {advice}")
-    if everything.criterion is None:
-        raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
+    if not hasattr(everything, "source_lang"):
+        raise UserError(
+            f"--task {everything.task} is refused: the runs translate from one language into "
+            "another; leave it out"
+        )
     _check_loss(loss, everything)
     return everything
 
@@ -201,6 +212,12 @@ def check_checkpoints(everything, last):
                 f"{last} epoch checkpoints are to be averaged, but {flag} is {kept}: lower --last "
                 f"to {kept}, or raise {flag}"
             )
+    epochs, interval = everything.max_epoch or 0, everything.save_interval
+    if 0 < epochs < last * interval:
+        raise UserError(
+            f"{last} epoch checkpoints are to be averaged, but --max-epoch is {epochs} and "
+            f"--save-interval {interval}: leave out --save-interval, or raise --max-epoch"
+        )
     if everything.no_epoch_checkpoints:
         raise UserError(
             f"{last} epoch checkpoints are to be averaged, but --no-epoch-checkpoints keeps none: "

@@ -12,7 +12,12 @@ from typing import Callable, Optional
 import sacrebleu
 
 from ..common.cli import UserError
-from ..corpora.languages import sacrebleu_tokenizer, ter_lines, ter_options
+from ..corpora.languages import (
+    sacrebleu_tokenizer,
+    ter_lines,
+    ter_options,
+    writes_without_spaces,
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,11 @@ def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, langu
 
 
 def fairseq_bleu(translation):
-    """BLEU that fairseq-generate printed at the end, on tokens: for the literature's sake."""
-    if translation.generated is None:
+    """BLEU that fairseq-generate printed at the end, on tokens: for the literature's sake.
+
+    Of languages without spaces there is none: whole sentences would be its tokens.
+    """
+    if translation.generated is None or writes_without_spaces(translation.language):
         return None
     printed = Path(translation.generated).read_text("utf-8")
     found = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", printed, re.M)

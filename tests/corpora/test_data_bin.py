@@ -52,6 +52,15 @@ def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, monkey
     assert len(manifest.read(tmp_path / "not-said").references("all")) == 6
 
 
+@pytest.mark.parametrize("said", ["none", "sentencepiece"])
+def test_text_in_subwords_of_another_kind_than_said_is_refused(tmp_path, monkeypatch, said):
+    monkeypatch.setitem(SIDES, "en", ["the li@@ ght is on .", "it is , our@@ s", "li@@ ght"])
+    data = binary(tmp_path, ("de", "en"))
+    with pytest.raises(UserError, match=f"holds '@@' of subword-nmt, and --subwords is {said}: "):
+        command(monkeypatch, data, tmp_path / "corpus", "--subwords", said)
+    assert not (tmp_path / "corpus").exists()
+
+
 def test_words_that_the_dictionary_lacks_in_own_references_are_told(tmp_path, monkeypatch, capsys):
     data = binary(tmp_path, ("de", "en"))
     dictionary = data / "dict.en.txt"

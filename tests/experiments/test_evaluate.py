@@ -5,7 +5,7 @@ import pytest
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import evaluate as evaluation
 from el_fairseq.experiments.evaluate import evaluate
-from el_fairseq.experiments.train import FORMAT, IDENTITY
+from el_fairseq.experiments.train import FORMAT, IDENTITY, identity_of_corpus
 
 
 def write_corpus(folder, **manifest):
@@ -30,10 +30,13 @@ def trained(tmp_path, monkeypatch):
     asked = {
         **dict.fromkeys(IDENTITY),
         **{"format": FORMAT, "experiment": "small", "data": str(corpus)},
+        "corpus": identity_of_corpus(corpus / "bin"),
     }
     (run / "run.json").write_text(json.dumps(asked))
     (run / "training.json").write_text('{"updates": 10, "minutes": 1.0}')
     monkeypatch.setattr(evaluation, "average_last", lambda folder, last, output: output.touch())
+    task = {"source_lang": "de", "target_lang": "en"}
+    monkeypatch.setattr(evaluation, "load", lambda path: {"cfg": {"task": task}})
 
     def translate(folder, checkpoint, corpus, subset, options, lock):
         translated.append(options)
@@ -94,6 +97,34 @@ def test_scores_of_another_corpus_are_not_shown_for_this_one(trained, tmp_path):
     assert len(translated) == 1
 
 
+@pytest.mark.parametrize(
+    ("languages", "dictionary", "reason"),
+    [
+        ({"source": "en", "target": "de"}, "a 1", "is en-de, and the run was trained to .* de-en"),
+        ({}, "b 1", "does not have the dictionaries that the run was trained with, those of"),
+    ],
+)
+def test_a_corpus_that_the_model_does_not_know_is_not_scored(
+    trained, tmp_path, languages, dictionary, reason
+):
+    run, translated = trained
+    other = tmp_path / "other"
+    write_corpus(other, **languages)
+    for language in ("de", "en"):
+        (other / "bin" / f"dict.{language}.txt").write_text(f"{dictionary}\n")
+    with pytest.raises(UserError, match=reason):
+        evaluate(run, 5, "test", other, name="other")
+    assert not translated and not list((run / "evaluation").glob("[!.]*"))
+
+
+def test_other_test_sets_with_the_same_subwords_are_scored(trained, tmp_path):
+    run, translated = trained
+    write_corpus(tmp_path / "other")
+    (tmp_path / "other" / "bin" / "train.de-en.de.bin").write_text("other text")
+    evaluate(run, 5, "test", tmp_path / "other")
+    assert len(translated) == 1
+
+
 def test_scores_are_those_of_the_corpus_wherever_it_was_moved(trained, tmp_path):
     run, translated = trained
     evaluate(run, 5, "test")
@@ -128,9 +159,8 @@ def test_scores_of_which_nobody_knows_what_they_are_of_are_made_again(trained):
 
 @pytest.mark.parametrize("name", ["run.json", "training.json", "evaluation/test-best/scores.json"])
 @pytest.mark.parametrize("content", ["", "null", "{"])
-def test_a_damaged_state_file_is_named_with_what_to_do(trained, monkeypatch, name, content):
+def test_a_damaged_state_file_is_named_with_what_to_do(trained, name, content):
     run, _ = trained
-    monkeypatch.setattr(evaluation, "load", lambda path: None)
     evaluate(run, 0, "test")
     (run / name).write_text(content)
     with pytest.raises(UserError, match=rf"{name} is (damaged|of format) .*(train|evaluate)"):

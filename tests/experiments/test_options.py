@@ -30,7 +30,21 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
         ("--no-save", "--no-save in the options after -- is refused: a run without checkpoints"),
         ("-s en", "-s in the options after -- is refused: the corpus says"),
         ("--target-lang en", "--target-lang in the options after -- is refused"),
-        ("--user-dir x", "--user-dir in the options after -- is refused"),
+        (
+            "--user-dir x",
+            "--user-dir in the options after -- is refused: the runs use el_fairseq's",
+        ),
+        (
+            "--valid-subset test",
+            "--valid-subset in the options after -- is refused: the corpus says",
+        ),
+        (
+            "--train-subset=test",
+            "--train-subset in the options after -- is refused: the corpus says",
+        ),
+        ("--checkpoint-suffix x", "--checkpoint-suffix in the options after -- is refused"),
+        ("--no-save-optimizer-state", "a training that is stopped could not go on as it was"),
+        ("--task language_modeling", "--task language_modeling is refused: the runs translate"),
         ("--log-format simple", "--log-format in the options after -- is refused"),
         ("--restore-file x.pt", "--finetune-from-model begins with others"),
         ("--distributed-world-size 2", "--gpus-per-run says how many"),
@@ -52,6 +66,8 @@ def test_the_same_options_are_refused_in_an_experiments_file():
         check_training([*OWN, "--criterion", "cross_entropy"], EL)
     with pytest.raises(UserError, match="--seed in the options of the loss EL is refused"):
         check_training(OWN, Loss(name="EL", options=[*EL.options, "--seed", "3"]))
+    with pytest.raises(UserError, match="the loss CE has no --criterion"):
+        check_training(OWN, Loss(name="CE", options=["--clip-norm", "1"]))
     with pytest.raises(UserError, match=r"the loss EL: log_end is 1\.5, expected"):
         check_training(OWN, Loss(name="EL", options=[*EL.options, "--log-end", "1.5"]))
 
@@ -107,6 +123,7 @@ def test_a_batch_that_gpus_cannot_share_is_refused():
     [
         ("--keep-last-epochs 3", "averaged, but --keep-last-epochs is 3: lower --last to 3"),
         ("--max-epoch 4", "but --max-epoch is 4: lower --last to 4"),
+        ("--max-epoch 8 --save-interval 2", "but --max-epoch is 8 and --save-interval 2: leave"),
         ("--no-epoch-checkpoints", "but --no-epoch-checkpoints keeps none"),
     ],
 )

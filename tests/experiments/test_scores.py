@@ -49,6 +49,7 @@ def test_the_tokenized_bleu_is_the_one_that_fairseq_printed(tmp_path):
     texts = ["a"], ["a"], ["a"]
     assert scores(Translation(*texts, "en", generated(tmp_path, 0)))["tokenized_bleu"] == 23.45
     assert "tokenized_bleu" not in scores(Translation(*texts, "en"))
+    assert "tokenized_bleu" not in scores(Translation(*texts, "zh", generated(tmp_path, 0)))
 
 
 def test_the_tokenizers_of_the_scores_follow_the_target_language():

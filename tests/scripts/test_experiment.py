@@ -30,6 +30,7 @@ options = '''
 --arch transformer --share-all-embeddings {sizes} --dropout 0.1 --label-smoothing 0.1
 --optimizer adam --lr 0.02 --max-tokens 500 --max-epoch 4 --keep-last-epochs 2 --num-workers 0
 --required-batch-size-multiple 1 --log-interval 1
+--max-source-positions 2000 --max-target-positions 2000
 '''
 [evaluate]
 last = 2
@@ -90,8 +91,10 @@ class Started:
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("my own")
     write_text(folder / "text")
-    for side in ("de", "en"):
-        shutil.copy(folder / "text" / f"valid.{side}", folder / "text" / f"more.{side}")
+    for side, word in (("de", "haus"), ("en", "house")):
+        lines = (folder / "text" / f"valid.{side}").read_text().split("\n")
+        lines[0] = " ".join([word] * 300)  # more than fairseq's defaults take
+        (folder / "text" / f"more.{side}").write_text("\n".join(lines))
     text = EXPERIMENT.format(
         text=shlex.quote(f"{folder}/text"), sizes=shlex.join(words_of(transformer(16)))
     )
