@@ -85,7 +85,9 @@ def test_a_killed_worker_ends_the_tokenizing_in_one_line(monkeypatch):
 
 def test_an_interrupt_ends_the_tokenizing_quietly_and_leaves_no_process():
     code = (
-        "import itertools, multiprocessing\n"
+        "import itertools, multiprocessing, signal\n"
+        # Also where the suite runs in the background, which ignores it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from el_fairseq.common.cli import run\n"
         "from el_fairseq.corpora import moses\n"
         "def main():\n"
