@@ -172,6 +172,7 @@ def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(
     small_corpus, tmp_path, caplog
 ):
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="fairseq")  # where another test made it silent
     cfg = configuration(
         *(small_corpus.translation, "--arch", "transformer", *words_of(TRANSFORMER)),
         *("--update-freq", "2", "--max-epoch", "9", "--save-dir", tmp_path),
