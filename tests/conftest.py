@@ -14,7 +14,7 @@ if os.environ.get("EL_TEST_DEVICE") != "cuda":
     os.environ["TRITON_INTERPRET"] = "1"
 
 ROOT = Path(__file__).parents[1]
-LONGEST = ("test_soak.py", "test_experiment.py", "test_train.py")
+LONGEST = ("test_experiment.py", "test_soak.py", "test_worker.py")
 
 
 def pytest_addoption(parser):
