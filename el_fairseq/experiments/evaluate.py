@@ -74,32 +74,31 @@ def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
         parts = [
             evaluate(folder, last, single[subset], data, options, name, say) for subset in subsets
         ]
+    if _is_made(out, wanted):
+        return out
     out.parent.mkdir(exist_ok=True)
     busy = f"{out} is being made by another process; wait for it, or stop it first"
     with locked(out.with_name(f".{out.name}.lock"), busy) as lock:
-        if not _is_made(out, wanted):
-            unfinished = out.with_name(f".{out.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            if parts:
-                _put_together(unfinished, corpus, test, parts)
-            else:
-                checkpoint = folder / "checkpoints" / "checkpoint_best.pt"
-                if last:
-                    checkpoint = unfinished / "averaged.pt"
-                    average_last(folder / "checkpoints", last, checkpoint)
-                else:
-                    load(checkpoint)
-                _check_fits(checkpoint, corpus, record)
-                say(f"{folder.name:12} translating {test} with {kind}")
-                _translate(unfinished, checkpoint.resolve(), corpus, subsets[0], options, lock)
-                generated = unfinished / f"generate-{subsets[0]}.txt"
-                references = corpus.references(test)
-                plain = corpus.detokenize(scores.hypotheses(generated, len(references)))
-                _score(unfinished, corpus, test, plain, references, generated)
-            write_json(unfinished / "evaluation.json", wanted)
-            shutil.rmtree(out, ignore_errors=True)
-            unfinished.replace(out)
+        unfinished = out.with_name(f".{out.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        if parts:
+            _put_together(unfinished, corpus, test, parts)
+        else:
+            checkpoint = folder / "checkpoints" / "checkpoint_best.pt"
+            if last:
+                checkpoint = unfinished / "averaged.pt"
+                average_last(folder / "checkpoints", last, checkpoint)
+            _check_fits(checkpoint, corpus, record)
+            say(f"{folder.name:12} translating {test} with {kind}")
+            _translate(unfinished, checkpoint.resolve(), corpus, subsets[0], options, lock)
+            generated = unfinished / f"generate-{subsets[0]}.txt"
+            references = corpus.references(test)
+            plain = corpus.detokenize(scores.hypotheses(generated, len(references)))
+            _score(unfinished, corpus, test, plain, references, generated)
+        write_json(unfinished / "evaluation.json", wanted)
+        shutil.rmtree(out, ignore_errors=True)
+        unfinished.replace(out)
     return out
 
 

@@ -77,6 +77,19 @@ def test_scores_that_are_there_are_shown_again(trained):
     assert len(translated) == 1 and scores.read_text() == '{"bleu": 1.0}'
 
 
+def test_scores_that_are_there_are_shown_where_nothing_can_be_written(trained):
+    run, translated = trained
+    out = evaluate(run, 5, "test")
+    for name in ("test-averaged5", "test-averaged5-other"):
+        lock = run / "evaluation" / f".{name}.lock"
+        lock.unlink(missing_ok=True)
+        lock.mkdir()
+    assert evaluate(run, 5, "test") == out
+    with pytest.raises(UserError, match=r"nothing can be written in .*evaluation \(.*--help says"):
+        evaluate(run, 5, "test", name="other")
+    assert len(translated) == 1
+
+
 def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
     run, translated = trained
     evaluate(run, 5, "test")
