@@ -39,7 +39,6 @@ class Score:
     Attributes:
         key: its name in ``scores.json``.
         name: its name in tables.
-        unit: what it is measured in.
         higher_is_better: which way is up.
         form: how ``str.format`` shows it.
         origin: who computes it, on what text.
@@ -52,7 +51,6 @@ class Score:
 
     key: str
     name: str
-    unit: str
     higher_is_better: bool
     form: str
     origin: str
@@ -70,7 +68,7 @@ def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, langu
         return value, str(made.get_signature())
 
     plain = "sacreBLEU, on plain (detokenized) text"
-    return Score(key, name, "%", higher_is_better, "{:.2f}", plain, compute, metric, lines)
+    return Score(key, name, higher_is_better, "{:.2f}", plain, compute, metric, lines)
 
 
 def fairseq_bleu(translation):
@@ -99,7 +97,7 @@ SCORES = [
         ter_lines,
     ),
     Score(
-        *("tokenized_bleu", "tokenized BLEU", "%", True, "{:.2f}"),
+        *("tokenized_bleu", "tokenized BLEU", True, "{:.2f}"),
         "fairseq-generate, on tokens",
         fairseq_bleu,
     ),

@@ -256,7 +256,8 @@ def notes(results, comparisons):
         score.name: sorted({one[kind][f"{score.key}_signature"] for one in first for kind in one})
         for score in shown
     }
-    plain = ", ".join(score.name for score in shown) + f": {shown[0].origin}"
+    named = [score.name + " (less is better)" * (not score.higher_is_better) for score in shown]
+    plain = f"{', '.join(named)}: {shown[0].origin}"
     of_case = "the corpus is lowercased, and so are both: not to be compared with cased scores."
     told = of_case if results["lowercased"] else case(signatures)
     lines = ["; ".join(filter(None, [plain, told]))]

@@ -69,7 +69,7 @@ def test_a_score_is_added_by_one_entry_and_one_function(monkeypatch):
         ]
         return 100 * words[0] / words[1], "words"
 
-    added = Score("length", "length", "%", True, "{:.1f}", "ours", length_ratio)
+    added = Score("length", "length", True, "{:.1f}", "ours", length_ratio)
     monkeypatch.setattr(module, "SCORES", [*module.SCORES, added])
     found = scores(Translation(["x"], ["a b"], ["a b c d"], "en"))
     assert (found["length"], found["length_signature"]) == (50.0, "words")
