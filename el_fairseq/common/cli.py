@@ -1,6 +1,7 @@
 """What the package's command-line modules share: one clear line for what a user can mend."""
 
 import argparse
+import signal
 import sys
 from contextlib import contextmanager
 
@@ -64,6 +65,8 @@ def run(main):
     """
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while Python imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except (UserError, OSError) as error:

@@ -22,6 +22,7 @@ from pydantic import (
 
 from ..common.cli import UserError
 from ..common.paths import ROOT, shown
+from .scores import SCORES
 
 FOLDER = ROOT / "scripts" / "experiments"
 LOSSES = {
@@ -187,6 +188,18 @@ def read_experiment(name_or_file):
             f"{path}: [evaluate] has neither last nor best: say how many epoch checkpoints to "
             "average (last = 5), or take the best one (best = true)"
         )
+    measures = [score.key for score in SCORES]
+    if experiment.published.measure not in measures:
+        raise UserError(
+            f"{path}: published.measure is {experiment.published.measure!r}, expected one of "
+            f"{', '.join(measures)}"
+        )
+    for name in experiment.published.scores:
+        if name not in experiment.losses:
+            raise UserError(
+                f"{path}: published.scores names {name}, expected some of the losses "
+                f"{', '.join(experiment.losses)}"
+            )
     slugs = [experiment.loss(name).slug for name in experiment.losses]
     if len(set(slugs)) < len(slugs) or not all(slugs):
         raise UserError(

@@ -39,6 +39,12 @@ OURS_IN_TRAINING = {
     "device_id": "CUDA_VISIBLE_DEVICES says which GPUs are seen",
     "cpu": "reproduce.sh and train.sh have --cpu, before --",
 }
+# What makes a loss another one: for an experiment's [losses] alone.
+OF_A_LOSS = (
+    *("--criterion", "--log-end", "--bonus-start", "--bonus-weight", "--bonus-delay-updates"),
+    *("--bonus-warmup-updates", "--class-weight-power", "--class-weight-smoothing"),
+    *("--class-weight-delay-updates", "--base-loss"),
+)
 # What may change in a translation without changing what its score means.
 DECODING = {
     *("beam", "lenpen", "unkpen", "temperature", "max_len_a", "max_len_b", "min_len"),
@@ -83,7 +89,7 @@ def check_training(own, loss, given=()):
     """
     from fairseq import options
 
-    refused = {"--criterion": _BY_LOSS, "--log-end": _BY_LOSS}
+    refused = dict.fromkeys(OF_A_LOSS, _BY_LOSS)
     refused["--user-dir"] = OURS_IN_TRAINING["user_dir"]  # fairseq's parser would import it
     for place, words in (("[train] options", own), ("the options after --", given)):
         for flag in map(_flag_of, words):
@@ -106,6 +112,11 @@ def check_training(own, loss, given=()):
         raise UserError(
             f"--task {everything.task} is refused: the runs translate from one language into "
             "another; leave it out"
+        )
+    if not (everything.max_epoch or everything.max_update or everything.stop_time_hours > 0):
+        raise UserError(
+            "neither --max-epoch nor --max-update is given: say in [train] options how long to "
+            "train"
         )
     _check_loss(loss, everything)
     return everything

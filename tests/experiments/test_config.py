@@ -157,6 +157,16 @@ def test_options_are_in_shell_syntax_with_comments(written):
             "best = true\n[published]\nscores = {CE = 3}",
             "published.scores.CE is 3: ",
         ),
+        (
+            "best = true",
+            "best = true\n[published]\nmeasure = 'blue'",
+            "published.measure is 'blue', ex",
+        ),
+        (
+            "best = true",
+            "best = true\n[published]\nscores = {XX = [1, 2]}",
+            "names XX, expected some",
+        ),
         ("[train]", "[train", "is no TOML"),
     ],
 )

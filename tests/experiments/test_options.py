@@ -13,6 +13,7 @@ from el_fairseq.experiments.options import (
 )
 
 OWN = ["--arch", "transformer", "--optimizer", "adam", "--lr", "0.1", "--update-freq", "4"]
+OWN += ["--max-update", "50"]
 EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0.5"])
 
 
@@ -26,6 +27,11 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
             "--log-end in the options after -- is refused: the experiment's [losses]",
         ),
         ("--criterion cross_entropy", "--criterion in the options after -- is refused"),
+        (
+            "--bonus-weight=0.5",
+            "--bonus-weight in the options after -- is refused: the experiment's",
+        ),
+        ("--max-update 0", "neither --max-epoch nor --max-update is given"),
         ("--save-dir here", "--save-dir in the options after -- is refused: name the run's folder"),
         ("--no-save", "--no-save in the options after -- is refused: a run without checkpoints"),
         ("-s en", "-s in the options after -- is refused: the corpus says"),
