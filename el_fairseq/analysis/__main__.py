@@ -14,6 +14,7 @@ import operator
 import os
 import random
 import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -36,6 +37,9 @@ with needs_extra("scripts"):
     from .runner import Runner
     from .temperature import with_temperature
     from .tokens import MEASURES
+
+
+OF_THE_REPORT = ("--subset", "--model", "--out", "--ood", "--subwords")
 
 
 def log_end(text):
@@ -246,29 +250,31 @@ def print_summary(result):
     print(Table(title, ["", *result["models"]], rows).text("simple"))
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(prog="python -m el_fairseq.analysis", description=__doc__)
-    parser.add_argument("data", help="folder that fairseq-preprocess made")
-    parser.add_argument(
+def parser():
+    made = argparse.ArgumentParser(
+        prog="python -m el_fairseq.analysis", description=__doc__, allow_abbrev=False
+    )
+    made.add_argument("data", help="folder that fairseq-preprocess made")
+    made.add_argument(
         "--subset",
         default="test",
         help="which part of it, or several as one, such as test,test1 (%(default)s)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--valid-subset",
         default="valid",
         metavar="SUBSET",
         help="the part that the temperature of calibration is fitted on (%(default)s); '' for none",
     )
-    parser.add_argument(
+    made.add_argument(
         "--model",
         action="append",
         required=True,
         metavar="NAME=PATH[:PATH...]",
         help="a checkpoint under a name, or several as an ensemble; once for each model",
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
-    parser.add_argument(
+    made.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
+    made.add_argument(
         "--ood",
         action="append",
         default=[],
@@ -277,13 +283,13 @@ def parse_arguments():
         "(python -m el_fairseq.corpora.binarize); where it has no target side, sentences on "
         "both sides are judged by the model's own translations",
     )
-    parser.add_argument(
+    made.add_argument(
         "--subwords",
         metavar="FILE",
         help="SentencePiece model (FILE ends in .model) or BPE codes of the data: measures "
         "accuracy and BLEU with noise in the characters of the source",
     )
-    parser.add_argument(
+    made.add_argument(
         "--noise-sentences",
         type=whole_number(0),
         default=200,
@@ -291,17 +297,36 @@ def parse_arguments():
         help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
     )
     end = argument(log_end, "a number in (0, 1]")
-    parser.add_argument("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
+    made.add_argument("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
     count = whole_number(1)
-    parser.add_argument("--beam", type=count, default=5, help="for translations (%(default)s)")
-    parser.add_argument(
-        "--bootstrap", type=count, default=200, metavar="N", help="replicates (200)"
-    )
-    parser.add_argument("--max-tokens", type=count, default=4096, help="a batch (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of noise and bootstrap (1)")
-    parser.add_argument("--user-dir", help="as for fairseq, where the models need one")
-    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
-    arguments = parser.parse_args()
+    made.add_argument("--beam", type=count, default=5, help="for translations (%(default)s)")
+    made.add_argument("--bootstrap", type=count, default=200, metavar="N", help="replicates (200)")
+    made.add_argument("--max-tokens", type=count, default=4096, help="a batch (%(default)s)")
+    made.add_argument("--seed", type=int, default=1, help="of noise and bootstrap (1)")
+    made.add_argument("--user-dir", help="as for fairseq, where the models need one")
+    made.add_argument("--cpu", action="store_true", help="even where there is a GPU")
+    return made
+
+
+def check_given(words):
+    """See that options handed through by a report leave an analysis what the report says it is.
+
+    Raises:
+        UserError: one is unknown or wrong, or is the report's own.
+    """
+
+    def refuse(message):
+        raise UserError(f"the analysis refuses its options {shlex.join(words)}: {message}")
+
+    made = parser()
+    made.error = refuse
+    made.parse_args(["data", "--model", "name=path", "--out", "folder", *words])
+    for flag in {word.partition("=")[0] for word in words} & set(OF_THE_REPORT):
+        refuse(f"{flag} is the report's own: it analyses the runs on the compared test set")
+
+
+def parse_arguments():
+    arguments = parser().parse_args()
     arguments.models = {
         name: paths.split(":") for name, paths in named("--model", arguments.model).items()
     }

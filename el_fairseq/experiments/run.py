@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.locks import locked
@@ -70,6 +71,7 @@ class Plan:
         for one in self.runs[: len(losses)]:
             one.options()  # refuses what cannot be trained, of each loss
         check_decoding(experiment.evaluate.options)
+        check_given(experiment.report.options)
 
     @property
     def has_corpus(self):

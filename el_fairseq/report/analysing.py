@@ -77,6 +77,9 @@ def analyse(folder, results, options):
     It is there when it was made by the same command from the same checkpoints and data: the
     contents decide, not times.
     """
+    from ..analysis.__main__ import check_given  # imports fairseq: seconds
+
+    check_given(options)
     corpus = manifest.read(results["data"])
     test = results["tests"][0]
     out = folder / "analysis"

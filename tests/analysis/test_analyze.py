@@ -152,3 +152,19 @@ def test_shuffled_lines_keep_their_words():
     assert [sorted(line.split()) for line in found] == [sorted(line.split()) for line in lines]
     assert found != lines
     assert found == shuffled(lines, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--noise-sentenses", "5"], "unrecognized arguments: --noise-sentenses 5"),
+        (["--subset", "valid"], "--subset is the report's own"),
+        (["--out=elsewhere"], "--out is the report's own"),
+        (["--bootstrap", "0"], "expected a whole number from 1"),
+    ],
+)
+def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(words, reason):
+    with pytest.raises(cli.UserError, match="the analysis refuses its options") as refused:
+        analyze_module.check_given(words)
+    assert reason in str(refused.value)
+    analyze_module.check_given(["--noise-sentences", "0", "--beam", "2", "--cpu"])
