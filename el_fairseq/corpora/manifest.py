@@ -66,11 +66,6 @@ class Corpus:
         return {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}.get(self.subwords)
 
     @property
-    def compared(self):
-        """Name of the test set that losses are compared on: ``all``, or the first one."""
-        return ALL if self.pooled else next(iter(self.tests))
-
-    @property
     def scored(self):
         """Names of the sets that are scored: ``all`` where there is that, and each test set."""
         return [*([ALL] if self.pooled else []), *self.tests]
@@ -91,16 +86,6 @@ class Corpus:
                 f"{self.folder} has no test set {name!r}; it has {', '.join(names)} and valid"
             )
         return [self.tests[name]]
-
-    def subset_of(self, name):
-        """The one fairseq subset of a set; :class:`UserError` where there is none, or several."""
-        subsets = self.subsets_of(name)
-        if len(subsets) > 1:
-            raise UserError(
-                f"{name!r} is {len(subsets)} test sets of {self.folder}: name one of "
-                f"{', '.join(self.tests)}"
-            )
-        return subsets[0]
 
     def text(self, subset, language):
         """Path of the tokenized text of a subset."""

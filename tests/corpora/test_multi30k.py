@@ -44,7 +44,7 @@ def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(
     corpus = manifest.read(out)
     assert list(corpus.tests) == ["flickr2016", "flickr2017", "coco2017", "flickr2018"]
     assert corpus.pairs == {"train": 1, "valid": 2, "test": 3, "test1": 1, "test2": 2, "test3": 3}
-    assert corpus.lowercased and corpus.remove_bpe == "@@ " and corpus.compared == "all"
+    assert corpus.lowercased and corpus.remove_bpe == "@@ " and corpus.scored[0] == "all"
     assert corpus.text("test3", "de").read_text("utf-8").split("\n") == [
         "5 &quot; zwei &quot; männer - im freien .",
         "5 ein hund rennt ...",
