@@ -34,7 +34,7 @@ from torch import distributed
 from torch.nn.modules import module as torch_module
 from torch.nn.parallel import DistributedDataParallel
 
-from .experiments.checkpoints import trust_fairseq_checkpoints
+from .safe_load import trust_fairseq_checkpoints
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from iwslt_archives import de_en, write_archive
 
-from el_fairseq.experiments.checkpoints import load
+from el_fairseq.safe_load import load
 
 PROGRAM = """
 from el_fairseq.experiments import run

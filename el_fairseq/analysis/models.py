@@ -11,8 +11,8 @@ from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_ut
 
 from ..common.cli import UserError
 from ..corpora.binarize import check_binary
-from ..experiments.checkpoints import load
 from ..fairseq_compat import predicts_by_softmax
+from ..safe_load import load
 
 
 class Model:

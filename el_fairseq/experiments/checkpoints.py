@@ -1,66 +1,15 @@
-"""Checkpoints of fairseq: safe loading, averages, and order in a folder after an interruption."""
+"""Checkpoints of fairseq: averages, and order in a folder after an interruption."""
 
-import argparse
 import re
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..common.cli import UserError
 from ..common.files import writing
-
-
-def trust_fairseq_checkpoints():
-    """Let torch's safe loader (``weights_only``, the default since 2.6) read fairseq checkpoints.
-
-    Besides tensors and plain containers they hold ``argparse.Namespace`` and, where training
-    validates by BLEU (``--eval-bleu``), small numpy arrays of counts: neither runs code when it
-    is loaded. A checkpoint that carries anything else is still refused. Versions of torch that
-    have no such list (before 2.4) are left as they are.
-    """
-    if hasattr(torch.serialization, "add_safe_globals"):
-        counts = np.zeros(1, dtype=np.int64)
-        reconstruct = counts.__reduce__()[0]
-        dtypes = [type(np.dtype(kind)) for kind in (np.int64, np.float64)]
-        torch.serialization.add_safe_globals(
-            [argparse.Namespace, reconstruct, np.ndarray, np.dtype, *dtypes]
-        )
-
-
-def load(path):
-    """Load a fairseq checkpoint on the CPU by torch's safe loader, all of it checked.
-
-    Raises:
-        UserError: there is none, it is cut off or altered, or it holds more than tensors, plain
-            containers and options (code, for one, which is not run).
-    """
-    trust_fairseq_checkpoints()
-    try:
-        # torch itself does not compare the checksums: zeros in the middle would be weights.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except FileNotFoundError:
-        raise UserError(f"there is no checkpoint {path}; train first, or name another") from None
-    except (zipfile.BadZipFile, EOFError):
-        damaged = None  # cut off, or in torch's form before 1.6: its loader knows
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); take another") from None
-    if damaged:
-        raise UserError(f"{path} is no whole checkpoint: {damaged} in it is damaged; take another")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a file that is none of torch's makes it raise is not listed
-        reason = str(error).partition("\n")[0] or "it is cut off"
-        if zipfile.is_zipfile(path):
-            raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
-        raise UserError(f"{path} is no whole checkpoint: {reason}; take another") from None
-    if not isinstance(checkpoint, dict) or "model" not in checkpoint:
-        raise UserError(f"{path} is no fairseq checkpoint: it holds no 'model'")
-    return checkpoint
+from ..safe_load import load
 
 
 def epoch_checkpoints(folder):

@@ -24,8 +24,9 @@ from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora import manifest
 from ..corpora.languages import sacrebleu_tokenizer
+from ..safe_load import load
 from . import scores
-from .checkpoints import average_last, load
+from .checkpoints import average_last
 from .options import check_decoding
 from .train import differing, identity_of_corpus, read_run, usable
 

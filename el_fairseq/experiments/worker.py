@@ -40,7 +40,8 @@ from omegaconf import open_dict
 from .. import criterion  # noqa: F401  (registers it)
 from ..common.cli import UserError, run
 from ..common.processes import STOPPED
-from .checkpoints import copy, save, trust_fairseq_checkpoints
+from ..safe_load import trust_fairseq_checkpoints
+from .checkpoints import copy, save
 
 logger = logging.getLogger(__name__)
 _last_validation = {}

@@ -10,9 +10,9 @@ from small import MODEL
 from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import train as module
-from el_fairseq.experiments.checkpoints import load
 from el_fairseq.experiments.config import read_experiment
 from el_fairseq.experiments.train import Run, gpus_of, identity_of_corpus, train, usable
+from el_fairseq.safe_load import load
 
 TRAINING = [
     *("--optimizer", "adam", "--lr", "0.02", "--label-smoothing", "0.1", "--max-tokens", "60"),

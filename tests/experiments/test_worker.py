@@ -5,7 +5,7 @@ import torch
 from conftest import run, succeed
 from small import MODEL
 
-from el_fairseq.experiments.checkpoints import load
+from el_fairseq.safe_load import load
 
 TRAINING = [
     *("--criterion", "encouraging_loss", "--label-smoothing", "0.1", "--report-accuracy"),
