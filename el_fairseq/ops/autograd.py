@@ -9,7 +9,7 @@ from torch import Tensor
 from .bonus import Spec
 from .formula import Rows, number_type
 from .linear import linear_losses
-from .rows import count, found, have_memory, row_losses, weight_of_rows
+from .rows import count, found, have_memory, multiply, row_losses, weight_of_rows
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
@@ -70,18 +70,22 @@ class _Problem(NamedTuple):
             total = 1
         elif self.class_weight is not None:
             total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
+            total = total + (total == 0)
         if isinstance(total, int):
             return torch.full((1,), 1 / max(total, 1), dtype=number, device=self.target.device)
-        return (total + (total == 0)).to(number).reciprocal().reshape(1)
+        return total.to(number).reciprocal().reshape(1)
 
     def reduced(self, losses, scale):
-        return losses if self.reduction == "none" else (losses * scale).sum()
+        if self.reduction == "none":
+            return losses
+        return (losses if self.reduction == "sum" else losses * scale).sum()
 
     def formula_loss(self, inputs):
         """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
         logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
         loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
-        scale = self.scale((self.target != self.spec.ignore_index).sum(), loss.dtype)
+        counts = self.target != self.spec.ignore_index
+        scale = self.scale(counts.sum().clamp(min=1), loss.dtype)
         return self.reduced(loss, scale), nll.detach(), correct
 
     def losses(self, inputs, scale, wanted, in_place=False):
@@ -97,7 +101,7 @@ class _Problem(NamedTuple):
             gradient = logits if is_place else torch.empty_like(logits, memory_format=contiguous)
         results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
         if gradient is logits:
-            gradient[:0].zero_()  # for autograd, which does not see what kernels do
+            gradient[:0].zero_()  # bump the version counter: the kernel wrote in place
         return results, [gradient]
 
 
@@ -121,7 +125,8 @@ class _Loss(torch.autograd.Function):
             in_place = ctx.problem.in_place and not again
             _, gradients = ctx.problem.losses(saved, grad_loss * ctx.scale, wanted, in_place)
         else:
-            gradients = [each if each is None else _times(each, grad_loss, again) for each in saved]
+            times = _times if again else multiply
+            gradients = [each if each is None else times(each, grad_loss) for each in saved]
         if not again:
             ctx.inputs = None
         return (None, *gradients)
@@ -146,14 +151,10 @@ def _versions(inputs):
     return [None if each is None else each._version for each in inputs]
 
 
-def _times(gradient, grad_loss, again):
-    """``gradient`` times one number, or one a row; in its own memory unless needed ``again``."""
+def _times(gradient, grad_loss):
+    """``gradient`` times one number, or one a row, in memory of its own."""
     factor = grad_loss.unsqueeze(1) if grad_loss.dim() else grad_loss
-    if again:
-        return (gradient * factor).to(gradient.dtype)
-    if factor.dim() == 0 and factor.device.type == "cpu" and factor.item() == 1:
-        return gradient
-    return gradient.mul_(factor)
+    return (gradient * factor).to(gradient.dtype)
 
 
 # Whether the running backward pass keeps the graph, so that another one may follow: where torch

@@ -46,8 +46,7 @@ def _kernel(device, dtype):
         target = torch.zeros(1, dtype=torch.int64, device=device)
         scale = torch.ones(1, dtype=formula.number_type(logits), device=device)
         kernel.row_losses(logits, target, Spec(Bonus(), 0.1, -100), scale, logits)
-        if hasattr(kernel, "count"):
-            kernel.count(target, 2, -100)
+        kernel.count(target, 2, -100)
     except Exception as error:
         _warn_once(device.type, f"{type(error).__name__}: {error}".partition("\n")[0])
         return formula
@@ -64,17 +63,17 @@ def _warn_once(device, reason):
 
 
 def count(target, classes, spec):
-    """The number of targets that are not ignored: a number, or a tensor of one.
+    """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
 
     On a GPU, where to look at targets would be to wait, the device asserts that each is a class.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    kernel = formula if target.is_cuda else _kernel(target.device, torch.float32)
-    if hasattr(kernel, "count"):
+    kernel = _kernel(target.device, torch.float32)
+    if kernel is not formula:
         number = kernel.count(target, classes, spec.ignore_index)
-        if number >= 0:
+        if target.is_cuda or number >= 0:
             return number
     counts = target != spec.ignore_index
     is_wrong = counts & ((target < 0) | (target >= classes))
@@ -85,7 +84,23 @@ def count(target, classes, spec):
             f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
             f"or ignore_index ({spec.ignore_index})"
         )
-    return counts.sum()
+    return counts.sum().clamp(min=1)
+
+
+def multiply(values, factor):
+    """Multiply values in place by a tensor: of one number, or one a row of them.
+
+    Where it is 1 they are left alone; on a GPU the kernel sees that, and nobody waits.
+    """
+    if factor.dim():
+        return values.mul_(factor.unsqueeze(1))
+    if values.is_cuda and factor.is_cuda and values.is_contiguous():
+        kernel = _kernel(values.device, values.dtype)
+        if kernel is not formula:
+            return kernel.multiply(values, factor)
+    if factor.device.type == "cpu" and factor.item() == 1:
+        return values
+    return values.mul_(factor)
 
 
 def have_memory(*tensors):
