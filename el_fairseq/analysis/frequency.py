@@ -21,7 +21,7 @@ def token_counts(dictionary):
 
 
 def frequency_bounds(counts):
-    """Least counts of the classes: tertiles of the training tokens.
+    """Least counts of ``frequent`` and ``medium`` entries: tertiles of the training tokens.
 
     Going from the most frequent entry down, ``frequent`` are the entries that make up the first
     third of all training tokens, ``medium`` the second, ``rare`` the rest. Entries with equal
@@ -29,19 +29,16 @@ def frequency_bounds(counts):
     """
     known = np.sort(counts[counts > 0])[::-1]
     if not len(known):
-        return {"frequent": 1, "medium": 1, "rare": 0}
+        return 1, 1
     share = np.cumsum(known) / known.sum()
-    return {
-        "frequent": int(known[np.searchsorted(share, 1 / 3)]),
-        "medium": int(known[np.searchsorted(share, 2 / 3)]),
-        "rare": 0,
-    }
+    return tuple(int(known[np.searchsorted(share, third)]) for third in (1 / 3, 2 / 3))
 
 
 def class_of(counts, bounds):
-    """Index into ``CLASSES`` for each count, -1 where there is no count."""
-    classes = np.where(counts >= bounds["frequent"], 0, np.where(counts >= bounds["medium"], 1, 2))
-    return np.where(counts == NO_COUNT, -1, classes)
+    """The class of each count; ``SPECIAL`` where there is none."""
+    frequent, medium = bounds
+    conditions = counts == NO_COUNT, counts >= frequent, counts >= medium
+    return np.select(conditions, [SPECIAL, *CLASSES[:2]], CLASSES[2])
 
 
 def describe_bounds(counts, bounds):
@@ -49,8 +46,8 @@ def describe_bounds(counts, bounds):
     classes = class_of(counts, bounds)
     total = counts[counts > 0].sum()
     description = {}
-    for index, name in enumerate(CLASSES):
-        inside = counts[classes == index]
+    for name in CLASSES:
+        inside = counts[classes == name]
         description[name] = {
             "least_count": int(inside.min()) if len(inside) else None,
             "greatest_count": int(inside.max()) if len(inside) else None,
@@ -67,11 +64,10 @@ def by_frequency(columns, bounds):
     """
     classes = class_of(columns["frequency"], bounds)
     rows = {}
-    for name, index in [*zip(CLASSES, range(3)), (SPECIAL, -1)]:
-        inside = classes == index
+    for name in (*CLASSES, SPECIAL):
+        inside = classes == name
         if inside.any():
-            right = int(columns["correct"][inside].sum())
-            tokens = int(inside.sum())
+            right, tokens = int(columns["correct"][inside].sum()), int(inside.sum())
             interval = binomtest(right, tokens).proportion_ci(method="wilson")
             rows[name] = {
                 "tokens": tokens,

@@ -33,7 +33,6 @@ def gradient_shares(prob, log_end):
         The share of ``tokens`` with p > 0.5, and of either gradient that comes from them; and
         ``bins``, ten of equal width in p (``bin_edges``), with either gradient's share in each.
     """
-    prob = np.asarray(prob)
     well, bins = prob > WELL_CLASSIFIED, bins_of(prob, BINS)
     shares = {"log_end": log_end, "tokens": float(well.mean())}
     shares["bins"] = {"bin_edges": np.linspace(0, 1, BINS + 1)}

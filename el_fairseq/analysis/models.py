@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
-from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_utils
+from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset
 
 from ..common.cli import UserError
 from ..corpora.binarize import check_binary
@@ -74,7 +74,7 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu"):
     Raises:
         UserError: what is missing, damaged, carries code, or does not fit the dictionaries.
     """
-    check_folder(data)
+    _dictionaries(data)
     if user_dir is not None:
         utils.import_user_module(argparse.Namespace(user_dir=user_dir))
     task, models = None, []
@@ -99,30 +99,28 @@ def _load_network(name, path, data, task):
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if "size mismatch" in str(error):
             embeddings = [t.size(0) for key, t in tensors.items() if "embed_tokens.weight" in key]
-            held = map(len, _dictionaries(data).values())
             reason = (
                 f"it has embeddings for {_listed(embeddings)} entries, the dictionaries in {data} "
-                f"hold {_listed(held)}; give the data folder it was trained on"
+                f"hold {_listed(map(len, _dictionaries(data).values()))}; give the data folder it "
+                "was trained on"
             )
         raise UserError(f"model {name}: {path} does not load: {reason}") from None
     return networks[0], task
 
 
 def _dictionaries(data):
-    return {path: Dictionary.load(str(path)) for path in sorted(Path(data).glob("dict*.txt"))}
-
-
-def _listed(numbers):
-    return " and ".join(map(str, numbers))
-
-
-def check_folder(data):
-    """Raise :class:`UserError` unless ``data`` is a folder that holds dictionaries."""
-    if not any(Path(data).glob("dict*.txt")):
+    """fairseq's dictionaries in a folder by their paths; refuses a folder without any."""
+    paths = sorted(Path(data).glob("dict*.txt"))
+    if not paths:
         raise UserError(
             f"{data} holds no dictionary (dict.*.txt); expected a folder that fairseq-preprocess "
             "made"
         )
+    return {path: Dictionary.load(str(path)) for path in paths}
+
+
+def _listed(numbers):
+    return " and ".join(map(str, numbers))
 
 
 def options_of(task):
@@ -139,7 +137,6 @@ def load_subset(task, data, subset):
         UserError: the subset is missing, empty or damaged, or the folder's dictionaries are not
             the task's.
     """
-    check_folder(data)
     _check_dictionaries(task, data)
     datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
     first = datasets[0]
@@ -170,10 +167,10 @@ def _load_one_subset(task, data, subset):
     before, options.data = options.data, str(data)
     try:
         task.load_dataset(subset, combine=False, epoch=1)
-        dataset = task.dataset(subset)
     except FileNotFoundError:
+        there = sorted({path.name.split(".")[0] for path in Path(data).glob("*.idx")})
         raise UserError(
-            f"no subset {subset} in {data}; it holds: {_subsets(data) or 'none'}"
+            f"no subset {subset} in {data}; it holds: {', '.join(there) or 'none'}"
         ) from None
     except Exception as error:  # fairseq's readers of binary data fail in many ways
         raise UserError(
@@ -181,9 +178,7 @@ def _load_one_subset(task, data, subset):
         ) from None
     finally:
         options.data = before
-    if len(dataset) == 0:
-        raise UserError(f"subset {subset} of {data} is empty")
-    return dataset
+    return task.dataset(subset)
 
 
 def _check_dictionaries(task, data):
@@ -198,41 +193,3 @@ def _check_dictionaries(task, data):
                 f"{_listed(map(len, known))} entries); binarize the text with theirs "
                 "(python -m el_fairseq.corpora.binarize --help)"
             )
-
-
-def _subsets(data):
-    return ", ".join(sorted({path.name.split(".")[0] for path in Path(data).glob("*.idx")}))
-
-
-def batches(task, models, dataset, max_tokens, device="cpu", indices=None):
-    """All sentences of a dataset in batches, none dropped but those too long for a model.
-
-    Returns:
-        ``(count, left_out, iterator)``: number of batches, numbers of the sentences left out, and
-        an iterator over the batches on ``device``. ``indices`` limits it to some sentences.
-    """
-    networks = [network for model in models for network in model.networks]
-    positions = utils.resolve_max_positions(
-        task.max_positions(), *[network.max_positions() for network in networks]
-    )
-    with data_utils.numpy_seed(1):
-        ordered = dataset.ordered_indices()
-    if indices is not None:
-        wanted = set(indices)
-        ordered = ordered[[index in wanted for index in ordered]]
-    ordered, left_out = dataset.filter_indices_by_size(ordered, positions)
-    try:
-        groups = dataset.batch_by_size(
-            ordered, max_tokens=max_tokens, required_batch_size_multiple=1
-        )
-    except AssertionError:
-        raise UserError(
-            f"--max-tokens is {max_tokens}, less than the longest sentence has; raise it"
-        ) from None
-
-    def iterate():
-        for group in groups:
-            sample = dataset.collater([dataset[int(index)] for index in group])
-            yield utils.move_to_cuda(sample) if str(device) == "cuda" else sample
-
-    return len(groups), sorted(left_out), iterate()

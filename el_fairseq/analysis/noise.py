@@ -1,7 +1,6 @@
 """How a model stands noise: in the characters of the source, and in its embeddings."""
 
 import random
-from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from ..common.cli import UserError
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.moses import characters
 from ..corpora.subwords import text_of
-from .models import pairs
+from .models import options_of, pairs
 
 RATES = (0.0, 0.1, 0.2, 0.3)
 STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
@@ -36,7 +35,7 @@ def with_noise(text, rate, generator):
         generator: a ``random.Random``.
     """
     words = [_noisy_word(word, rate, generator) for word in text.split(" ")]
-    return " ".join(word for word in words if word)
+    return " ".join(filter(None, words))
 
 
 def _noisy_word(word, rate, generator):
@@ -46,13 +45,9 @@ def _noisy_word(word, rate, generator):
             result.append(character)
             continue
         kind = generator.choice(("drop", "double", "swap"))
-        if kind == "double":
-            result += [character, character]
-        elif kind == "swap" and i + 1 < len(left):
-            result.append(left[i + 1])
-            left[i + 1] = character
-        elif kind == "swap":
-            result.append(character)
+        if kind == "swap" and i + 1 < len(left):
+            left[i : i + 2] = left[i + 1], character
+        result += [left[i]] * {"drop": 0, "double": 2, "swap": 1}[kind]
     return "".join(result)
 
 
@@ -63,18 +58,12 @@ def noisy_dataset(task, dataset, indices, subwords, rate, seed):
     the dataset's own. A sentence's noise depends on ``seed`` and its number alone.
     """
     dictionary = task.source_dictionary
-    sources = [dataset.src[i] for i in indices]
-    if rate:
-        sources = [
-            _encoded(
-                with_noise(
-                    text_of(source, dictionary, subwords.symbol), rate, random.Random(f"{seed} {i}")
-                ),
-                dictionary,
-                subwords,
-            )
-            for i, source in zip(indices, sources)
-        ]
+
+    def disturbed(i):
+        text = text_of(dataset.src[i], dictionary, subwords.symbol)
+        return _encoded(with_noise(text, rate, random.Random(f"{seed} {i}")), dictionary, subwords)
+
+    sources = [disturbed(i) if rate else dataset.src[i] for i in indices]
     return pairs(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
@@ -84,10 +73,8 @@ def _encoded(text, dictionary, subwords):
 
 def check_subwords(task, dataset, indices, subwords):
     """Raise :class:`UserError` where the subword model is not the one of the data."""
-    dictionary = task.source_dictionary
-    otherwise = 0
-    for i in indices:
-        source = dataset.src[i]
+    dictionary, otherwise = task.source_dictionary, 0
+    for source in (dataset.src[i] for i in indices):
         again = _encoded(text_of(source, dictionary, subwords.symbol), dictionary, subwords)
         otherwise += not torch.equal(source.long(), again)
     if otherwise > MOST_SENTENCES_CUT_OTHERWISE * len(indices):
@@ -97,18 +84,80 @@ def check_subwords(task, dataset, indices, subwords):
         )
 
 
-def bleu_of(hypotheses, references, language, replicates):
-    """Corpus BLEU of lists of sentences, with the 95 % interval of sacreBLEU's bootstrap.
+def measure(runner, models, dataset, chosen, subwords, arguments):
+    """Accuracy and BLEU of each model under noise in the source, on the chosen sentences.
 
-    Returns:
-        ``(score, low, high, signature)``.
+    Args:
+        chosen: indices of sentences of ``dataset``.
+        subwords: the data's, for noise in characters; ``None`` for none.
+        arguments: of the command: ``seed``, ``beam``, ``bootstrap``.
     """
-    tokenize = sacrebleu_tokenizer(language)
-    metrics = {"BLEU": BLEU(references=[references], tokenize=tokenize)}
-    signatures, results = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)()
-    (found,) = results["BLEU"]
-    low, high = max(found.score - found.ci, 0), found.score + found.ci
-    return found.score, low, high, str(signatures["BLEU"])
+    result = {"sentences": len(chosen), "seed": arguments.seed, "beam": arguments.beam}
+    bootstrap = arguments.seed, arguments.bootstrap
+    if subwords:
+        result["characters"] = {
+            model.name: character_curve(runner, model, dataset, chosen, subwords, RATES, *bootstrap)
+            for model in models
+        }
+    networks = [network for model in models for network in model.networks]
+    if all(hasattr(getattr(network, "encoder", None), "embed_tokens") for network in networks):
+        result["gradient_sign"] = {
+            model.name: embedding_curve(runner, model, dataset, chosen, STRENGTHS, *bootstrap)
+            for model in models
+        }
+    return result
+
+
+def character_curve(runner, model, dataset, indices, subwords, rates, seed, replicates):
+    """Accuracy and BLEU at each rate of character noise, with intervals over sentences.
+
+    BLEU is of words as the corpus has them: subwords are joined, Moses tokens stay. Its interval is
+    that of sacreBLEU's bootstrap.
+    """
+    dictionary, translate = runner.task.target_dictionary, runner.translator(model)
+    tokenize = sacrebleu_tokenizer(options_of(runner.task).target_lang)
+    accuracy, bleu, sentences = [], [], []
+    for rate in rates:
+        noisy = noisy_dataset(runner.task, dataset, indices, subwords, rate, seed)
+        counts, texts = [], []
+        with torch.no_grad():
+            for sample in runner.batches(model, noisy, f"noise {rate:.0%}"):
+                counts.append(count_correct(model, sample, model.logits(sample), runner.padding))
+                both = zip(translate(sample), (noisy.tgt[i] for i in sample["id"]))
+                texts += [
+                    [text_of(tokens, dictionary, subwords.symbol) for tokens in pair]
+                    for pair in both
+                ]
+        sentences.append(len(texts))
+        accuracy.append(accuracy_of(np.concatenate(counts), replicates, seed))
+        hypotheses, references = zip(*texts)
+        metrics = {"BLEU": BLEU(references=[references], tokenize=tokenize)}
+        test = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)
+        signatures, results = test()
+        (found,) = results["BLEU"]
+        bleu.append((found.score, max(found.score - found.ci, 0), found.score + found.ci))
+    return {
+        "rates": rates,
+        "sentences": sentences,
+        "accuracy": _curve(accuracy),
+        "bleu": _curve(bleu),
+        "signature": str(signatures["BLEU"]),
+    }
+
+
+def embedding_curve(runner, model, dataset, indices, strengths, seed, replicates):
+    """Accuracy at each strength of the gradient-sign perturbation, with intervals."""
+    counts = [[] for _ in strengths]
+    for sample in runner.batches(model, dataset, "gradient sign", indices):
+        attacked = attacked_logits(model, sample, runner.padding, strengths)
+        for found, logits in zip(counts, attacked):
+            found.append(count_correct(model, sample, logits, runner.padding))
+    accuracy = [accuracy_of(np.concatenate(one), replicates, seed) for one in counts]
+    return {"strengths": strengths, "accuracy": _curve(accuracy)}
+
+
+def _curve(triples):
+    return dict(zip(("value", "low", "high"), map(list, zip(*triples))))
 
 
 def accuracy_of(counts, replicates, seed):
@@ -141,55 +190,41 @@ def attacked_logits(model, sample, padding, strengths):
     ``strength`` times the standard deviation of the embedding matrix, in the direction that
     raises the negative log-likelihood of the target.
 
-    Yields ``(strength, logits)``. Strength 0 is the unperturbed model.
+    Yields logits for each strength. Strength 0 is the unperturbed model.
     """
-    signs = _gradient_signs(model, sample, padding)
+    layers = [network.encoder.embed_tokens for network in model.networks]
+    source, target = sample["net_input"]["src_tokens"], model.target(sample)
+    shifts = [torch.zeros_like(layer(source)).requires_grad_() for layer in layers]
+    with torch.enable_grad():
+        logits = _shifted_logits(model, sample, shifts).flatten(0, 1).float()
+        loss = F.cross_entropy(logits, target.flatten(), ignore_index=padding)
+        signs = [gradient.sign() for gradient in torch.autograd.grad(loss, shifts)]
     for strength in strengths:
-        shifts = {layer: strength * layer.weight.std() * sign for layer, sign in signs.items()}
-        with ExitStack() as hooks, torch.no_grad():
-            for network in model.networks:
-                hooks.enter_context(_shifted_embeddings(network, shifts))
-            yield strength, model.logits(sample)
+        with torch.no_grad():
+            moved = [strength * layer.weight.std() * sign for layer, sign in zip(layers, signs)]
+            logits = _shifted_logits(model, sample, moved)
+        yield logits
 
 
-def _gradient_signs(model, sample, padding):
-    """For each network's embedding layer, the sign of the loss's gradient in what it gave."""
-    embeddings = {network.encoder.embed_tokens: None for network in model.networks}
-    with ExitStack() as hooks, torch.enable_grad():
-        seen = [
-            hooks.enter_context(_shifted_embeddings(network, dict.fromkeys(embeddings, 0)))
-            for network in model.networks
-        ]
-        loss = F.cross_entropy(
-            model.logits(sample).flatten(0, 1).float(),
-            model.target(sample).flatten(),
-            ignore_index=padding,
-        )
-        gradients = torch.autograd.grad(loss, [outputs[0] for outputs in seen])
-    return {layer: gradient.sign() for layer, gradient in zip(embeddings, gradients)}
+class _Shifted(torch.nn.Module):
+    """An embedding layer whose output is shifted."""
+
+    def __init__(self, layer, shift):
+        super().__init__()
+        self.layer, self.shift = layer, shift
+
+    def forward(self, tokens):
+        return self.layer(tokens) + self.shift
 
 
-@contextmanager
-def _shifted_embeddings(network, shifts):
-    """While in here, the source embeddings are shifted; gives the list of what they then were."""
-    layer, encoder, seen = network.encoder.embed_tokens, network.encoder, []
-    inside = []
-
-    def shift(_layer, _inputs, output):
-        # A decoder may share the layer; its embeddings are left alone.
-        if inside:
-            output = output + shifts[layer]
-            seen.append(output)
-            return output
-        return None
-
-    handles = [
-        encoder.register_forward_pre_hook(lambda *_: inside.append(True)),
-        encoder.register_forward_hook(lambda *_: inside.clear()),
-        layer.register_forward_hook(shift),
-    ]
+def _shifted_logits(model, sample, shifts):
+    """Logits with a shift of each network's source embeddings; a decoder that shares the layer
+    keeps it as it is."""
+    layers = [network.encoder.embed_tokens for network in model.networks]
     try:
-        yield seen
+        for network, layer, shift in zip(model.networks, layers, shifts):
+            network.encoder.embed_tokens = _Shifted(layer, shift)
+        return model.logits(sample)
     finally:
-        for handle in handles:
-            handle.remove()
+        for network, layer in zip(model.networks, layers):
+            network.encoder.embed_tokens = layer

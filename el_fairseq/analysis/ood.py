@@ -1,18 +1,47 @@
 """Can in-domain and out-of-domain sentences be told apart by what a model says of them?"""
 
 import numpy as np
+from fairseq.data import LanguagePairDataset
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-# Each score of a sentence is oriented so that a higher one says in-domain.
-SCORES = (
-    "mean_log_prob",
-    "min_log_prob",
-    "negative_mean_energy",
-    "negative_mean_free_energy",
-    "negative_mean_entropy",
-)
 RECALL = 0.95
 ROC_POINTS = 101
+
+
+def measure(runner, models, dataset, others, columns, arguments):
+    """Detection of each out-of-domain set by each score of each model.
+
+    Args:
+        others: datasets by the sets' names.
+        columns: token columns of ``dataset`` by the models' names.
+        arguments: of the command: ``ood`` (folder and subset of each set), ``seed``, ``bootstrap``.
+    """
+    in_domain = {("reference", name): sentence_scores(table) for name, table in columns.items()}
+    result = {}
+    for set_name, other in others.items():
+        # Like is compared with like: own translations on both sides where one has no references.
+        translate = isinstance(other, LanguagePairDataset) and other.tgt is None
+        target = "translation" if translate else "reference"
+        label, detected = f"out of domain: {set_name}", {}
+        for model in models:
+            if (target, model.name) not in in_domain:
+                own = runner.token_columns(model, dataset, "own translations", translate)
+                in_domain[target, model.name] = sentence_scores(own)
+            scores = sentence_scores(runner.token_columns(model, other, label, translate))
+            detected[model.name] = {
+                score: detection(inside, scores[score], arguments.bootstrap, arguments.seed)
+                for score, inside in in_domain[target, model.name].items()
+            }
+        folder, subset = arguments.ood[set_name]
+        result[set_name] = {
+            "data": folder,
+            "subset": subset,
+            "target": target,
+            "sentences": len(other) - runner.left_out[label],
+            "sentences_left_out": runner.left_out[label],
+            "models": detected,
+        }
+    return result
 
 
 def sentence_scores(columns):

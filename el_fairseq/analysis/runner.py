@@ -1,39 +1,61 @@
-"""Models going through data: the passes that the measurements are made of."""
+"""Models going through data: batches, columns of tokens, and the models' own translations."""
+
+import argparse
 
 import numpy as np
 import torch
+from fairseq import utils
+from fairseq.data import data_utils
 from tqdm import tqdm
 
 from ..common.cli import UserError
-from ..corpora.subwords import text_of
-from . import noise
-from .models import batches, options_of
 from .tokens import TokenTable
-from .translation import translator, with_target
 
 
 class Runner:
-    """Models, their task and how to go through data: what every measurement shares."""
+    """Models, their task and how to go through data: what every question shares.
+
+    Attributes:
+        left_out: by the label of a pass, how many sentences were too long for a model.
+    """
 
     def __init__(self, task, models, max_tokens, beam, device):
         self.task = task
-        self.models = models
         self.max_tokens = max_tokens
         self.beam = beam
         self.device = device
         self.padding = task.target_dictionary.pad()
         self.left_out = {}
+        networks = [network for model in models for network in model.networks]
+        self._positions = utils.resolve_max_positions(
+            task.max_positions(), *[network.max_positions() for network in networks]
+        )
 
     def batches(self, model, dataset, label, indices=None):
-        """Batches of a dataset with a progress bar; ``left_out`` counts the sentences too long."""
-        count, left_out, samples = batches(
-            self.task, self.models, dataset, self.max_tokens, self.device, indices
-        )
-        if count == 0:
-            raise UserError(f"{label}: every sentence is too long for the models")
+        """Batches of a dataset, or of some of its sentences, with a progress bar.
+
+        No sentence is dropped but those too long for a model, of any of the models.
+        """
+        with data_utils.numpy_seed(1):
+            ordered = dataset.ordered_indices()
+        if indices is not None:
+            ordered = ordered[np.isin(ordered, indices)]
+        ordered, left_out = dataset.filter_indices_by_size(ordered, self._positions)
         self.left_out[label] = len(left_out)
+        if len(ordered) == 0:
+            raise UserError(f"{label}: every sentence is too long for the models")
+        try:
+            groups = dataset.batch_by_size(
+                ordered, max_tokens=self.max_tokens, required_batch_size_multiple=1
+            )
+        except AssertionError:
+            raise UserError(
+                f"--max-tokens is {self.max_tokens}, less than the longest sentence has; raise it"
+            ) from None
         name = f"{model.name}, {label}"
-        return tqdm(samples, desc=name, total=count, unit="batch", leave=False, disable=None)
+        for group in tqdm(groups, desc=name, unit="batch", leave=False, disable=None):
+            sample = dataset.collater([dataset[int(index)] for index in group])
+            yield utils.move_to_cuda(sample) if self.device == "cuda" else sample
 
     def token_columns(self, model, dataset, label, translate=False, temperature=1):
         """Columns of every target token; the model's own translations are the target on demand.
@@ -41,60 +63,31 @@ class Runner:
         Logits are divided by the temperature.
         """
         table = TokenTable()
-        own = translator(self.task, model, self.beam) if translate else None
+        own = self.translator(model) if translate else None
         with torch.no_grad():
             for sample in self.batches(model, dataset, label):
                 if translate:
-                    sample = with_target(self.task, sample, own(sample))
+                    sample = self._with_target(sample, own(sample))
                 logits = model.logits(sample)
                 if temperature != 1:
                     logits = logits / temperature
                 table.add(logits, model.target(sample), sample["id"], self.padding)
         return table.columns()
 
-    def noise_curve(self, model, dataset, indices, subwords, rates, seed, replicates):
-        """Accuracy and BLEU at each rate of character noise, with intervals over sentences.
+    def translator(self, model):
+        """A function from a batch to its translations by beam search, tokens that end in eos."""
+        options = argparse.Namespace(beam=self.beam, max_len_a=1.2, max_len_b=10)
+        generator = self.task.build_generator(model.networks, options)
 
-        BLEU is of words as the corpus has them: subwords are joined, Moses tokens stay.
-        """
-        language = options_of(self.task).target_lang
-        own = translator(self.task, model, self.beam)
-        dictionary = self.task.target_dictionary
-        accuracy, bleu, sentences = [], [], []
-        for rate in rates:
-            noisy = noise.noisy_dataset(self.task, dataset, indices, subwords, rate, seed)
-            counts, hypotheses, references = [], [], []
-            with torch.no_grad():
-                for sample in self.batches(model, noisy, f"noise {rate:.0%}"):
-                    logits = model.logits(sample)
-                    counts.append(noise.count_correct(model, sample, logits, self.padding))
-                    hypotheses += [text_of(x, dictionary, subwords.symbol) for x in own(sample)]
-                    references += [
-                        text_of(noisy.tgt[i], dictionary, subwords.symbol) for i in sample["id"]
-                    ]
-            sentences.append(len(hypotheses))
-            accuracy.append(noise.accuracy_of(np.concatenate(counts), replicates, seed))
-            *score, signature = noise.bleu_of(hypotheses, references, language, replicates)
-            bleu.append(score)
-        return {
-            "rates": rates,
-            "sentences": sentences,
-            "accuracy": with_intervals(accuracy),
-            "bleu": with_intervals(bleu),
-            "signature": signature,
-        }
+        def translate(sample):
+            hypotheses = generator.generate(model.networks, sample)
+            return [best["tokens"] for best, *_ in hypotheses]
 
-    def attack_curve(self, model, dataset, indices, strengths, seed, replicates):
-        """Accuracy at each strength of the gradient-sign perturbation, with intervals."""
-        counts = [[] for _ in strengths]
-        for sample in self.batches(model, dataset, "gradient sign", indices):
-            attacked = noise.attacked_logits(model, sample, self.padding, strengths)
-            for found, (_, logits) in zip(counts, attacked):
-                found.append(noise.count_correct(model, sample, logits, self.padding))
-        accuracy = [noise.accuracy_of(np.concatenate(c), replicates, seed) for c in counts]
-        return {"strengths": strengths, "accuracy": with_intervals(accuracy)}
+        return translate
 
-
-def with_intervals(triples):
-    """``value``, ``low`` and ``high``, lists, of a list of such triples."""
-    return dict(zip(("value", "low", "high"), map(list, zip(*triples))))
+    def _with_target(self, sample, tokens):
+        eos = self.task.target_dictionary.eos()
+        target = data_utils.collate_tokens(tokens, self.padding, eos)
+        shifted = data_utils.collate_tokens(tokens, self.padding, eos, move_eos_to_beginning=True)
+        inputs = {**sample["net_input"], "prev_output_tokens": shifted}
+        return {**sample, "target": target, "net_input": inputs}

@@ -1,8 +1,8 @@
 """What a model says of every target token, teacher-forced, batch by batch.
 
-To add a measure, write a function of :class:`Rows` and name it in :data:`MEASURES`. It is then a
-column of ``tokens-NAME.npz``; mean, quantiles and histogram stand in ``analysis.json``, the mean in
-the table that the command prints, and mean and quantiles in the report.
+To add a measure, write a function of :class:`Rows` under :func:`measure`. It is then a column of
+``tokens-NAME.npz``; mean, quantiles and histogram stand in ``analysis.json``, mean and quantiles in
+the tables of the command and of the report.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ import torch
 
 # Rows of logits worked on at a time on a CPU: few enough to stay in cache, with any vocabulary.
 CPU_BLOCK_ELEMENTS = 1 << 19
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+HISTOGRAM_BINS = 60
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,6 @@ class Measure:
     """A number for every target token.
 
     Attributes:
-        name: of its column.
         title: what tables call it.
         unit: of its values, ``""`` where they have none.
         higher_is_better: ``None`` where neither is.
@@ -29,12 +30,25 @@ class Measure:
         function: from :class:`Rows` to a tensor (N,).
     """
 
-    name: str
     title: str
     unit: str
     higher_is_better: Optional[bool]
     form: str
     function: Callable
+
+
+# By the names of their columns, which are those of their functions.
+MEASURES = {}
+
+
+def measure(title, unit="", higher_is_better=None, form=".3f"):
+    """Decorator: makes a function of :class:`Rows` a :class:`Measure` in :data:`MEASURES`."""
+
+    def register(function):
+        MEASURES[function.__name__] = Measure(title, unit, higher_is_better, form, function)
+        return function
+
+    return register
 
 
 class Rows:
@@ -75,22 +89,27 @@ class Rows:
         return self.weights.sum(1, keepdim=True)
 
 
+@measure("log-probability", "nats", higher_is_better=True)
 def log_prob(rows):
     return (rows.of_target - rows.total.log()).squeeze(1)
 
 
+@measure("probability", higher_is_better=True)
 def prob(rows):
     return rows["log_prob"].exp()
 
 
+@measure("probability of the first choice")
 def confidence(rows):
     return 1 / rows.total.squeeze(1)
 
 
+@measure("rank among all classes", higher_is_better=False, form=".1f")
 def rank(rows):
     return 1 + (rows.logits > rows.of_target).sum(1)
 
 
+@measure("entropy of the prediction", "nats")
 def entropy(rows):
     # 0 * -inf is NaN: a class that is ruled out adds nothing.
     finite = rows.logits.clamp(min=torch.finfo(rows.logits.dtype).min)
@@ -98,19 +117,23 @@ def entropy(rows):
     return (rows.total.log() - expected).squeeze(1)
 
 
+@measure("energy, -f(x)[y]", "logits", higher_is_better=False)
 def energy(rows):
     return -rows.raw.gather(1, rows.target).squeeze(1)
 
 
+@measure("free energy, -logsumexp f(x)", "logits")
 def free_energy(rows):
     return -(rows.largest + rows.total.log()).squeeze(1)
 
 
+@measure("margin to the best other class", "logits", higher_is_better=True)
 def margin(rows):
     best_other = rows.logits.scatter(1, rows.target, -np.inf).amax(1)
     return rows.of_target.squeeze(1) - best_other
 
 
+@measure("standard deviation of the logits", "logits")
 def logit_std(rows):
     logits, classes = rows.logits, rows.logits.size(1)
     std = (logits - logits.mean(1, keepdim=True)).norm(dim=1) / classes**0.5  # fast, unlike .std()
@@ -120,34 +143,15 @@ def logit_std(rows):
     return (kept - kept.nanmean(1, keepdim=True)).square().nanmean(1).sqrt()
 
 
+@measure("margin", "standard deviations of the logits", higher_is_better=True)
 def relative_margin(rows):
     return rows["margin"] / rows["logit_std"]
 
 
+@measure("energy - free energy", "standard deviations of the logits", higher_is_better=False)
 def relative_energy(rows):
     # Logits are free up to a constant at each position: only the difference has a scale.
     return -rows["log_prob"] / rows["logit_std"]
-
-
-DEVIATIONS = "standard deviations of the logits"
-MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure("log_prob", "log-probability", "nats", True, ".3f", log_prob),
-        Measure("prob", "probability", "", True, ".3f", prob),
-        Measure("confidence", "probability of the first choice", "", None, ".3f", confidence),
-        Measure("rank", "rank among all classes", "", False, ".1f", rank),
-        Measure("entropy", "entropy of the prediction", "nats", None, ".3f", entropy),
-        Measure("energy", "energy, -f(x)[y]", "logits", False, ".3f", energy),
-        Measure("free_energy", "free energy, -logsumexp f(x)", "logits", None, ".3f", free_energy),
-        Measure("margin", "margin to the best other class", "logits", True, ".3f", margin),
-        Measure("logit_std", "standard deviation of the logits", "logits", None, ".3f", logit_std),
-        Measure("relative_margin", "margin", DEVIATIONS, True, ".3f", relative_margin),
-        Measure(
-            "relative_energy", "energy - free energy", DEVIATIONS, False, ".3f", relative_energy
-        ),
-    )
-}
 
 
 def token_columns(logits, target, ignore_index):
@@ -162,8 +166,7 @@ def token_columns(logits, target, ignore_index):
         A dict by the names in :data:`MEASURES` of tensors (N,), N the number of targets that are
         not ignored, in row order.
     """
-    classes = logits.size(-1)
-    logits, target = logits.reshape(-1, classes), target.reshape(-1)
+    logits, target = logits.flatten(0, -2), target.flatten()
     kept = (target != ignore_index).nonzero().squeeze(1)
     blocks = []
     for some in kept.split(rows_at_a_time(logits)):
@@ -204,3 +207,39 @@ class TokenTable:
         columns = {name: column[order] for name, column in joined.items()}
         columns["correct"] = columns["rank"] == 1
         return columns
+
+
+def summaries(columns_of_models):
+    """Mean, median, quantiles and histogram of each measure, for each model.
+
+    Args:
+        columns_of_models: token columns by the models' names.
+
+    Returns:
+        A dict by models of dicts by measures. Histograms of a measure have the same edges for all
+        models, so that they compare: from the lowest 0.5 % quantile of any model to the highest
+        99.5 %. What lies outside is counted in ``below`` and ``above``.
+    """
+    result = {name: {} for name in columns_of_models}
+    for measure_name in MEASURES:
+        values = {name: columns[measure_name] for name, columns in columns_of_models.items()}
+        ends = [np.quantile(one[np.isfinite(one)], (0.005, 0.995)) for one in values.values()]
+        low, high = np.min(ends), np.max(ends)
+        edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
+        for name, one in values.items():
+            result[name][measure_name] = _summary(one.astype(np.float64), edges)
+    return result
+
+
+def _summary(values, edges):
+    return {
+        "mean": values.mean(),
+        "median": np.median(values),
+        "quantiles": {str(q): np.quantile(values, q) for q in QUANTILES},
+        "histogram": {
+            "bin_edges": edges,
+            "tokens": np.histogram(values, edges)[0],
+            "below": int((values < edges[0]).sum()),
+            "above": int((values > edges[-1]).sum()),
+        },
+    }

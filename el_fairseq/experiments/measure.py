@@ -2,7 +2,7 @@
 
 ``RUN/measures.json`` gets ``beams``, the scores of each test set by beam size: 1, and the
 experiment's; ``calibration`` on the compared test set, with the temperature that was fitted on the
-validation set (:mod:`el_fairseq.analysis.temperature`); and ``tempered``, the scores of each test
+validation set (:mod:`el_fairseq.analysis.calibration`); and ``tempered``, the scores of each test
 set decoded at that temperature. ``results.json`` takes them in.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..analysis.temperature import of_checkpoints
+from ..analysis.calibration import of_checkpoint
 from ..common import processes
 from ..common.cli import run
 from ..common.paths import ROOT
@@ -38,9 +38,9 @@ def measure(folder, results, record, experiment):
     for test in results["tests"] if own != "1" else ():
         beams[test]["1"] = scores(test, "beam1", "--beam", "1")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    paths = {record["run"]: [found.compared_checkpoint(folder, results, record["run"])]}
+    path = found.compared_checkpoint(folder, results, record["run"])
     subset = ",".join(corpus.subsets_of(results["tests"][0]))
-    calibration = of_checkpoints(paths, corpus.bin, subset, device=device)[record["run"]]
+    calibration = of_checkpoint(path, corpus.bin, subset, device)
     temperature = f"{calibration['temperature']:.3f}"
     return {
         "beams": beams,

@@ -39,7 +39,7 @@ class RunRecord(TypedDict):
     valid_accuracy: NotRequired[float]
     scores: Dict[str, Dict[str, Dict[str, Any]]]
     # What scripts/measure.sh adds: scores of each test set by beam size, and of a decode at the
-    # fitted temperature; calibration as el_fairseq.analysis.temperature has it.
+    # fitted temperature; calibration as el_fairseq.analysis.calibration has it.
     beams: NotRequired[Dict[str, Dict[str, Dict[str, Any]]]]
     tempered: NotRequired[Dict[str, Dict[str, Any]]]
     calibration: NotRequired[Dict[str, Any]]

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from el_fairseq.analysis import distributions, tokens
-from el_fairseq.analysis.tokens import Measure, TokenTable, token_columns
+from el_fairseq.analysis import tables, tokens
+from el_fairseq.analysis.tokens import TokenTable, summaries, token_columns
 
 PADDING = 1
 
@@ -81,13 +81,6 @@ def test_blocks_do_not_change_the_columns(monkeypatch):
         torch.testing.assert_close(parts[name], column, rtol=1e-12, atol=1e-12)
 
 
-def test_logits_are_left_as_they_were():
-    logits, target = random_batch(41, 20, torch.float32)
-    before = logits.clone()
-    token_columns(logits, target, PADDING)
-    assert torch.equal(logits, before)
-
-
 @given(
     st.lists(st.floats(-30, 30), min_size=2, max_size=12),
     st.integers(0, 11),
@@ -106,14 +99,14 @@ def test_a_constant_added_to_the_logits_moves_the_energies_alone(values, target,
     torch.testing.assert_close(difference, -before["log_prob"], rtol=1e-9, atol=1e-9)
 
 
-def test_a_measure_is_added_by_a_function_and_an_entry(monkeypatch):
-    """The probability of all classes but the first choice and the target's."""
+def test_a_measure_is_added_by_one_function(monkeypatch):
+    monkeypatch.setitem(tokens.MEASURES, "rest", None)  # takes it out again
 
+    @tokens.measure("probability of the rest", form=".2f")
     def rest(rows):
+        """The probability of all classes but the first choice and the target's."""
         return 1 - rows["confidence"] - rows["prob"] * (rows["rank"] > 1)
 
-    measure = Measure("rest", "probability of the rest", "", None, ".2f", rest)
-    monkeypatch.setitem(tokens.MEASURES, "rest", measure)
     logits, target = random_batch(41, 9)
     table = TokenTable()
     table.add(logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
@@ -122,8 +115,30 @@ def test_a_measure_is_added_by_a_function_and_an_entry(monkeypatch):
     rows = logits[target != PADDING].softmax(1)
     expected = [1 - sum(row[i] for i in kept) for row, kept in zip(rows, chosen)]
     np.testing.assert_allclose(columns["rest"], expected, atol=1e-12)
-    found = distributions.summary(columns, distributions.common_edges([columns]))
-    assert found["rest"]["mean"] == pytest.approx(np.mean(expected))
+    quantities = summaries({"CE": columns})["CE"]
+    registered = {name: vars(measure) for name, measure in tokens.MEASURES.items()}
+    *_, row = tables.measures({"CE": {"quantities": quantities}}, registered).rows
+    assert row[:3] == ["probability of the rest", "CE", f"{np.mean(expected):.2f}"]
+
+
+def test_summaries_are_of_all_tokens_and_histograms_of_models_share_their_edges():
+    logits, target = random_batch(200, 9)
+    few, many = TokenTable(), TokenTable()
+    few.add(logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
+    many.add(2 * logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
+    columns = {"few": few.columns(), "many": many.columns()}
+    found = summaries(columns)
+    for name in tokens.MEASURES:
+        edges = [found[model][name]["histogram"]["bin_edges"] for model in columns]
+        assert (edges[0] == edges[1]).all(), name
+        for model in columns:
+            summary, values = found[model][name], columns[model][name]
+            assert summary["mean"] == pytest.approx(values.mean()), name
+            assert summary["quantiles"]["0.25"] == pytest.approx(np.quantile(values, 0.25)), name
+            assert edges[0][0] <= np.quantile(values, 0.005), name
+            histogram = summary["histogram"]
+            counted = histogram["tokens"].sum() + histogram["below"] + histogram["above"]
+            assert counted == len(values), name
 
 
 def test_the_table_puts_tokens_in_the_order_of_sentences_whatever_the_batches():

@@ -1,0 +1,139 @@
+"""The tables of an analysis, from what ``analysis.json`` holds: the command prints them, the report
+shows the same ones.
+
+``None`` stands there for a number that is not finite, and a dash in the tables.
+"""
+
+from ..common.tables import Table
+from .frequency import CLASSES, SPECIAL
+
+QUANTILES = {"5 %": "0.05", "25 %": "0.25", "median": "0.5", "75 %": "0.75", "95 %": "0.95"}
+OOD_SCORES = {
+    "mean_log_prob": "mean log-probability",
+    "min_log_prob": "least log-probability",
+    "negative_mean_energy": "mean energy",
+    "negative_mean_free_energy": "mean free energy",
+    "negative_mean_entropy": "mean entropy",
+}
+
+
+def number(value, form, missing="\N{EN DASH}"):
+    """A number in a form of ``format``, such as ``.2%``."""
+    return missing if value is None else format(value, form)
+
+
+def interval(measured, form, key="value"):
+    """``value [low, high]`` of a dict that has these."""
+    value, low, high = (number(measured[name], form) for name in (key, "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def tables(analysis):
+    """Every table of an analysis, by its name: a dict of :class:`~..common.tables.Table`."""
+    models, noise = analysis["models"], analysis.get("noise", {})
+    made = {
+        "calibration": calibration(models, analysis["valid_subset"]),
+        "frequency": frequency(models),
+        "gradient": gradient(models),
+        "measures": measures(models, analysis["measures"]),
+    }
+    if analysis["ood"]:
+        made["ood"] = ood(analysis["ood"])
+    if "characters" in noise:
+        shown = (("accuracy", "accuracy", ".1%"), ("bleu", "BLEU", ".1f"))
+        made["characters"] = curves(
+            "Noise in characters", noise["characters"], "rates", "noise", ".0%", shown
+        )
+    if "gradient_sign" in noise:
+        shown = (("accuracy", "accuracy", ".1%"),)
+        made["embeddings"] = curves(
+            "Noise in embeddings", noise["gradient_sign"], "strengths", "step", "g", shown
+        )
+    return made
+
+
+def calibration(models, with_temperature):
+    """A row for each model: accuracy, and calibration before and after one temperature."""
+    rows = []
+    for name, model in models.items():
+        row = [name, number(model["accuracy"], ".2%")]
+        fitted = model.get("temperature")
+        for when in [model["calibration"], *([fitted["after"]] if fitted else [])]:
+            error = interval(when, ".2%", "expected_calibration_error")
+            row += [error, number(when["nll_nats"], ".4f")]
+        if fitted:
+            row.insert(4, number(fitted["temperature"], ".3f"))
+        rows.append(row)
+    columns = ["model", "accuracy", "calibration error", "nll, nats"]
+    columns += ["temperature", "error after it", "nll after it, nats"] if with_temperature else []
+    return Table("Calibration", columns, rows)
+
+
+def frequency(models):
+    """A row for each class of frequency and each model."""
+    rows = []
+    for one in (*CLASSES, SPECIAL):
+        for name, model in models.items():
+            found = model["by_frequency"].get(one)
+            if found:
+                row = [one, name, number(found["tokens"], ","), interval(found["accuracy"], ".2%")]
+                row += [number(found["prob"], ".3f"), number(found["median_margin"], ".2f")]
+                rows.append(row)
+    columns = ["class", "model", "tokens", "accuracy", "mean probability", "median margin"]
+    return Table("Frequency of tokens in training", columns, rows)
+
+
+def gradient(models):
+    """A row for each model: where the gradient of either loss would come from."""
+    keys = ("tokens", "ce", "el")
+    rows = [
+        [name, *(number(model["gradient"][key], ".1%") for key in keys)]
+        for name, model in models.items()
+    ]
+    of_loss = [f"their share of {loss}'s gradient" for loss in ("CE", "EL")]
+    return Table("Gradient", ["model", "tokens with p > 0.5", *of_loss], rows)
+
+
+def measures(models, registered):
+    """A row for each measure of tokens and each model: mean and quantiles."""
+    rows = []
+    for key, measure in registered.items():
+        arrow = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}"}
+        unit = f", {measure['unit']}" if measure["unit"] else ""
+        title = f"{measure['title']}{unit}{arrow.get(measure['higher_is_better'], '')}"
+        for name, model in models.items():
+            found = model["quantities"][key]
+            values = [found["mean"], *(found["quantiles"][q] for q in QUANTILES.values())]
+            rows.append([title, name, *(number(value, measure["form"]) for value in values)])
+    return Table("Measures of tokens", ["", "model", "mean", *QUANTILES], rows)
+
+
+def ood(sets):
+    """A row for each out-of-domain set, model and score of a sentence."""
+    areas = ("auroc", "aupr", "fpr95")
+    rows = [
+        [set_name, name, label, *(interval(by_score[key][area], ".3f") for area in areas)]
+        for set_name, found in sets.items()
+        for name, by_score in found["models"].items()
+        for key, label in OOD_SCORES.items()
+    ]
+    columns = ["set", "model", "score", *map(str.upper, areas)]
+    return Table("Detection of sentences out of domain", columns, rows)
+
+
+def curves(title, models, strength, heading, form, shown):
+    """A row for each strength of the noise and each model.
+
+    Args:
+        models: curves by the models' names, as in ``analysis.json``.
+        shown: key, title and form of each quantity.
+    """
+    rows = []
+    for i, at in enumerate(next(iter(models.values()))[strength]):
+        for name, curve in models.items():
+            row = [number(at, form), name]
+            for key, _, quantity_form in shown:
+                here = {part: values[i] for part, values in curve[key].items()}
+                row.append(interval(here, quantity_form))
+            rows.append(row)
+    return Table(title, [heading, "model", *(label for _, label, _ in shown)], rows)
