@@ -1,10 +1,8 @@
 """The encouraging loss, for plain PyTorch and for fairseq (``--user-dir el_fairseq``).
 
-The loss needs torch alone, and importing the package imports nothing else. The criterion
-``encouraging_loss`` is registered where fairseq has been imported before, as it has for
-``--user-dir``; a program of one's own that wants it in any order says
-``import el_fairseq.criterion``. From then on torch's safe loader reads fairseq's checkpoints, those
-of ``TransformerModel.from_pretrained`` too.
+Importing the package imports the loss alone, which needs torch. The criterion ``encouraging_loss``
+is registered where fairseq has been imported before, as it has for ``--user-dir``, or by ``import
+el_fairseq.criterion``. From then on torch's safe loader reads fairseq's checkpoints.
 """
 
 import sys

@@ -4,19 +4,15 @@ import torch
 
 
 def weights_of_counts(counts, power, smoothing):
-    """Weights ``(count + smoothing) ** -power``, 1 on average over the counted tokens.
+    """Weights ``(count + smoothing) ** -power``, (V,) in float32, 1 on average over the counts.
 
-    So a training's loss and learning rate keep their scale, and only the shares of frequent and
-    rare classes change.
+    So a training's loss and learning rate keep their scale.
 
     Args:
         counts: (V,), how often each class occurs, 0 or more.
         power: 0 weighs all classes alike, 0.5 by the inverse square root of the count, 1 by its
             inverse (the paper's related work calls that re-weighting).
-        smoothing: greater than 0; what keeps the rarest classes from outweighing all others.
-
-    Returns:
-        (V,), float32.
+        smoothing: greater than 0; keeps the rarest classes from outweighing all others.
 
     Raises:
         ValueError: the smoothing is not positive, or nothing is counted.
@@ -31,10 +27,9 @@ def weights_of_counts(counts, power, smoothing):
 
 
 def weights_of_dictionary(dictionary, power, smoothing):
-    """The same from the counts in a fairseq dictionary, those of its symbols.
+    """The same from the counts in a fairseq dictionary.
 
-    fairseq-preprocess counts no special symbols (end of sentence, unknown words, padding): these
-    weigh 1, as the average token does.
+    Special symbols, which fairseq-preprocess does not count, weigh 1, as the average token does.
     """
     weights = torch.ones(len(dictionary))
     special = dictionary.nspecial

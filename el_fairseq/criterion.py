@@ -35,110 +35,60 @@ from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_er
 from .ops.autograd import loss_of_rows
 
 
+def option(default, help):
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={
-            "help": "epsilon of label smoothing in [0, 1), as in label_smoothed_cross_entropy; "
-            "0.1 is customary for translation, 0 switches it off"
-        },
+    log_end: float = option(
+        0.5,
+        "probability in (0, 1] up to which the bonus follows log(1-p), and its tangent from there "
+        "on: 0.5 is safe everywhere, 0.75 for tasks where the model gets most tokens right, 1 is "
+        "the normal bonus, unbounded. The loss may go below zero: to -1.69 nats (-2.44 bits) a "
+        "token at 0.5, to -11.5 (-16.6) at 1",
     )
-    log_end: float = field(
-        default=0.5,
-        metadata={
-            "help": "probability in (0, 1] up to which the bonus follows log(1-p), and its "
-            "tangent from there on: 0.5 is safe everywhere, 0.75 for tasks where the model gets "
-            "most tokens right, 1 is the normal bonus, unbounded. The loss may go below zero: to "
-            "-1.69 nats (-2.44 bits) a token at 0.5, to -11.5 (-16.6) at 1"
-        },
+    bonus_start: float = option(
+        0.0,
+        "no bonus below this probability, which is below log_end (aggressive bonus): 0 encourages "
+        "every token, 0.5 those alone that are right already",
     )
-    bonus_start: float = field(
-        default=0.0,
-        metadata={
-            "help": "no bonus below this probability, which is below log_end (aggressive bonus): "
-            "0 encourages every token, 0.5 those alone that are right already"
-        },
+    bonus_weight: float = option(
+        1.0,
+        "factor of the bonus, 0 or more: 1 is the paper's, 0 is label_smoothed_cross_entropy",
     )
-    bonus_weight: float = field(
-        default=1.0,
-        metadata={
-            "help": "factor of the bonus, 0 or more: 1 is the paper's, less is closer to "
-            "cross-entropy, 0 is label_smoothed_cross_entropy itself"
-        },
+    bonus_delay_updates: int = option(
+        0, "no bonus before this many updates, for tasks whose model starts at low accuracy"
     )
-    bonus_delay_updates: int = field(
-        default=0,
-        metadata={
-            "help": "no bonus before this many updates: for tasks whose model starts at low "
-            "accuracy, choose about as many as it takes to leave that behind"
-        },
+    bonus_warmup_updates: int = option(
+        0, "raise the bonus from 0 in a straight line over this many updates after the delay"
     )
-    bonus_warmup_updates: int = field(
-        default=0,
-        metadata={
-            "help": "raise the weight of the bonus from 0 in a straight line over this many "
-            "updates after the delay; 0 switches it on at once"
-        },
+    class_weight_power: float = option(
+        0.0,
+        "weigh each class by its count in the target dictionary to the power of minus this, 1 on "
+        "average over the tokens: 0 weighs all alike, 0.5 is mild, 1 the inverse frequency",
     )
-    class_weight_power: float = field(
-        default=0.0,
-        metadata={
-            "help": "weigh each class by its count in the target dictionary to the power of minus "
-            "this, 1 on average over the tokens: 0 weighs all alike, 0.5 is mild, 1 the inverse "
-            "frequency; for experiments with rare words"
-        },
+    class_weight_smoothing: float = option(
+        10.0,
+        "more than 0, added to every count first, so that the rarest classes do not outweigh all",
     )
-    class_weight_smoothing: float = field(
-        default=10.0,
-        metadata={
-            "help": "added to every count first, so that the rarest classes do not outweigh all "
-            "others; more than 0"
-        },
+    class_weight_delay_updates: int = option(
+        0, "no class weights before this many updates (deferred re-weighting, in two stages)"
     )
-    class_weight_delay_updates: int = field(
-        default=0,
-        metadata={
-            "help": "no class weights before this many updates (deferred re-weighting, the "
-            "two-stage form); 0 weighs from the start"
-        },
+    base_loss: ChoiceEnum(BASE_LOSSES) = option(  # noqa: RUF009
+        "ce",
+        "what the bonus mirrors: ce, the cross-entropy, or mse, the mean squared error of the "
+        "probabilities (without label smoothing and bonus start)",
     )
-    base_loss: ChoiceEnum(BASE_LOSSES) = field(
-        default="ce",
-        metadata={
-            "help": "what the bonus mirrors: ce, the cross-entropy, or mse, the mean squared "
-            "error of the probabilities (without label smoothing and bonus start)"
-        },
+    fused_projection: bool = option(
+        False,
+        "project to the vocabulary and compute the loss block by block, so that the logits are "
+        "never held as a whole: for Transformers whose batch is bounded by memory",
     )
-    fused_projection: bool = field(
-        default=False,
-        metadata={
-            "help": "project to the vocabulary and compute the loss block by block, so that the "
-            "logits are never held as a whole: for Transformers whose batch is bounded by memory"
-        },
-    )
-    no_inplace: bool = field(
-        default=False,
-        metadata={
-            "help": "give the gradient of the loss memory of its own. By default it takes the "
-            "logits' place in trainings of fairseq's own Transformers (no subclass) by this "
-            "criterion (no subclass); whoever hooks into their logits needs this option. "
-            "Everywhere else the logits are left alone without it, too"
-        },
-    )
-    report_accuracy: bool = field(
-        default=False,
-        metadata={
-            "help": "log the percentage of target tokens that the model ranks first; choose it "
-            "to see how much of the training the bonus acts on"
-        },
-    )
-    ignore_prefix_size: int = field(
-        default=0,
-        metadata={
-            "help": "leave the first N target tokens of each sentence out of the loss; choose 1 "
-            "where it begins with a language tag, 0 otherwise"
-        },
+    no_inplace: bool = option(
+        False,
+        "give the gradient memory of its own. It takes the logits' place otherwise, in trainings "
+        "of fairseq's own Transformers (no subclass): whoever hooks into their logits needs this",
     )
 
 
@@ -148,9 +98,8 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
 
     Everything but the loss itself is inherited: label smoothing in fairseq's convention
     (``q_y = 1 - eps`` and ``eps / (V - 1)`` elsewhere), sample sizes, and the logged loss,
-    nll_loss, ppl (in bits) and accuracy, so that the curves of CE and EL runs compare. With a
-    delay or warm-up, the bonus's current weight is logged too. The logged loss may go below zero:
-    its lower bound is that of :func:`el_fairseq.encouraging_loss`, here in bits.
+    nll_loss, ppl (in bits) and accuracy. With a delay or warm-up the current weight of the bonus is
+    logged, too. The lower bound of the loss is that of :func:`el_fairseq.encouraging_loss`.
 
     Raises:
         ValueError: an option out of its range, by name and value.
@@ -188,29 +137,27 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         self.spec = checked_spec(
             log_end, label_smoothing, self.padding_idx, bonus_start, bonus_weight, base_loss
         )
-        self.base_loss = base_loss
-        self.fused_projection = fused_projection
         if fused_projection and (base_loss == "mse" or ignore_prefix_size):
             raise ValueError(
                 "fused_projection is for base_loss 'ce' without ignore_prefix_size, which are "
                 f"{base_loss!r} and {ignore_prefix_size}: leave one of them out"
             )
+        self.base_loss, self.fused_projection = base_loss, fused_projection
         self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
-        self.num_updates = None
         self.has_bonus = bonus_weight > 0
-        self.no_inplace = no_inplace
-        self._in_place = False
+        self.no_inplace, self._in_place = no_inplace, False
         self._class_weight, self.class_weight_delay = None, class_weight_delay_updates
         if class_weight_power:
             self._class_weight = weights_of_dictionary(
                 task.target_dictionary, class_weight_power, class_weight_smoothing
             )
+        self.num_updates = None  # outside of a training
         if self.delay or self.warmup or self.class_weight_delay:
             self._learn_update_count_from(task)
 
     @classmethod
     def build_criterion(cls, cfg, task):
-        """Build from the command line's options; a wrong one ends the program with one line."""
+        """A wrong option on the command line ends the program with one line."""
         try:
             return super().build_criterion(cfg, task)
         except (TypeError, ValueError) as error:
@@ -228,7 +175,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         task.train_step = counted_train_step
 
     def current_bonus_weight(self):
-        """Weight of the bonus at this update; the full one where no training is under way."""
+        """Weight of the bonus at this update; outside of a training the full one."""
         weight = self.spec.bonus.weight
         if self.num_updates is None or self.num_updates >= self.delay + self.warmup:
             return weight
@@ -269,33 +216,21 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             target = model.get_targets(sample, net_output).view(-1)
             projection = unwrapped(model).decoder.output_projection
             hidden = net_output[0].reshape(-1, net_output[0].size(-1))
-            loss, nll, correct = loss_of_projection(
-                hidden,
-                projection.weight,
-                projection.bias,
-                target,
-                self._current_spec(projection.out_features),
-                reduction,
-                class_weight,
-            )
+            spec = self._current_spec(projection.out_features)
+            of_hidden = hidden, projection.weight, projection.bias, target, spec
+            loss, nll, correct = loss_of_projection(*of_hidden, reduction, class_weight)
         else:
-            scores, target, replaceable = self._scores_and_target(model, net_output, sample)
+            scores, target, in_place = self._scores_and_target(model, net_output, sample)
             spec = self._current_spec(scores.size(-1))
             if self.base_loss == "mse":
-                loss = mean_squared_error(
-                    *(scores, target, spec.bonus.weight, self.padding_idx, reduction, class_weight)
-                )
-                nll = F.cross_entropy(
-                    scores.detach().to(loss.dtype),
-                    target,
-                    ignore_index=self.padding_idx,
-                    reduction="none",
-                )
+                options = spec.bonus.weight, self.padding_idx, reduction, class_weight
+                loss = mean_squared_error(scores, target, *options)
+                options = {"ignore_index": self.padding_idx, "reduction": "none"}
+                nll = F.cross_entropy(scores.detach().to(loss.dtype), target, **options)
                 correct = scores.argmax(-1) == target
             else:
-                loss, nll, correct = loss_of_rows(
-                    scores, target, spec, reduction, replaceable, class_weight
-                )
+                options = spec, reduction, in_place, class_weight
+                loss, nll, correct = loss_of_rows(scores, target, *options)
         mask = target.ne(self.padding_idx)
         self._counts = torch.sum(correct & mask), torch.sum(mask)
         if reduce:

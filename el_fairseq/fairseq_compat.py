@@ -31,7 +31,6 @@ from fairseq.models.transformer import (
 from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.nan_detector import NanDetector
 from torch import distributed
-from torch.nn.modules import module as torch_module
 from torch.nn.parallel import DistributedDataParallel
 
 from .safe_load import trust_fairseq_checkpoints
@@ -118,9 +117,8 @@ def check_fusible(model):
     foreign = [type(layer).__name__ for layer in wrappers if type(layer) not in _WRAPPERS]
     if foreign:
         problem = (
-            f"a model in {foreign[0]}, which may not hold the output projection's weights whole "
-            "outside of the model's forward; leave --fused-projection out, or choose "
-            "--ddp-backend legacy_ddp"
+            f"a model in {foreign[0]}, whose weights may not be whole outside of its forward; "
+            "choose --ddp-backend legacy_ddp, or leave --fused-projection out"
         )
     elif not (
         predicts_by_softmax(model)
@@ -129,39 +127,25 @@ def check_fusible(model):
         and _runs(decoder, "forward", TransformerDecoderBase)
         and _runs(decoder, "output_layer", TransformerDecoderBase)
         and type(projection) is torch.nn.Linear
-        and _runs(projection, "forward", torch.nn.Linear)
     ):
         problem = (
             f"{type(model).__name__}, which does not end in the plain output projection of a "
-            "fairseq Transformer; leave --fused-projection out"
+            "fairseq Transformer; leave it out"
         )
-    elif _hooks(*wrappers, model, decoder, projection):
+    elif _hooks(projection):
         problem = (
-            f"{type(model).__name__} with hooks (as weight_norm, spectral_norm and pruning set "
-            "them), because it goes around them; remove them, or leave --fused-projection out"
-        )
-    elif any(getattr(wrapper, "find_unused_parameters", False) for wrapper in wrappers) and not (
-        all(weight is decoder.embed_tokens.weight for weight in projection.parameters())
-    ):
-        problem = (
-            "an output projection of its own under --find-unused-parameters, which takes its "
-            "weights for unused; leave one of the two options out"
+            "an output projection with hooks (as weight_norm, spectral_norm and pruning set them), "
+            "because it goes around them; remove them, or leave it out"
         )
     else:
         return
     raise SystemExit(f"criterion encouraging_loss: --fused-projection cannot serve {problem}")
 
 
-def _hooks(*modules):
-    """Hooks on any of the modules or on all modules, but for those of fairseq's NaN detector.
-
-    That one is set when training has failed already, and only looks.
-    """
-    hooks = []
-    for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
-        tables = [getattr(torch_module, f"_global{kind}", {})]
-        tables += [getattr(module, kind, {}) for module in modules]
-        hooks += [hook for table in tables for hook in table.values()]
+def _hooks(module):
+    """A module's hooks but those of fairseq's NaN detector, which only looks."""
+    kinds = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
+    hooks = [hook for kind in kinds for hook in getattr(module, kind, {}).values()]
     return [hook for hook in hooks if not isinstance(getattr(hook, "__self__", None), NanDetector)]
 
 
@@ -184,10 +168,9 @@ def _is_first_process():
 def _with_warning_of_dropped_sentences(batch_by_size):
     """Have fairseq say, once, that it leaves sentences out.
 
-    Its main branch, and so ve-fairseq, drops the last batch of a data set where its size is no
-    multiple of ``--required-batch-size-multiple``, which is 8 unless given, and says nothing.
-    No part of fairseq that an extension is asked about knows both the option and the data, so
-    the function that composes the batches is the one that is watched.
+    Its main branch, and so ve-fairseq, drops a last batch whose size is no multiple of
+    ``--required-batch-size-multiple`` (8 by default) in silence. No part of
+    fairseq that an extension is asked about knows both the option and the data.
     """
     warned = []
 
@@ -201,10 +184,8 @@ def _with_warning_of_dropped_sentences(batch_by_size):
             warned.append(True)
             if _is_first_process():
                 logger.warning(
-                    "fairseq leaves out %d of these %d sentences, the longest: a last batch whose "
-                    "size is no multiple of --required-batch-size-multiple (8 by default) is "
-                    "dropped, in validation and test sets too. "
-                    "Give --required-batch-size-multiple 1 to keep every sentence",
+                    "fairseq leaves out %d of these %d sentences, the longest, in validation and "
+                    "test sets too: --required-batch-size-multiple 1 keeps every sentence",
                     *(given - kept, given),
                 )
         return batches
@@ -215,8 +196,8 @@ def _with_warning_of_dropped_sentences(batch_by_size):
 def _with_warning_of_metric(load_checkpoint):
     """Have a training with a bonus say that its best checkpoint is chosen by what a bonus changes.
 
-    A criterion is not told how checkpoints are chosen. Before a training fairseq looks for a
-    checkpoint to go on from, with both the options of checkpoints and the trainer at hand.
+    fairseq looks for a checkpoint before a training, with the options of checkpoints and the
+    trainer at hand; a criterion is told neither.
     """
 
     @functools.wraps(load_checkpoint)

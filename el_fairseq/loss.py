@@ -17,6 +17,7 @@ from .ops.bonus import Bonus, Spec
 from .ops.rows import count, have_memory
 
 BASE_LOSSES = ("ce", "mse")
+REDUCTIONS = ("mean", "sum", "none")
 BaseLoss = Literal["ce", "mse"]
 Reduction = Literal["mean", "sum", "none"]
 
@@ -34,44 +35,25 @@ def checked_spec(
     """The options as the kernels take them.
 
     Raises:
-        TypeError, ValueError: an option of another type or out of its range, by name and value.
+        ValueError: an option of another type or out of its range, by name and value.
     """
-    for name, value, kind, expected in (
-        ("log_end", log_end, Real, "a number in (0, 1]"),
-        ("label_smoothing", label_smoothing, Real, "a number in [0, 1)"),
-        ("bonus_start", bonus_start, Real, "a number in [0, log_end)"),
-        ("bonus_weight", bonus_weight, Real, "a number, 0 or more"),
-        ("ignore_index", ignore_index, Integral, "a whole number"),
-        ("inplace_backward", inplace_backward, bool, "True or False"),
+    for name, value, kind, is_allowed, expected in (
+        ("log_end", log_end, Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),
+        ("label_smoothing", label_smoothing, Real, lambda x: 0 <= x < 1, "a number in [0, 1)"),
+        ("bonus_start", bonus_start, Real, lambda x: 0 <= x < log_end, "a number in [0, log_end)"),
+        ("bonus_weight", bonus_weight, Real, lambda x: 0 <= x < math.inf, "a number, 0 or more"),
+        ("ignore_index", ignore_index, Integral, lambda x: True, "a whole number"),
+        ("base_loss", base_loss, object, BASE_LOSSES.__contains__, "'ce' or 'mse'"),
+        ("reduction", reduction, object, REDUCTIONS.__contains__, "'mean', 'sum' or 'none'"),
+        ("inplace_backward", inplace_backward, bool, lambda x: True, "True or False"),
     ):
-        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            raise TypeError(f"{name} is {value!r}, expected {expected}")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(
-            f"label_smoothing is {label_smoothing}, expected a number in [0, 1): 0.1 is customary"
-        )
-    if base_loss not in BASE_LOSSES:
-        raise ValueError(f"base_loss is {base_loss!r}, expected 'ce' or 'mse'")
+        is_kind = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if not is_kind or not is_allowed(value):
+            raise ValueError(f"{name} is {value!r}, expected {expected}")
     if base_loss == "mse" and (label_smoothing or bonus_start):
         raise ValueError(
-            f"base_loss 'mse' is defined without label smoothing and bonus start, which are "
+            "base_loss 'mse' is defined without label smoothing and bonus start, which are "
             f"{label_smoothing} and {bonus_start}: set both to 0"
-        )
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is {reduction!r}, expected 'mean', 'sum' or 'none'")
-    if not 0 < log_end <= 1:
-        raise ValueError(
-            f"log_end is {log_end}, expected a number in (0, 1]: "
-            "0.5 is safe everywhere, 1 is the unbounded bonus"
-        )
-    if not 0 <= bonus_start < log_end:
-        raise ValueError(
-            f"bonus_start is {bonus_start}, expected 0 (a bonus for every token) or more, and "
-            f"less than log_end ({log_end})"
-        )
-    if not 0 <= bonus_weight < math.inf:
-        raise ValueError(
-            f"bonus_weight is {bonus_weight}, expected 0 (no bonus) or more: 1 is the paper's"
         )
     return Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
 
@@ -96,9 +78,8 @@ def encouraging_loss(
     ``q = (1 - label_smoothing) * onehot(target) + label_smoothing / V``. The bonus ``b(p)`` is
     ``log(1 - p)`` up to ``p = log_end`` and its tangent from there on (section 3 of the paper).
     Without the bonus this is :func:`torch.nn.functional.cross_entropy`, for which it is a
-    drop-in: under autocast, activation checkpoints, ``torch.compile``, ``torch.jit.trace``,
-    ``torch.func`` and forward mode, and its gradient can be differentiated again. The gradient is
-    computed with the loss, and takes the only memory of the logits' size.
+    drop-in, under autocast, ``torch.compile`` and ``torch.func``, too; its gradient can be
+    differentiated again. The gradient, computed with the loss, is all memory of the logits' size.
 
     The loss goes below zero: its lower bound, at ``p = 1`` and without label smoothing, is
     ``bonus_weight * (log(1 - log_end) - 1)`` nats, -1.69 at log end 0.5, and
@@ -138,20 +119,20 @@ def encouraging_loss(
         *(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight),
         *(base_loss, reduction, inplace_backward),
     )
-    _check_tensors(logits=logits, target=target)
-    target = _indices(logits, target)
-    rows = _rows(logits, target)
-    _check_weight("weight", weight, rows.size(-1))
+    _check_types(target, logits=logits, weight=weight)
+    rows, target_of_rows = _rows(logits, target)
+    _check_shapes(f"logits of shape {tuple(logits.shape)}", weight=(weight, rows.shape[1:]))
     if inplace_backward and logits.is_leaf and logits.requires_grad and torch.is_grad_enabled():
         raise ValueError(
             "inplace_backward is True for logits that are a leaf, such as a parameter, which would "
             "be lost: leave it out"
         )
-    flat_target = target.reshape(-1)
     if base_loss == "mse":
-        loss = mean_squared_error(rows, flat_target, bonus_weight, ignore_index, reduction, weight)
+        loss = mean_squared_error(
+            rows, target_of_rows, bonus_weight, ignore_index, reduction, weight
+        )
     else:
-        loss, _, _ = loss_of_rows(rows, flat_target, spec, reduction, inplace_backward, weight)
+        loss, _, _ = loss_of_rows(rows, target_of_rows, spec, reduction, inplace_backward, weight)
     return loss.view(target.shape) if reduction == "none" else loss
 
 
@@ -171,10 +152,9 @@ def linear_encouraging_loss(
 ) -> Tensor:
     """Encouraging loss of the logits ``F.linear(hidden, weight, bias)``, never held as a whole.
 
-    Equals ``encouraging_loss(F.linear(hidden, weight, bias), target, ...)`` for hidden states of
-    shape (..., D) and a target of shape (...), in memory that does not grow with N x V: the
-    projection, the loss and all gradients are computed in one pass over blocks of rows. (Float16,
-    whose gradients need the loss scale, and ``reduction="none"`` take a second pass in backward.)
+    Equals ``encouraging_loss(F.linear(hidden, weight, bias), target, ...)`` in memory that does not
+    grow with N x V: the projection, the loss and all gradients are computed in one pass over blocks
+    of rows. (Float16 and ``reduction="none"`` take a second pass in backward.)
 
     Args:
         hidden: (..., D), floating point.
@@ -188,64 +168,31 @@ def linear_encouraging_loss(
     spec = checked_spec(
         log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, reduction=reduction
     )
-    _check_tensors(hidden=hidden, weight=weight, target=target)
-    if bias is not None:
-        _check_tensors(bias=bias)
-    if hidden.shape[:-1] != target.shape or hidden.dim() == 0:
-        raise ValueError(
-            f"target has shape {tuple(target.shape)}, expected {tuple(hidden.shape[:-1])} for "
-            f"hidden states of shape {tuple(hidden.shape)}"
-        )
-    if weight.dim() != 2 or weight.size(1) != hidden.size(-1):
-        raise ValueError(
-            f"weight has shape {tuple(weight.shape)}, expected (V, {hidden.size(-1)}) for hidden "
-            f"states of shape {tuple(hidden.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"bias has shape {tuple(bias.shape)}, expected {tuple(weight.shape[:1])} for a "
-            f"weight of shape {tuple(weight.shape)}"
-        )
-    target = _indices(hidden, target)
-    _check_weight("class_weight", class_weight, weight.size(0))
-    flat_target = target.reshape(-1)
-    flat_hidden = hidden.reshape(-1, hidden.size(-1))
+    _check_types(target, hidden=hidden, weight=weight, bias=bias, class_weight=class_weight)
+    of_classes = weight.shape[:1]
+    _check_shapes(
+        f"hidden states of shape {tuple(hidden.shape)}",
+        target=(target, hidden.shape[:-1]),
+        weight=(weight, (*of_classes, hidden.size(-1))),
+        bias=(bias, of_classes),
+        class_weight=(class_weight, of_classes),
+    )
+    flat_hidden, flat_target = hidden.reshape(-1, hidden.size(-1)), target.long().reshape(-1)
     loss, _, _ = loss_of_projection(
         flat_hidden, weight, bias, flat_target, spec, reduction, class_weight
     )
     return loss.view(target.shape) if reduction == "none" else loss
 
 
-def loss_of_projection(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Optional[Tensor],
-    target: Tensor,
-    spec: Spec,
-    reduction: Reduction,
-    class_weight: Optional[Tensor] = None,
-) -> Tuple[Tensor, Tensor, Tensor]:
-    """:func:`~el_fairseq.ops.autograd.loss_of_hidden` in the dtype that autocast asks for."""
-    device = hidden.device.type
-    if device == "cpu" and torch.is_autocast_cpu_enabled():
-        dtype = torch.get_autocast_cpu_dtype()
-    elif device == "cuda" and torch.is_autocast_enabled():
-        dtype = torch.get_autocast_gpu_dtype()
-    else:
-        dtype = hidden.dtype
+def loss_of_projection(hidden, weight, bias, target, spec, reduction, class_weight=None):
+    """:func:`~el_fairseq.ops.autograd.loss_of_hidden`, in autocast's dtype where that is on."""
+    dtype = F.linear(hidden[:0], weight[:1]).dtype
     bias = None if bias is None else bias.to(dtype)
     hidden, weight = hidden.to(dtype), weight.to(dtype)
     return loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight)
 
 
-def mean_squared_error(
-    logits: Tensor,
-    target: Tensor,
-    bonus_weight: float,
-    ignore_index: int,
-    reduction: Reduction,
-    class_weight: Optional[Tensor] = None,
-) -> Tensor:
+def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction, class_weight=None):
     """Mean squared error of the softmax with its mirrored bonus (appendix of the paper).
 
     ``mean_k (y_k - p_k)^2 - bonus_weight * mean_k (y_k - (1 - p_k))^2`` with ``y`` the one-hot
@@ -305,74 +252,50 @@ class EncouragingLoss(nn.Module):
             "inplace_backward": inplace_backward,
         }
         checked_spec(**self.options)
-        if weight is not None:
-            _check_tensors(weight=weight)
         self.register_buffer("weight", weight)
 
-    def forward(self, logits: Tensor, target: Tensor, **others: Any) -> Tensor:
-        if others:
-            raise TypeError(
-                f"EncouragingLoss takes logits and target, not {', '.join(others)}: for the "
-                "Trainer of transformers, compute_loss_func is el_fairseq.integrations."
-                "transformers.encouraging_loss_func()"
-            )
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return encouraging_loss(logits, target, weight=self.weight, **self.options)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
 
-def _check_tensors(**tensors: Any) -> None:
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} is {type(value).__name__}, expected a tensor")
-
-
-def _check_weight(name: str, weight: Optional[Tensor], classes: int) -> None:
-    if weight is None:
-        return
-    _check_tensors(**{name: weight})
-    if weight.shape != (classes,):
-        raise ValueError(
-            f"{name} has shape {tuple(weight.shape)}, expected ({classes},): one a class"
-        )
-
-
-def _indices(scores: Tensor, target: Tensor) -> Tensor:
-    """Targets in int64."""
-    if not scores.is_floating_point():
-        raise ValueError(f"logits are {scores.dtype}, expected floating point")
-    if target.is_floating_point():
-        raise ValueError(
-            f"target is {target.dtype}, expected int64 class indices: for soft targets "
-            "(probabilities) take F.cross_entropy, which has no bonus, or label_smoothing here"
-        )
+def _check_types(target: Tensor, **tensors: Optional[Tensor]) -> None:
+    """See that target holds classes, and that the others, or ``None``, are floating point."""
+    for name, tensor in (("target", target), *tensors.items()):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor")
+        if name != "target" and tensor is not None and not tensor.is_floating_point():
+            raise ValueError(f"{name} is {tensor.dtype}, expected floating point")
     if target.dtype not in (torch.int64, torch.uint8):
         raise ValueError(
-            f"target is {target.dtype}, expected int64 class indices: convert it by target.long()"
+            f"target is {target.dtype}, expected int64 class indices, as target.long() makes them "
+            "(probabilities are for F.cross_entropy, which has no bonus)"
         )
-    return target.long()
 
 
-def _rows(logits: Tensor, target: Tensor) -> Tensor:
-    """Logits as (rows, V), rows in the order of ``target.reshape(-1)``."""
+def _check_shapes(scores: str, **tensors: Tuple[Optional[Tensor], Tuple[int, ...]]) -> None:
+    for name, (tensor, shape) in tensors.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)} for {scores}"
+            )
+
+
+def _rows(logits: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
+    """Logits (rows, V) and targets (rows,)."""
     if logits.dim() == 0:
         raise ValueError("logits have no dimensions, expected (V,), (N, V) or (N, V, d1, ...)")
     classes_last = logits if logits.dim() <= 2 else logits.movedim(1, -1)
     if classes_last.shape[:-1] != target.shape:
-        cure = ""
-        if logits.dim() > 2 and logits.shape[:-1] == target.shape:
-            cure = (
-                ", whose classes are in dimension 1 as for F.cross_entropy: where they are in the "
-                f"last, pass logits.flatten(0, {logits.dim() - 2}) and target.flatten(), or "
-                "logits.movedim(-1, 1)"
-            )
-        elif logits.dim() == 2 and len(logits) == target.numel():
-            cure = ": pass target.flatten()"
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(classes_last.shape[:-1])} "
-            f"for logits of shape {tuple(logits.shape)}{cure}"
+            f"for logits of shape {tuple(logits.shape)}: classes are in dimension 1, as for "
+            "F.cross_entropy; where they are in the last, pass logits.flatten(0, -2) and "
+            "target.flatten()"
         )
+    flat_target = target.long().reshape(-1)
     if logits.dim() == 2:
-        return logits
-    return classes_last.reshape(math.prod(target.shape), classes_last.size(-1))
+        return logits, flat_target
+    return classes_last.reshape(len(flat_target), classes_last.size(-1)), flat_target

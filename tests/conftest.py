@@ -17,15 +17,6 @@ ROOT = Path(__file__).parents[1]
 LONGEST = ("test_experiment.py", "test_soak.py", "test_worker.py")
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--loss-rows",
-        type=int,
-        default=10_000,
-        help="how many random rows test_loss_properties.py tries (default: %(default)s)",
-    )
-
-
 def pytest_collection_modifyitems(items):
     # So that two processes that share the files are done at about the same time.
     items.sort(key=lambda item: item.path.name not in LONGEST)
@@ -77,15 +68,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """Folder of a corpus of 80 pairs (``small.make``)."""
+    """Folder of a corpus of 80 pairs (``small.make``): its ``bin`` and ``lm`` are binary."""
     from small import make
 
     return make(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="session")
-def small_corpus(tmp_path_factory):
-    """Sixty pairs of random words, binary (``trainings.make_corpus``)."""
-    from trainings import make_corpus
-
-    return make_corpus(tmp_path_factory.mktemp("small-corpus"))

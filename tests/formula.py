@@ -5,6 +5,13 @@ import math
 import torch
 
 
+def random_case(rows=7, classes=11, dtype=torch.float64, seed=0):
+    """Logits (rows, classes), targets (rows,)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(classes, (rows,), generator=generator)
+
+
 def literal_bonus(probs, log_end=0.5, bonus_start=0.0):
     """``b(p)`` entry by entry, as the paper writes it."""
     if log_end == 1:  # the normal bonus: 1 - p is floored at 1e-5
@@ -29,15 +36,16 @@ def literal_losses(
 ):
     """``sum_k q_k * (-log p_k + w * b(p_k))`` of each row; logits (N, V), target (N,).
 
-    ``class_weight`` (V,) is a factor of ``q``.
+    ``class_weight`` (V,) is a factor of ``q``; rows with target -100 cost 0.
     """
+    counts = target != -100
     log_probs = logits.double().log_softmax(-1)
     classes = logits.size(-1)
-    q = torch.nn.functional.one_hot(target, classes).double() * (1 - label_smoothing)
+    q = torch.nn.functional.one_hot(target * counts, classes).double() * (1 - label_smoothing)
     q += label_smoothing / classes
     q *= 1 if class_weight is None else class_weight
     terms = -log_probs + bonus_weight * literal_bonus(log_probs.exp(), log_end, bonus_start)
-    return torch.where(q > 0, q * terms, torch.zeros_like(terms)).sum(-1)
+    return torch.where(q > 0, q * terms, torch.zeros_like(terms)).sum(-1).masked_fill(~counts, 0)
 
 
 def loss_and_gradient(function, logits):

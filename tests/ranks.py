@@ -24,7 +24,7 @@ BACKENDS = ["legacy_ddp", *(["pytorch_ddp"] if fairseq.__version__ != "0.12.2" e
 def trainings(corpus, **options):
     """The result of ``train`` by name of the case, under options of distributed training."""
     # An odd number of batches; plain steps, which leave rounding errors as small as they are.
-    words = ["--batch-size", 7, "--optimizer", "sgd", "--lr", 0.5]
+    words = ["--batch-size", 9, "--optimizer", "sgd", "--lr", 0.5]
     cfg = configuration(corpus, "--arch", "transformer", *ENCODER_DECODER, *words)
     cfg.distributed_training.update(options)
     cfg.optimization.update_freq = [1 if options else 2]

@@ -12,7 +12,7 @@ MODEL = ["--arch", "transformer", "--share-all-embeddings", *words_of(transforme
 
 
 def make(folder):
-    """Write ``manifest.json``, ``text/`` and ``bin/`` into an empty folder, and return it."""
+    """Write ``manifest.json``, ``text/``, ``bin/`` and ``lm/`` (English) into an empty folder."""
     draw = random.Random(1)
     (folder / "text").mkdir()
     splits = []
@@ -28,4 +28,6 @@ def make(folder):
     )
     pair = ["--source-lang", "de", "--target-lang", "en", "--destdir", f"{folder}/bin"]
     preprocess(*pair, *splits, "--joined-dictionary")
+    english = [f"{split}.en" for split in splits]
+    preprocess("--only-source", *english, "--destdir", f"{folder}/lm")
     return folder

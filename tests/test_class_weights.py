@@ -76,10 +76,3 @@ def test_deferred_weights_begin_at_their_update():
     never = criterion()(model, sample())[0]
     losses = [task.train_step(sample(), model, deferred, None, update_num=n)[0] for n in range(4)]
     torch.testing.assert_close(torch.stack(losses), torch.stack([never, never, always, always]))
-
-
-def test_wrong_options_are_refused_by_name_and_value():
-    for name, value in (("power", -1.0), ("smoothing", 0.0), ("delay_updates", -1)):
-        options = {"class_weight_power": 1.0, f"class_weight_{name}": value}
-        with pytest.raises(ValueError, match=f"class_weight_{name} is {value}"):
-            criterion(CountingTask(), **options)

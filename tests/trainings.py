@@ -2,9 +2,7 @@
 
 import copy
 import itertools
-import types
 
-import torch
 from fairseq import options, tasks, utils
 from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -14,33 +12,10 @@ from omegaconf import open_dict
 from sizes import transformer, words_of
 
 import el_fairseq.criterion  # noqa: F401  (registers the criterion)
-from el_fairseq.corpora.binarize import preprocess
 
 TIMES = ("train_wall", "ups", "wps")
-
-
 ENCODER_DECODER = words_of(transformer(8))
 DECODER = words_of(transformer(8, ["decoder"]))
-
-
-def make_corpus(folder, train=60, valid=10):
-    """Random words as fairseq-preprocess leaves them: ``translation`` and ``language_modeling``."""
-    generator = torch.Generator().manual_seed(3)
-    for split, lines in (("train", train), ("valid", valid)):
-        for side in ("de", "en"):
-            lengths = torch.randint(3, 8, (lines,), generator=generator).tolist()
-            words = [torch.randint(12, (n,), generator=generator).tolist() for n in lengths]
-            text = "".join(" ".join(f"w{n}" for n in line) + "\n" for line in words)
-            (folder / f"{split}.{side}").write_text(text)
-    for name, suffix, words in (
-        ("translation", "", ["-s", "de", "-t", "en", "--joined-dictionary"]),
-        ("language_modeling", ".en", ["--only-source"]),
-    ):
-        splits = [f"--{split}pref={folder}/{split}{suffix}" for split in ("train", "valid")]
-        preprocess(*words, *splits, "--destdir", str(folder / name))
-    return types.SimpleNamespace(
-        translation=folder / "translation", language_modeling=folder / "language_modeling"
-    )
 
 
 def configuration(data, *words):

@@ -41,15 +41,13 @@ SERVED = {
 
 
 def small_configuration(corpus, arch, *words):
-    data = corpus.language_modeling if "language_modeling" in words else corpus.translation
+    data = corpus / ("lm" if "language_modeling" in words else "bin")
     return configuration(data, "--arch", arch, *words)
 
 
 @pytest.mark.parametrize("arch", SERVED)
-def test_with_the_bonus_off_it_trains_as_fairseqs_cross_entropy_and_with_it_otherwise(
-    small_corpus, arch
-):
-    cfg = small_configuration(small_corpus, arch, *SERVED[arch])
+def test_with_the_bonus_off_it_trains_as_fairseqs_cross_entropy_and_with_it_otherwise(small, arch):
+    cfg = small_configuration(small, arch, *SERVED[arch])
     expected = train(with_criterion(cfg, "label_smoothed_cross_entropy"), updates=3)["logs"]
     off = train(with_criterion(cfg, bonus_weight=0.0), updates=3)["logs"]
     for actual, log in zip(off, expected):
@@ -77,10 +75,8 @@ def test_with_the_bonus_off_it_trains_as_fairseqs_cross_entropy_and_with_it_othe
         ),
     ],
 )
-def test_models_of_another_objective_are_refused_in_one_line(
-    small_corpus, arch, words, own_criterion
-):
-    data = small_corpus.language_modeling if arch == "roberta" else small_corpus.translation
+def test_models_of_another_objective_are_refused_in_one_line(small, arch, words, own_criterion):
+    data = small / "lm" if arch == "roberta" else small / "bin"
     with pytest.raises(SystemExit) as end:
         train(with_criterion(configuration(data, "--arch", arch, *words)), updates=1)
     assert "\n" not in str(end.value)

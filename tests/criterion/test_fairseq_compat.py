@@ -35,9 +35,9 @@ def test_one_warning_says_how_many_sentences_are_left_out_and_how_to_keep_them(c
 
 
 @pytest.fixture(scope="module")
-def cfg(small_corpus):
+def cfg(small):
     return configuration(
-        *(small_corpus.translation, "--arch", "transformer", *ENCODER_DECODER),
+        *(small / "bin", "--arch", "transformer", *ENCODER_DECODER),
         *("--max-update", "1", "--no-epoch-checkpoints"),
     )
 

@@ -15,7 +15,7 @@ hydra = pytest.importorskip("hydra", minversion="1.1", reason="hydra.searchpath 
 CONFIG = ROOT / "el_fairseq" / "config"
 
 
-def test_a_sweep_over_log_ends_trains_once_for_each(small_corpus, tmp_path):
+def test_a_sweep_over_log_ends_trains_once_for_each(small, tmp_path):
     sizes = {"encoder": {}, "decoder": {}}
     for name, value in transformer(8).items():
         side, _, size = name.partition("_")
@@ -23,7 +23,7 @@ def test_a_sweep_over_log_ends_trains_once_for_each(small_corpus, tmp_path):
     settings = {
         "defaults": ["_self_", {"criterion": "encouraging_loss"}],
         "common": {"user_dir": str(ROOT / "el_fairseq"), "cpu": True},
-        "task": {"_name": "translation", "data": str(small_corpus.translation)},
+        "task": {"_name": "translation", "data": str(small / "bin")},
         "model": {"_name": "transformer", **sizes},
         "optimizer": {"_name": "adam"},
         "lr_scheduler": {"_name": "fixed"},

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
-from fairseq.models.transformer import TransformerModel
 from small_models import criterion, language_model, sample, translation_model
 from torch import nn
 
@@ -93,20 +92,3 @@ def test_the_gradient_takes_the_logits_place_in_trainings_by_this_criterion_alon
     assert torch.equal(before, after) != is_taken
     *_, expected = step(build(), criterion(no_inplace=True), language_modeling)
     assert torch.equal(gradient, expected)
-
-
-def test_a_loss_of_the_models_own_on_its_logits_can_be_differentiated():
-    class WithAuxiliaryLoss(TransformerModel):
-        def forward(self, *args, **kwargs):
-            output = super().forward(*args, **kwargs)
-            self.auxiliary = output[0].logsumexp(-1).square().sum()
-            return output
-
-    gradients = []
-    for no_inplace in (False, True):
-        model = translation_model()
-        model.__class__ = WithAuxiliaryLoss
-        loss = criterion(no_inplace=no_inplace)(model, sample())[0]
-        (loss + model.auxiliary).backward()
-        gradients.append(model.decoder.output_projection.weight.grad)
-    assert torch.equal(*gradients)

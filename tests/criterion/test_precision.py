@@ -18,8 +18,8 @@ ON_A_CPU = {
 
 
 @pytest.fixture(scope="module")
-def cfg(small_corpus):
-    return configuration(small_corpus.translation, "--arch", "transformer", *ENCODER_DECODER)
+def cfg(small):
+    return configuration(small / "bin", "--arch", "transformer", *ENCODER_DECODER)
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ from ranks import BACKENDS, CASES, trainings
 
 
 @pytest.fixture(scope="module")
-def alone(small_corpus):
-    return trainings(small_corpus.translation)
+def alone(small):
+    return trainings(small / "bin")
 
 
 @pytest.fixture(scope="module")
-def together(small_corpus, tmp_path_factory):
+def together(small, tmp_path_factory):
     """What the two ranks logged and ended with, by backend and case."""
     out = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, ROOT / "tests" / "ranks.py", small_corpus.translation, out]
+    command = [sys.executable, ROOT / "tests" / "ranks.py", small / "bin", out]
     with ThreadPoolExecutor() as pool:
         ranks = [pool.submit(run, [*command, rank, 2, port]) for rank in (0, 1)]
         for rank in ranks:

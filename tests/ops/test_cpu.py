@@ -1,9 +1,8 @@
-"""The compiled kernel of the CPU: its numbers, its threads, and where its machine code is kept."""
+"""The compiled kernel of the CPU: its threads, and where its machine code is kept."""
 
 import errno
 import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import warnings
@@ -14,31 +13,18 @@ import numba
 import numpy as np
 import pytest
 import torch
-from correctness import check_correctness
+from formula import random_case
 
 from el_fairseq import encouraging_loss
-from el_fairseq.ops import cpu, formula, rows
+from el_fairseq.ops import cpu
 
 count = cpu._compiled.__wrapped__  # not the one that this process has compiled already
-
-
-def case(classes=50, count=40):
-    """Logits and targets; several threads share them from 2**18 logits on."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(count, classes, generator=generator)
-    return logits, torch.randint(classes, (count,), generator=generator)
 
 
 def loss_and_gradient(logits, target):
     logits = logits.detach().requires_grad_()
     loss = encouraging_loss(logits, target, label_smoothing=0.1, reduction="sum")
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("kernel", [rows, formula])
-def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(kernel, dtype):
-    check_correctness(kernel, dtype)
 
 
 @pytest.fixture
@@ -49,18 +35,15 @@ def three_threads():
     torch.set_num_threads(before)
 
 
-LARGE = 3000, 300
-
-
 def test_rows_shared_among_threads_give_the_same_bits(three_threads):
-    logits, target = case(*LARGE)
+    logits, target = random_case(300, 3000, torch.float32)  # 2**18 logits and more are shared
     shared = loss_and_gradient(logits, target)
     torch.set_num_threads(1)
     assert all(map(torch.equal, shared, loss_and_gradient(logits, target)))
 
 
 def test_several_threads_may_compute_losses_at_once(three_threads):
-    logits, target = case(*LARGE)
+    logits, target = random_case(300, 3000, torch.float32)
     expected = loss_and_gradient(logits, target)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: loss_and_gradient(logits, target), range(50)))
@@ -70,7 +53,7 @@ def test_several_threads_may_compute_losses_at_once(three_threads):
 
 
 def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
-    logits, target = case(*LARGE)
+    logits, target = random_case(300, 3000, torch.float32)
     expected = loss_and_gradient(logits, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer Python warns of threads and fork
@@ -84,25 +67,6 @@ def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
     child.join(60)
     assert child.exitcode == 0
     assert all(map(torch.equal, answer, expected))
-
-
-def test_a_data_loaders_worker_computes_losses(three_threads):
-    logits, target = case(*LARGE)
-    expected = loss_and_gradient(logits, target)
-
-    class Losses(torch.utils.data.Dataset):
-        def __len__(self):
-            return 1
-
-        def __getitem__(self, index):
-            torch.set_num_threads(3)  # data loaders set one
-            return loss_and_gradient(logits, target)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Python warns of threads and fork
-        loader = torch.utils.data.DataLoader(Losses(), None, num_workers=1, timeout=60)
-        (results,) = list(loader)
-    assert all(map(torch.equal, results, expected))
 
 
 @pytest.fixture
@@ -181,53 +145,3 @@ def test_processes_may_compile_at_the_same_time(cache):
     assert [child.exitcode for child in children] == [0, 0]
     assert len(files(cache)) == 2
     assert runs(count(cpu._count))
-
-
-@pytest.fixture
-def chosen_anew():
-    def forget():
-        rows._kernel.cache_clear()
-        rows._warn_once.cache_clear()
-
-    forget()
-    yield
-    forget()
-
-
-def fail(*_, **__):
-    raise NotImplementedError("a fault")
-
-
-@pytest.mark.parametrize("fault", ["import", "first use", "first count"])
-def test_where_the_kernel_fails_the_formula_serves_and_says_once_that_it_is_slower(
-    monkeypatch, chosen_anew, fault
-):
-    logits, target = case()
-    expected = loss_and_gradient(logits, target)
-    rows._kernel.cache_clear()
-    if fault == "import":
-        monkeypatch.setitem(sys.modules, "el_fairseq.ops.cpu", None)
-    else:
-        monkeypatch.setattr(cpu, "count" if fault == "first count" else "_share", fail)
-    with pytest.warns(UserWarning, match="slower than it could be on cpu") as caught:
-        torch.testing.assert_close(loss_and_gradient(logits, target), expected)
-        loss_and_gradient(logits, target)
-        loss_and_gradient(logits.double(), target)
-    assert len(caught) == 1
-    with pytest.raises(ValueError, match="expected 0 to 49"):
-        encouraging_loss(logits, target + 50)
-
-
-def test_the_formula_serves_where_numba_is_told_not_to_compile():
-    code = (
-        "import torch, el_fairseq\n"
-        "x = torch.zeros(1, 4, requires_grad=True)\n"
-        "loss = el_fairseq.encouraging_loss(x, torch.tensor([1]))\n"
-        "loss.backward(); print(loss.item())\n"
-    )
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
-    )
-    assert float(result.stdout) == pytest.approx(1.0986, abs=1e-4)
-    assert result.stderr.count("slower than it could be on cpu") == 1
