@@ -1,4 +1,4 @@
-"""The smaller kernels for GPUs, run by Triton's interpreter; ``test_kernels.py`` has that of rows."""
+"""The smaller kernels for GPUs, run by Triton's interpreter (test_kernels.py has that of rows)."""
 
 import pytest
 import torch
