@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +23,9 @@ __all__ = ["EncouragingLossFunc", "EncouragingLossMixin", "encouraging_loss_func
 IGNORED = -100
 
 
-def encouraging_loss_func(
-    log_end: float = 0.5,
-    label_smoothing: Optional[float] = None,
-    *,
-    bonus_start: float = 0.0,
-    bonus_weight: float = 1.0,
-    shift_labels: Optional[bool] = None,
-    **others: Any,
-) -> "EncouragingLossFunc":
-    """The options of the loss, as the ``compute_loss_func`` of a Trainer.
+@dataclass(frozen=True)
+class EncouragingLossFunc:
+    """The loss with its options, as the ``compute_loss_func`` of a Trainer.
 
     ``Trainer(..., compute_loss_func=encouraging_loss_func(shift_labels=True))`` trains with it. A
     Trainer tells its loss nothing of the model and of its own options;
@@ -47,40 +40,24 @@ def encouraging_loss_func(
             without, labels of sequences are refused, and classifiers' are served.
 
     Raises:
-        TypeError, ValueError: a wrong option, by name and value.
+        ValueError: a wrong option, by name and value.
     """
-    if others:
-        raise TypeError(
-            "encouraging_loss_func was called with a model's output: write the parentheses, "
-            "compute_loss_func=encouraging_loss_func()"
-            if "num_items_in_batch" in others
-            else f"encouraging_loss_func has no option {next(iter(others))!r}"
-        )
-    return EncouragingLossFunc(log_end, label_smoothing, bonus_start, bonus_weight, shift_labels)
 
-
-@dataclass(frozen=True)
-class EncouragingLossFunc:
-    """What :func:`encouraging_loss_func` returns."""
-
-    log_end: float
-    label_smoothing: Optional[float]
-    bonus_start: float
-    bonus_weight: float
-    shift_labels: Optional[bool]
+    log_end: float = 0.5
+    label_smoothing: Optional[float] = None
+    bonus_start: float = 0.0
+    bonus_weight: float = 1.0
+    shift_labels: Optional[bool] = None
 
     def __post_init__(self) -> None:
         if self.shift_labels not in (None, True, False):
-            raise TypeError(f"shift_labels is {self.shift_labels!r}, expected True, False or None")
+            raise ValueError(f"shift_labels is {self.shift_labels!r}, expected True, False or None")
         checked_spec(**self._options())
 
     def _options(self) -> Dict[str, Any]:
-        return {
-            "log_end": self.log_end,
-            "label_smoothing": 0.0 if self.label_smoothing is None else self.label_smoothing,
-            "bonus_start": self.bonus_start,
-            "bonus_weight": self.bonus_weight,
-        }
+        options = {**vars(self), "label_smoothing": self.label_smoothing or 0.0}
+        del options["shift_labels"]
+        return options
 
     def __call__(
         self, outputs: Any, labels: Optional[Tensor], num_items_in_batch: Any = None
@@ -89,11 +66,13 @@ class EncouragingLossFunc:
         and divided by ``num_items_in_batch``, or by their own number where that is ``None``.
 
         Raises:
-            ValueError: there are no labels, or no logits of their shape; the model has an
-                auxiliary loss of its own, which would be lost; ``shift_labels`` is ``None`` and the
-                labels are those of sequences.
+            ValueError: there are no labels, or no logits for them; the model has an auxiliary loss
+                of its own, which would be lost; ``shift_labels`` is ``None`` and the labels are
+                those of sequences.
         """
-        logits, labels = _logits_and_labels(outputs, labels)
+        if labels is None:
+            raise ValueError("the batch has no labels, expected class indices under 'labels'")
+        logits = _logits(outputs)
         if labels.dim() > 1 and self.shift_labels is None:
             raise ValueError(
                 "whether labels are shifted is not known; say so: encouraging_loss_func("
@@ -101,31 +80,31 @@ class EncouragingLossFunc:
                 "where it predicts label t (BERT; T5, Marian and BART with DataCollatorForSeq2Seq("
                 "tokenizer, model=model)); EncouragingLossMixin finds it out by itself"
             )
-        if self.shift_labels and labels.dim() > 1:
-            labels = shifted(labels)
-        loss = encouraging_loss(
-            logits.reshape(-1, logits.size(-1)),
-            labels.reshape(-1).to(logits.device),
-            reduction="sum",
-            **self._options(),
-        )
+        if labels.dim() > 1 and self.shift_labels:
+            labels = F.pad(labels[..., 1:], (0, 1), value=IGNORED)  # a copy of logits costs memory
+        labels = labels.reshape(-1).to(logits.device)
+        logits = logits.reshape(-1, logits.size(-1))
+        loss = encouraging_loss(logits, labels, reduction="sum", **self._options())
         if num_items_in_batch is None:
             num_items_in_batch = labels.ne(IGNORED).sum()
         return loss / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
 
 
+encouraging_loss_func = EncouragingLossFunc  # reads as a function among a Trainer's arguments
+
+
 class EncouragingLossMixin:
     """What a Trainer needs for the loss: ``class ELTrainer(EncouragingLossMixin, Trainer): pass``.
 
-    Its ``compute_loss_func`` is :func:`encouraging_loss_func`, by default with the options of the
+    Its ``compute_loss_func`` is :class:`EncouragingLossFunc`, by default with the options of the
     paper. With ``bonus_weight=0`` the loss is the model's own, over all accumulated batches of a
-    step; the first batch shows whether the model shifts its labels.
-    ``decoder_input_ids`` are made of the labels where the collator has not done so. Evaluation and
-    prediction report ``eval_loss_without_bonus`` beside ``eval_loss``, which compares with the
-    ``eval_loss`` of cross-entropy, also under ``predict_with_generate``.
+    step; the first batch shows whether the model shifts its labels. ``decoder_input_ids`` are made
+    of the labels where the collator has not done so. Evaluation and prediction report
+    ``eval_loss_without_bonus`` beside ``eval_loss``, which compares with the ``eval_loss`` of
+    cross-entropy, also under ``predict_with_generate``.
 
     Raises:
-        TypeError: ``compute_loss_func`` is something else.
+        TypeError: ``compute_loss_func`` is something else; the mixin comes after the Trainer.
         ValueError: label smoothing is given twice and differently; several GPUs share one process
             (``nn.DataParallel``), where the Trainer scales wrongly; the Trainer computes a loss
             of its own, as under DeepSpeed's sequence parallelism; the model's own loss is no mean
@@ -145,8 +124,7 @@ class EncouragingLossMixin:
         super().__init__(*args, **kwargs)
         trainer: Any = self
         given = trainer.compute_loss_func
-        if given is None:
-            given = encouraging_loss_func()
+        given = EncouragingLossFunc() if given is None else given
         if not isinstance(given, EncouragingLossFunc):
             raise TypeError(
                 f"compute_loss_func is {given!r}, expected encouraging_loss_func(), with "
@@ -164,12 +142,11 @@ class EncouragingLossMixin:
                 "Trainer multiplies the loss by their number; start one process a GPU instead: "
                 f"torchrun --nproc_per_node {trainer.args.n_gpu} ..."
             )
-        self.encouraging_loss = replace(
-            given, label_smoothing=float(factor) if smoothing is None else smoothing
-        )
+        smoothing = float(factor) if smoothing is None else smoothing
+        self.encouraging_loss = replace(given, label_smoothing=smoothing)
         trainer.compute_loss_func = self._loss
         self._is_asked = False
-        self._labels_of_step: List[Tensor] = []
+        self._samples: List[Dict[str, Any]] = []
         self._without_bonus: List[Tensor] = []
 
     def _loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -177,9 +154,8 @@ class EncouragingLossMixin:
         return self.encouraging_loss(outputs, labels, num_items_in_batch)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        samples, count = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
-        self._labels_of_step = [sample["labels"] for sample in samples if "labels" in sample]
-        return samples, count
+        self._samples, count = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
+        return self._samples, count
 
     def compute_loss(
         self,
@@ -189,33 +165,32 @@ class EncouragingLossMixin:
         num_items_in_batch: Any = None,
     ) -> Any:
         trainer: Any = self
-        inputs = dict(inputs)
-        labels = inputs.get("labels")
-        call = model
-        own = trainer.accelerator.unwrap_model(model)
-        is_encoder_decoder = getattr(getattr(own, "config", None), "is_encoder_decoder", False)
+        labels, count, call = inputs.get("labels"), num_items_in_batch, model
+        config = getattr(trainer.accelerator.unwrap_model(model), "config", None)
         made = {"decoder_input_ids", "decoder_inputs_embeds"} & set(inputs)
-        if is_encoder_decoder and labels is not None and not made:
-            # The model would make them of the labels, which the Trainer takes out of the inputs.
-            if hasattr(own, "prepare_decoder_input_ids_from_labels"):
-                ids = own.prepare_decoder_input_ids_from_labels(labels=labels)
-                inputs["decoder_input_ids"] = ids
-            else:
-                call = functools.partial(model, labels=labels)
+        if getattr(config, "is_encoder_decoder", False) and not made:
+            # The model makes them of the labels, which the Trainer takes out of the inputs.
+            call = functools.partial(model, labels=labels)
         if labels is not None and labels.dim() > 1 and self.encouraging_loss.shift_labels is None:
             shift = _shifts_labels(model, inputs)
             self.encouraging_loss = replace(self.encouraging_loss, shift_labels=shift)
-        count = self._count(num_items_in_batch)
+        is_training = torch.is_grad_enabled()
+        is_shifted = self.encouraging_loss.shift_labels or not hasattr(self, "_loss_shifts_labels")
+        if count is not None and not is_shifted:
+            # By its class the Trainer takes a model for one that shifts (BartForCausalLM does not).
+            self._loss_shifts_labels = False
+            samples = self._samples if is_training else [inputs]
+            count = trainer._get_num_items_in_batch(samples, trainer.args.device)
         self._is_asked = False
         loss, outputs = super().compute_loss(  # type: ignore[misc]
-            call, inputs, return_outputs=True, num_items_in_batch=count
+            call, dict(inputs), return_outputs=True, num_items_in_batch=count
         )
         if not self._is_asked:
             raise ValueError(
                 f"{type(self).__name__} computes a loss of its own and asks for no other: leave "
                 "its compute_loss, or DeepSpeed's sequence parallelism, out"
             )
-        if not torch.is_grad_enabled():
+        if not is_training:
             bare = replace(self.encouraging_loss, bonus_weight=0.0)(outputs, labels, count)
             if count is not None and getattr(trainer.args, "average_tokens_across_devices", False):
                 of_one_batch = getattr(trainer, "get_tp_size", lambda: 1)()
@@ -224,25 +199,6 @@ class EncouragingLossMixin:
             gathered = trainer.gather_function(bare.repeat(len(outputs["logits"])))
             self._without_bonus.append(gathered.cpu())
         return (loss, outputs) if return_outputs else loss
-
-    def _count(self, num_items_in_batch: Any) -> Any:
-        """What the loss is divided by, ``None`` for the labels of this batch.
-
-        The Trainer's own count of a step's labels, but where the labels are not shifted: by the
-        name of a model's class it leaves the first ones out of some that predict them.
-        """
-        trainer: Any = self
-        if num_items_in_batch is None or self.encouraging_loss.shift_labels:
-            return num_items_in_batch
-        if not torch.is_grad_enabled():
-            return None
-        count = sum(labels.ne(IGNORED).sum() for labels in self._labels_of_step)
-        count = torch.as_tensor(count, device=trainer.args.device)
-        if getattr(trainer.args, "average_tokens_across_devices", False):
-            count = trainer.accelerator.gather(count).sum()
-        for size in ("get_tp_size", "get_cp_size", "get_sp_size"):  # devices with the same batch
-            count = count / getattr(trainer, size, lambda: 1)()
-        return count
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         before = len(self._without_bonus)
@@ -256,17 +212,10 @@ class EncouragingLossMixin:
                 loss = self.compute_loss(model, trainer._prepare_inputs(inputs)).detach()
         return (loss, *others)
 
-    def evaluation_loop(
-        self,
-        dataloader: Any,
-        description: str,
-        prediction_loss_only: Optional[bool] = None,
-        ignore_keys: Optional[List[str]] = None,
-        metric_key_prefix: str = "eval",
-    ) -> Any:
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         self._without_bonus = []
         output = super().evaluation_loop(  # type: ignore[misc]
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            *args, metric_key_prefix=metric_key_prefix, **kwargs
         )
         if self._without_bonus:
             mean = torch.cat(self._without_bonus).double().mean().item()
@@ -274,20 +223,8 @@ class EncouragingLossMixin:
         return output
 
 
-def shifted(labels: Tensor) -> Tensor:
-    """The labels that positions predict where position ``t`` predicts label ``t + 1``.
-
-    The labels move, not the logits, whose copy would cost memory.
-    """
-    return F.pad(labels[..., 1:], (0, 1), value=IGNORED)
-
-
-def _logits_and_labels(outputs: Any, labels: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+def _logits(outputs: Any) -> Tensor:
     name = type(outputs).__name__
-    if labels is None:
-        raise ValueError(
-            "the batch has no labels; the encouraging loss needs class indices under 'labels'"
-        )
     if not isinstance(outputs, dict) or outputs.get("logits") is None:
         raise ValueError(
             f"the model's output is {name} without logits, expected a ModelOutput with them: "
@@ -298,13 +235,8 @@ def _logits_and_labels(outputs: Any, labels: Optional[Tensor]) -> Tuple[Tensor, 
             f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to the "
             "model's own loss alone; switch it off: model.config.output_router_logits = False"
         )
-    logits = outputs["logits"]
-    if logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"labels have shape {tuple(labels.shape)}, expected {tuple(logits.shape[:-1])} "
-            f"for logits of shape {tuple(logits.shape)} ({name})"
-        )
-    return logits, labels
+    logits: Tensor = outputs["logits"]
+    return logits
 
 
 def _shifts_labels(model: Any, inputs: Dict[str, Any]) -> bool:
@@ -314,22 +246,16 @@ def _shifts_labels(model: Any, inputs: Dict[str, Any]) -> bool:
     they are, nothing predicts it, and the first position predicts a label of the second.
     """
     labels = inputs["labels"]
-    counted = labels[labels != IGNORED]
-    label = counted[0] if len(counted) else 1
+    label = labels[labels != IGNORED][:1]
     devices = [labels.device] if labels.is_cuda else []
     for position, shift in ((0, False), (1, True)):
-        if labels.dim() != 2 or labels.size(1) <= position:
-            break
         probe = torch.full_like(labels, IGNORED)
-        probe[:, position : position + 1] = label
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices):
-                outputs = model(**{**inputs, "labels": probe})
-        except TypeError:  # no argument of this name
-            break
-        logits, _ = _logits_and_labels(outputs, labels)
-        own, rounding = outputs.get("loss"), torch.finfo(logits.dtype).eps ** 0.5
-        expected = F.cross_entropy(logits[:, 0].float(), probe[:, position].to(logits.device))
+        probe[:, position : position + 1] = label if len(label) else 1
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            outputs = model(**{**inputs, "labels": probe})
+        logits, own = _logits(outputs)[:, 0], outputs.get("loss")
+        expected = F.cross_entropy(logits.float(), probe[:, position].to(logits.device))
+        rounding = torch.finfo(logits.dtype).eps ** 0.5
         if own is not None and torch.allclose(own.float().mean(), expected, rtol=rounding):
             return shift
     raise ValueError(
