@@ -4,4 +4,4 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
-run_module el_fairseq.corpora.home_assistant --data "$root/data" "$@"
+run_module el_fairseq.corpora.home_assistant "$@"

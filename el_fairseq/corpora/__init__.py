@@ -1,1 +1,1 @@
-"""Corpora, one module each: from an archive to parallel text."""
+"""Corpora, one module each: from an archive to what fairseq reads."""

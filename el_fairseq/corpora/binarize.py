@@ -16,7 +16,7 @@ from fairseq.data import indexed_dataset
 from ..common.cli import UserError, argument, run
 from ..common.files import making
 from ..common.text import lines_of
-from .subwords import Subwords, refuse_symbols
+from .subwords import Subwords, encode
 
 
 def preprocess(*arguments):
@@ -54,30 +54,26 @@ def binarize(
     pair, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
-    with tempfile.TemporaryDirectory() as temporary:
-        prefix = Path(temporary) / "text"
-        lines = _sentences(source)
-        if shuffle_seed is not None:
-            lines = shuffled(lines, shuffle_seed)
-        _write_pieces(lines, subwords, f"{prefix}.{pair[0]}", source)
-        if target is not None:
-            translations = _sentences(target)
-            if len(translations) != len(lines):
-                raise UserError(
-                    f"{source} has {len(lines)} lines and {target} {len(translations)}; "
-                    "expected as many translations as sentences"
-                )
-            _write_pieces(translations, subwords, f"{prefix}.{pair[1]}", target)
-        with making(out) as folder:
-            arguments = [
-                *("--source-lang", pair[0], "--target-lang", pair[1]),
-                *("--srcdict", dictionaries[0], "--tgtdict", dictionaries[1]),
-                *("--testpref", str(prefix), "--destdir", str(folder)),
-                *(["--only-source"] if target is None else []),
-            ]
-            preprocess(*arguments)
-            for path in [*folder.glob("test.*")]:
-                path.rename(folder / path.name.replace("test", subset, 1))
+    texts = {str(source): lines_of(source)}
+    if shuffle_seed is not None:
+        texts[str(source)] = shuffled(texts[str(source)], shuffle_seed)
+    if target is not None:
+        texts[str(target)] = lines_of(target)
+    counts = {name: len(lines) for name, lines in texts.items()}
+    if len(set(counts.values())) > 1 or not all(counts.values()):
+        told = " and ".join(f"{name} has {count} lines" for name, count in counts.items())
+        raise UserError(f"{told}; expected a sentence a line, and as many translations")
+    with tempfile.TemporaryDirectory() as temporary, making(out) as folder:
+        for language, (name, lines) in zip(pair, texts.items()):
+            encode(subwords, lines, Path(temporary, f"{subset}.{language}"), name)
+        preprocess(
+            *("--source-lang", pair[0], "--target-lang", pair[1]),
+            *("--srcdict", dictionaries[0], "--tgtdict", dictionaries[1]),
+            *("--testpref", f"{temporary}/{subset}", "--destdir", str(folder)),
+            *(["--only-source"] if target is None else []),
+        )
+        for path in folder.glob("test.*"):
+            path.rename(folder / path.name.replace("test", subset, 1))
 
 
 def check_binary(prefix):
@@ -86,24 +82,19 @@ def check_binary(prefix):
     That is, of the format that fairseq writes unless told otherwise.
     """
     index, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
-    for path in (index, data):
-        if not path.is_file():
-            raise UserError(f"there is no {path}: binarize that set with fairseq-preprocess")
-    advice = "binarize that set again"
     try:
+        length = data.stat().st_size
         if indexed_dataset.infer_dataset_impl(str(prefix)) not in (None, "mmap"):
             return
         found = indexed_dataset.MMapIndexedDataset.Index(str(index))
         wanted = int(found._sizes.sum(dtype="int64")) * found.dtype().itemsize
+        if length != wanted or not wanted:
+            raise ValueError(f"{length:,} bytes of sentences, expected {wanted:,}")
     except Exception as error:  # an index that is cut ends in various errors
-        raise UserError(f"{index} is cut off or damaged ({error!r}): {advice}") from None
-    if not wanted:
-        raise UserError(f"{index} holds no sentences: {advice}, of text that is not empty")
-    if data.stat().st_size != wanted:
         raise UserError(
-            f"{data} holds {data.stat().st_size:,} bytes, expected {wanted:,}: it is cut off or "
-            f"damaged; {advice}"
-        )
+            f"{prefix}.idx and .bin are empty, cut off or damaged ({error}): binarize that set "
+            "with fairseq-preprocess again"
+        ) from None
 
 
 def shuffled(lines, seed):
@@ -115,50 +106,26 @@ def shuffled(lines, seed):
 def languages_and_dictionaries(folder, source=None, target=None):
     """Languages (source, target) of a folder of binary data, and paths of their dictionaries.
 
-    Both are those that are named, and may be left out where the folder has one pair alone.
+    Both may be left out where the folder has one pair alone.
 
     Raises:
         UserError: there is no such pair, or there are several to choose from.
     """
     names = {path.name.split(".")[-3] for path in Path(folder).glob("*.*-*.*.idx")}
-    pairs = [name.split("-") for name in sorted(names) if _dictionaries(folder, name.split("-"))]
-    if not pairs:
-        raise UserError(
-            f"{folder} holds no binarized pair of languages; expected a folder that "
-            "fairseq-preprocess made, with its dictionaries"
-        )
+    pairs = [tuple(name.split("-")) for name in sorted(names)]
     # fairseq reads a pair in both directions.
-    turned = [pair[::-1] for pair in pairs if pair[::-1] not in pairs]
-    asked = pairs + (turned if source and target else [])
-    fitting = [pair for pair in asked if source in (None, pair[0]) and target in (None, pair[1])]
+    turned = [pair[::-1] for pair in pairs] if source and target else []
+    fitting = {
+        pair for pair in pairs + turned if source in (None, pair[0]) and target in (None, pair[1])
+    }
     if len(fitting) != 1:
-        names = ", ".join(map("-".join, pairs))
-        wanted = f"--source {source or '?'} --target {target or '?'}"
+        there = f"the pairs {', '.join(sorted(names))}" if names else "no binarized pair"
         raise UserError(
-            f"{folder} has {'the pairs' if len(pairs) > 1 else 'the pair'} {names}, asked for is "
-            f"{wanted}: name one pair by --source and --target"
+            f"{folder} has {there} of languages, asked for is --source {source or '?'} --target "
+            f"{target or '?'}: name one pair of a folder that fairseq-preprocess made"
         )
-    return fitting[0], _dictionaries(folder, fitting[0])
-
-
-def _dictionaries(folder, pair):
-    paths = [Path(folder) / f"dict.{language}.txt" for language in pair]
-    return [str(path) for path in paths] if all(path.is_file() for path in paths) else None
-
-
-def _sentences(path):
-    lines = lines_of(path)
-    if not lines:
-        raise UserError(f"{path} is empty; expected one sentence a line")
-    return lines
-
-
-def _write_pieces(lines, subwords, path, name):
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(lines, start=1):
-            pieces = subwords.pieces(line)
-            refuse_symbols(pieces, f"{name}, line {number}")
-            file.write(f"{pieces}\n")
+    [pair] = fitting
+    return pair, [str(Path(folder, f"dict.{language}.txt")) for language in pair]
 
 
 def _pair(text):
@@ -170,32 +137,19 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m el_fairseq.corpora.binarize", description=__doc__
     )
-    parser.add_argument(
-        "--like", required=True, metavar="FOLDER", help="binarized data that the models know"
-    )
-    parser.add_argument(
-        "--subwords",
-        required=True,
-        metavar="FILE",
-        help="SentencePiece model (FILE ends in .model) or BPE codes of the training data",
-    )
-    parser.add_argument(
-        "--languages",
-        type=argument(_pair, "SOURCE-TARGET, such as de-en"),
-        default=(None, None),
-        metavar="SOURCE-TARGET",
-        help="those of the text, where FOLDER has several pairs",
-    )
-    parser.add_argument("--source", required=True, metavar="FILE", help="text, a sentence a line")
-    parser.add_argument("--target", metavar="FILE", help="its translations, where there are any")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to make")
-    parser.add_argument("--subset", default="test", help="name of the data in it (%(default)s)")
-    parser.add_argument(
-        "--shuffle-words",
-        type=int,
-        metavar="SEED",
-        help="put the words of each source sentence in random order",
-    )
+    add = parser.add_argument
+    add("--like", required=True, metavar="FOLDER", help="binarized data that the models know")
+    model = "SentencePiece model (FILE ends in .model) or BPE codes of the training data"
+    add("--subwords", required=True, metavar="FILE", help=model)
+    pair = argument(_pair, "SOURCE-TARGET, such as de-en")
+    several = "those of the text, where FOLDER has several pairs"
+    add("--languages", type=pair, default=(None, None), metavar="SOURCE-TARGET", help=several)
+    add("--source", required=True, metavar="FILE", help="text, a sentence a line")
+    add("--target", metavar="FILE", help="its translations, where there are any")
+    add("--out", required=True, metavar="FOLDER", help="folder to make")
+    add("--subset", default="test", help="name of the data in it (%(default)s)")
+    shuffle = "put the words of each source sentence in random order"
+    add("--shuffle-words", type=int, metavar="SEED", help=shuffle)
     arguments = parser.parse_args()
     binarize(
         arguments.like,

@@ -7,60 +7,33 @@ of one program in some 60 languages (Apache-2.0), aligned by file and key.
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
 from ..common.cli import UserError, run, whole_number
-from .pairs import Text
-from .prepare import given_options, out_of, parser_of, prepare, say
+from . import pairs
+from .prepare import DATA, parser_of, prepare, say
+from .sources import check
 
 VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
 SHA256 = "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c"
-SPLITS = ("train", "valid", "test")
 MAX_WORDS = 6
 TEST_TWENTIETHS = 3
 PIECES = 2000
-PAIRS = ("de-en", "fr-en")
+LANGUAGES = ("de-en", "fr-en")
 
 
-def fetch(wheel):
-    """Have pip download the wheel to the path ``wheel``, unless it is there already.
-
-    Raises:
-        UserError: pip cannot get it, or it is not the pinned file.
-    """
-    wheel = Path(wheel)
-    if not wheel.exists():
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=wheel.parent, prefix=".unfinished-") as folder:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder]
-            command += ["--ignore-requires-python", "--only-binary=:all:"]
-            pip = subprocess.run(
-                [*command, f"homeassistant=={VERSION}"], stderr=subprocess.PIPE, text=True
-            )
-            if pip.returncode:
-                reasons = re.findall(r"^(?:ERROR: )?(?!WARNING|\[notice)(.+)$", pip.stderr, re.M)
-                raise UserError(
-                    f"pip could not download homeassistant=={VERSION}: {reasons[-1].strip()}. "
-                    "Check the network and the disk, then run the same command again."
-                )
-            check(Path(folder, WHEEL))
-            Path(folder, WHEEL).replace(wheel)
-    check(wheel)
-
-
-def check(wheel):
-    """Raise :class:`UserError` unless the file ``wheel`` has the pinned SHA-256."""
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != SHA256:
+def download(folder):
+    """Have pip download the wheel into a folder; raises :class:`UserError` where it cannot."""
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder)]
+    command += ["--ignore-requires-python", "--only-binary=:all:", f"homeassistant=={VERSION}"]
+    if subprocess.run(command).returncode:
         raise UserError(
-            f"{wheel} has SHA-256 {digest}, expected {SHA256} (homeassistant {VERSION}): "
-            "delete it and run the same command again, or give the right file"
+            f"pip could not download homeassistant=={VERSION}, the reason stands above: check the "
+            "network and the disk, then run the same command again"
         )
 
 
@@ -73,7 +46,7 @@ def strings(node, key=()):
         yield key, node
 
 
-def pairs_of_wheel(wheel, language):
+def strings_of_wheel(wheel, language):
     """Yield (foreign, English or None) strings in the order of files and keys.
 
     White space, line breaks included, is folded to single spaces. English is ``None`` where the
@@ -119,57 +92,49 @@ def split_of(english):
     return "test" if draw <= TEST_TWENTIETHS else "train"
 
 
-def extract(wheel, pair, folder):
-    """Write ``text/{train,valid,test}.{xx,en}`` below ``folder``.
-
-    Returns the manifest: where the text is from, pairs kept in each split, pairs dropped and why.
-    """
-    language = pair.split("-")[0]
+def placed(wheel, language):
+    """Yield (subset or reason to drop, pair) of the strings of a wheel, each English one once."""
     seen = set()
-    with Text(folder / "text", (language, "en"), SPLITS) as text:
-        for foreign, english in pairs_of_wheel(wheel, language):
-            reason = reason_to_drop(foreign, english)
-            if reason is None and english in seen:
-                reason = "English sentence seen before"
-            if reason is not None:
-                text.dropped[reason] += 1
-                continue
+    for foreign, english in strings_of_wheel(wheel, language):
+        reason = reason_to_drop(foreign, english)
+        if reason is None and english in seen:
+            reason = "English sentence seen before"
+        if reason is None:
             seen.add(english)
-            text.write(split_of(english), (foreign, english))
+        yield reason or split_of(english), (foreign, english)
+
+
+def write_text(wheel, languages, folder):
+    """Write ``text/`` below ``folder``; returns the beginning of the manifest."""
     return {
         "corpus": f"Home Assistant {VERSION}, program strings (Apache-2.0)",
         "archive": {"name": WHEEL, "sha256": SHA256},
         "tokenizer": None,
         "lowercased": False,
-        **text.manifest(),
+        **pairs.write(folder, languages, ("train", "valid", "test"), placed(wheel, languages[0])),
     }
 
 
 def main():
     parser = parser_of("home-assistant", __doc__, "home-assistant-PAIR")
-    parser.add_argument("pair", choices=PAIRS, help="the languages")
+    parser.add_argument("pair", choices=LANGUAGES, help="the languages")
     wheel = "the wheel (default: pip downloads it, 51 MB)"
     parser.add_argument("--archive", type=Path, metavar="FILE", help=wheel)
-    size = f"SentencePiece's joint vocabulary (default: {PIECES})"
-    parser.add_argument("--pieces", type=whole_number(1), metavar="N", help=size)
-    arguments = parser.parse_args()
-    archive = arguments.archive or arguments.data / "archives" / WHEEL
-    given = given_options(arguments, "pair", "pieces")
-    settings = {"pieces": PIECES, **given}
+    size = "SentencePiece's joint vocabulary (default: %(default)s)"
+    parser.add_argument("--pieces", type=whole_number(1), default=PIECES, metavar="N", help=size)
+    options = parser.parse_args()
+    out = options.out or DATA / f"home-assistant-{options.pair}"
+    archive = options.archive or out.parent / "archives" / WHEEL
 
-    def write_text(folder):
-        fetch(archive)
-        say(f"Extracting the {arguments.pair} strings of Home Assistant.")
-        return {**extract(archive, arguments.pair, folder), "options": settings}
+    def text(folder):
+        if not options.archive and not archive.exists():
+            download(archive.parent)
+        advice = f"delete it, or give the wheel of homeassistant {VERSION}, and run this again"
+        check(archive, f"sha256:{SHA256}", advice)
+        say(f"Extracting the {options.pair} strings of Home Assistant.")
+        return write_text(archive, options.pair.split("-"), folder)
 
-    prepare(
-        out_of(arguments, f"home-assistant-{arguments.pair}"),
-        given,
-        write_text,
-        kind="sentencepiece",
-        size=settings["pieces"],
-        joined=True,
-    )
+    prepare(out, {"pair": options.pair, "pieces": options.pieces}, text)
 
 
 if __name__ == "__main__":

@@ -1,140 +1,97 @@
 """What the corpora of IWSLT share: TED talks in an archive, and the way from there to text.
 
 Training text lies in ``train.tags.*``, a line a sentence between lines of tags; the sets for
-validation and test in XML, a line a segment.
+validation and test in XML, a line a segment. :mod:`.iwslt14` and :mod:`.iwslt17` hold what is
+known of each corpus, and its rules.
 """
 
-import functools
 import re
-import sys
 import tempfile
 from pathlib import Path
 
-from ..common.cli import UserError, whole_number
-from . import archives
-from .checksums import checked_checksum, checksum
-from .downloads import fetch
-from .moses import tokenized, tool
-from .pairs import Text, read_lines
-from .prepare import add_workers, given_options, name_of, out_of, parser_of, prepare, say
+from ..common.cli import argument, whole_number
+from . import moses, pairs
+from .prepare import DATA, parser_of, prepare, say
+from .sources import check, checksum, extract, fetch, read_checksum
 
-SPLITS = ("train", "valid", "test")
-SUBWORD_SIZES = {"sentencepiece": "pieces", "subword-nmt": "merges"}
-_SEGMENT_START = re.compile(r"<seg\b[^>]*>")
-_SEGMENT_END = "</seg>"
+_SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)(?=<seg\b|</seg>|$)")
 
 
 def segments_of(path):
     """Yield the text of each ``<seg id="...">`` of an XML file; entities stay as they stand.
 
-    A segment ends with its line: where the end tag is not there, a warning says so.
+    A segment ends with its line at the latest.
     """
-    for number, line in enumerate(read_lines(path), start=1):
-        for segment in _SEGMENT_START.split(line)[1:]:
-            text, end, _ = segment.partition(_SEGMENT_END)
-            if not end:
-                print(
-                    f"warning: {Path(path).name}, line {number}: a segment has no "
-                    f"{_SEGMENT_END} on its line; what follows on the next is left out",
-                    file=sys.stderr,
-                )
+    for line in pairs.read_lines(path):
+        for text in _SEGMENT.findall(line):
             yield text.strip()
 
 
-def get_archive(corpus, path, archive, urls, wanted):
-    """The archive to use: ``archive`` as given, or ``path``, downloaded where it is not there.
-
-    Returns its path and what the manifest says about it. With ``archive`` a difference from the
-    published file is told, and refused only if ``wanted`` was given by the user.
-    """
-    pinned = wanted or corpus.CHECKSUM
-    kind = pinned.partition(":")[0]
-    if archive is None:
-        fetch(urls or corpus.URLS, path, pinned, "(--archive FILE; --url URL for another address)")
-        archive = path
-    found = checksum(archive, kind)
-    if found != pinned:
-        message = f"{archive} is {found}, expected {pinned}"
-        if wanted:
-            raise UserError(message + "; give the right file or checksum")
-        say(
-            f"note: {message} (the published archive): it is used as it is, and neither it nor "
-            "the counts can be checked"
-        )
-    published = corpus.CHECKSUM
-    return archive, {
-        "name": name_of(archive),
-        "checksum": found,
-        "published": checksum(archive, published.partition(":")[0]) == published,
-    }
-
-
-def write_text(corpus, archive, record, folder, workers=1):
+def write_text(corpus, archive, folder):
     """From an archive to ``text/`` below ``folder``; returns the beginning of the manifest.
 
-    ``corpus`` is a module of this package with what is known of the corpus and its rules,
-    ``record`` what the manifest says of the archive.
+    ``corpus`` is one of the two modules.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as temporary:
+    found = checksum(archive, corpus.CHECKSUM.partition(":")[0])
+    published = found == corpus.CHECKSUM
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as raw:
         names = [name.format(side) for name in corpus.FILES for side in corpus.LANGUAGES]
-        found = archives.extract(archive, names, temporary)
+        paths = extract(archive, names, raw)
 
-        def files(name):
-            return [found[name.format(language)] for language in corpus.LANGUAGES]
+        def read(name, sentences_of):
+            """Tokenized pairs of the two files of a ``name``."""
+            both = [paths[name.format(language)] for language in corpus.LANGUAGES]
+            return moses.tokenized(pairs.read_pairs(both, sentences_of), corpus.LANGUAGES)
 
-        tokenize = functools.partial(tokenized, workers=workers)
-        with Text(folder / "text", corpus.LANGUAGES, SPLITS, tokenize) as text:
-            corpus.make_text(text, files)
+        written = pairs.write(
+            folder, corpus.LANGUAGES, ("train", "valid", "test"), corpus.placed(read)
+        )
     return {
         "corpus": corpus.TITLE,
-        "archive": record,
+        "archive": {"name": archive.name, "checksum": found, "published": published},
         "tokenizer": "moses",
-        "tokenized by": tool(),
+        "tokenized by": moses.TOOL,
         "lowercased": corpus.LOWERCASED,
-        "expected": corpus.EXPECTED if record["published"] else {},
-        **text.manifest(),
+        "expected": corpus.EXPECTED if published else {},
+        **written,
     }
 
 
 def main(corpus):
     """Command line of a corpus module."""
-    name, size_name = corpus.NAME, SUBWORD_SIZES[corpus.SUBWORDS]
-    parser = parser_of(name, corpus.__doc__, name)
+    [(unit, size)] = corpus.SUBWORDS.items()
+    parser = parser_of(corpus.NAME, corpus.__doc__, corpus.NAME)
     add = parser.add_argument
     add("--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading")
     add("--url", action="append", help="another address; several: one by one")
-    sums = "what the archive must have: md5:HEX, sha256:HEX or git-blob:HEX"
-    add("--checksum", metavar="SUM", help=sums)
-    subwords = f"size of the subwords (default: {corpus.SIZE}; a small archive needs fewer)"
-    add(f"--{size_name}", type=whole_number(1), metavar="N", help=subwords)
-    add_workers(parser)
+    kinds = "md5:HEX, sha256:HEX or git-blob:HEX"
+    given = argument(read_checksum, kinds)
+    add("--checksum", type=given, metavar="SUM", help=f"what the archive must have: {kinds}")
+    subwords = f"size of the subwords (default: {size}; a small archive needs fewer)"
+    add(f"--{unit}", type=whole_number(1), default=size, metavar="N", help=subwords)
     options = parser.parse_args()
-    wanted = options.checksum and checked_checksum(options.checksum)
-    out = out_of(options, name)
+    out = options.out or DATA / corpus.NAME
     kind = corpus.CHECKSUM.partition(":")[0]
-    given = given_options(options, size_name)
-    size = given.get(size_name, corpus.SIZE)
-    at_most = size_name not in given
-    if options.archive is not None:
-        if not options.archive.is_file():
-            raise UserError(
-                f"there is no file {options.archive}; --archive names a .tgz or .zip file"
-            )
-        given["archive"] = checksum(options.archive, kind)
+    settings = {unit: getattr(options, unit)}
+    if options.archive:
+        settings["archive"] = checksum(options.archive, kind)
 
     def text(folder):
-        path = out.parent / "archives" / corpus.URLS[0].rsplit("/", 1)[-1]
-        archive, record = get_archive(corpus, path, options.archive, options.url, wanted)
+        wanted = options.checksum or corpus.CHECKSUM
+        archive = options.archive or out.parent / "archives" / corpus.URLS[0].rsplit("/", 1)[-1]
+        if not options.archive:
+            advice = "(--archive FILE; --url URL for another address)"
+            fetch(options.url or corpus.URLS, archive, wanted, advice)
+        elif options.checksum:
+            check(archive, wanted, "give the right file or checksum")
+        elif settings["archive"] != wanted:
+            say(
+                f"note: {archive} is {settings['archive']}, expected {wanted} (the published "
+                "archive): it is used as it is, and neither it nor the counts can be checked"
+            )
         say("Extracting and tokenizing.")
-        found = write_text(corpus, archive, record, folder, options.workers)
-        return {**found, "options": {size_name: size, "archive": checksum(archive, kind)}}
+        made = write_text(corpus, archive, folder)
+        settings["archive"] = made["archive"]["checksum"]
+        return made
 
-    prepare(
-        out,
-        given,
-        text,
-        kind=corpus.SUBWORDS,
-        size=size,
-        joined=corpus.JOINED_DICTIONARY,
-        at_most=at_most,
-    )
+    prepare(out, settings, text, corpus.JOINED_DICTIONARY)

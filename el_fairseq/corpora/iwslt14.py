@@ -16,8 +16,7 @@ TITLE = "IWSLT'14 German-English (TED talks)"
 LANGUAGES = ("de", "en")
 URLS = ("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",)
 CHECKSUM = "md5:10936dfdf616504ddbd844e91b94ef4a"
-SUBWORDS = "subword-nmt"
-SIZE = 10_000
+SUBWORDS = {"merges": 10_000}
 JOINED_DICTIONARY = False
 LOWERCASED = True
 EXPECTED = {"train": 160239, "valid": 7283, "test": 6750, "types de": 8848, "types en": 6632}
@@ -48,20 +47,17 @@ def test_sentences(path):
         yield segment.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-def make_text(text, files):
-    """Write the three splits through ``text``, a :class:`pairs.Text`; ``files(name)`` are paths."""
+def placed(read):
+    """Yield (subset or reason to drop, pair); ``read(name, sentences_of)`` has tokenized pairs."""
     kept = 0
-    for pair in text.read(TRAIN.format("*"), files(TRAIN), training_sentences):
+    for pair in read(TRAIN, training_sentences):
         reason = reason_to_drop(*pair, MAX_TOKENS, MAX_RATIO)
-        if reason is not None:
-            text.dropped[reason] += 1
-            continue
-        kept += 1
+        kept += reason is None
         split = "train" if kept % VALIDATION_EVERY else "valid"
-        text.write(split, map(lowercase, pair))
+        yield reason or split, map(lowercase, pair)
     for name in TESTS:
-        for pair in text.read(name.format("*"), files(name), test_sentences):
-            text.write("test", map(lowercase, pair))
+        for pair in read(name, test_sentences):
+            yield "test", map(lowercase, pair)
 
 
 if __name__ == "__main__":

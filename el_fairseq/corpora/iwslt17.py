@@ -17,8 +17,7 @@ URLS = (
     "fr-en.tgz",
 )
 CHECKSUM = "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
-SUBWORDS = "sentencepiece"
-SIZE = 16_384
+SUBWORDS = {"pieces": 16_384}
 JOINED_DICTIONARY = True
 LOWERCASED = False
 EXPECTED = {}  # no counts have been published
@@ -34,12 +33,12 @@ def training_sentences(path):
     return (line for line in read_lines(path) if not line.startswith("<"))
 
 
-def make_text(text, files):
-    """Write the three splits through ``text``, a :class:`pairs.Text`; ``files(name)`` are paths."""
+def placed(read):
+    """Yield (subset, pair); ``read(name, sentences_of)`` has tokenized pairs."""
     readers = {"train": training_sentences, "valid": iwslt.segments_of, "test": iwslt.segments_of}
     for split, name in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
-        for pair in text.read(name.format("*"), files(name), readers[split]):
-            text.write(split, pair)
+        for pair in read(name, readers[split]):
+            yield split, pair
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a corpus is: the one reader of ``manifest.json``, and the end of writing it.
+"""What a corpus is: the one reader of ``manifest.json``.
 
 A corpus is a folder: ``text/`` (tokenized, ``SUBSET.LANGUAGE``), ``bpe/`` (in subwords, with
 their model), ``bin/`` (what fairseq reads), and ``manifest.json``. Its files are named by
@@ -6,26 +6,20 @@ fairseq's subsets, ``train``, ``valid``, ``test``, ``test1``, ...; test sets hav
 own besides.
 """
 
-import platform
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..common.cli import UserError
 from ..common.state import read_json
 from ..common.text import lines_of
-from .checksums import checksum
-from .subwords import MODELS
+from .subwords import MODELS, REMOVE_BPE
 
-TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
-FOLDERS = ("text", "bpe", "references", "bin")
 ADVICE = (
     "prepare the corpus (bash data-prep/..., see --help of each; data-bin.sh for data that "
     "fairseq-preprocess made), or name it by --data"
 )
 # Name of all test sets of a corpus together, scored as one where the manifest says so.
 ALL = "all"
-_KEYS = {"source": str, "target": str, "tokenizer": (str, type(None))}
 
 
 @dataclass(frozen=True)
@@ -34,23 +28,19 @@ class Corpus:
 
     ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
     ``pooled`` says that they are also scored together, as one set ``all``, which is then the one
-    that losses are compared on; ``redistributable``, that its text may be kept with results;
-    ``normalized``, that punctuation is, of lowercased text.
-    ``pairs`` has the number of sentence pairs by subset.
-    ``subword_model`` is ``None`` for whole words, and where nobody named the model of data that was
-    binarized elsewhere.
+    that losses are compared on; ``pairs``, the number of sentence pairs by subset;
+    ``normalized``, that punctuation is, of lowercased text; ``subwords`` is ``sentencepiece``,
+    ``subword-nmt`` or ``None``; ``redistributable``: its text may be kept with results.
     """
 
     folder: Path
-    title: str
     source: str
     target: str
     tokenizer: object
-    lowercased: bool
-    subwords: object
-    subword_model: object
     tests: dict
     pairs: dict
+    subwords: object = None
+    lowercased: bool = False
     pooled: bool = False
     normalized: bool = False
     redistributable: bool = True
@@ -63,7 +53,13 @@ class Corpus:
     @property
     def remove_bpe(self):
         """Value of fairseq's ``--remove-bpe``, ``None`` for whole words."""
-        return {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}.get(self.subwords)
+        return REMOVE_BPE.get(self.subwords)
+
+    @property
+    def subword_model(self):
+        """Path of the subword model; ``None`` where the corpus holds none."""
+        path = self.folder / "bpe" / MODELS.get(self.subwords, "")
+        return path if path.is_file() else None
 
     @property
     def scored(self):
@@ -81,10 +77,8 @@ class Corpus:
         if name == ALL and self.pooled:
             return list(self.tests.values())
         if name not in self.tests:
-            names = [*self.tests, *([ALL] if self.pooled else [])]
-            raise UserError(
-                f"{self.folder} has no test set {name!r}; it has {', '.join(names)} and valid"
-            )
+            names = ", ".join(self.scored)
+            raise UserError(f"{self.folder} has no test set {name!r}; it has {names} and valid")
         return [self.tests[name]]
 
     def text(self, subset, language):
@@ -93,24 +87,20 @@ class Corpus:
 
     def source_lines(self, name):
         """Plain source sentences of a test set (of all, one after the other; or of ``valid``)."""
-        return [
-            line
-            for subset in self.subsets_of(name)
-            for line in self.detokenize(lines_of(self.text(subset, self.source)), self.source)
-        ]
+        paths = [self.text(subset, self.source) for subset in self.subsets_of(name)]
+        return [line for path in paths for line in self.detokenize(lines_of(path), self.source)]
 
     def references(self, name):
         """Plain translations of a test set (of all, or of ``valid``), to score against.
 
         Those in ``references/`` where there are any, else the corpus's own text, detokenized.
         """
-        return [line for subset in self.subsets_of(name) for line in self._references(subset)]
-
-    def _references(self, subset):
-        plain = self.folder / "references" / f"{subset}.{self.target}"
-        if plain.is_file():
-            return lines_of(plain)
-        return self.detokenize(lines_of(self.text(subset, self.target)))
+        lines = []
+        for subset in self.subsets_of(name):
+            plain = self.folder / "references" / f"{subset}.{self.target}"
+            text = self.text(subset, self.target)
+            lines += lines_of(plain) if plain.is_file() else self.detokenize(lines_of(text))
+        return lines
 
     def detokenize(self, lines, language=None):
         """Undo the corpus's tokenization of ``lines`` (of its target language by default)."""
@@ -127,7 +117,7 @@ class Corpus:
         if self.normalized:
             lines = moses.normalized(lines, language)
         if self.tokenizer == "moses":
-            lines = moses.tokenized(lines, language)
+            lines = (moses.tokenize(line, language) for line in lines)
         return [moses.lowercase(line) if self.lowercased else line for line in lines]
 
 
@@ -137,81 +127,11 @@ def read(folder):
     Raises:
         UserError: there is none, or its manifest is damaged.
     """
-    folder = Path(folder)
-    path = folder / "manifest.json"
-    manifest = read_json(path, ADVICE)
-    for key, kind in _KEYS.items():
-        if key not in manifest or not isinstance(manifest[key], kind):
-            raise UserError(f"{path} is damaged ({key!r} is not as expected): {ADVICE}")
-    subwords = manifest.get("subwords")
-    return Corpus(
-        folder=folder,
-        title=manifest.get("corpus", folder.name),
-        source=manifest["source"],
-        target=manifest["target"],
-        tokenizer=manifest["tokenizer"],
-        lowercased=bool(manifest.get("lowercased")),
-        subwords=subwords,
-        subword_model=_subword_model(folder, subwords),
-        tests=manifest.get("tests", {"test": "test"}),
-        pairs=manifest.get("pairs", {}),
-        pooled=bool(manifest.get(ALL)),
-        normalized=bool(manifest.get("normalized")),
-        redistributable=manifest.get("redistributable", True),
-    )
-
-
-def _subword_model(folder, subwords):
-    path = folder / "bpe" / MODELS.get(subwords, "")
-    return path if path.is_file() else None
-
-
-def versions():
-    """Versions of Python and of those tools that are installed."""
-    found = {"python": platform.python_version()}
-    for tool in TOOLS:
-        try:
-            found[tool] = metadata.version(tool)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def checksums(folder):
-    """SHA-256 of each output below a corpus folder, by its path; logs, which hold times, aside."""
-    paths = (path for name in FOLDERS for path in Path(folder, name).rglob("*"))
-    return {
-        path.relative_to(folder).as_posix(): checksum(path, "sha256").partition(":")[2]
-        for path in sorted(paths)
-        if path.is_file() and path.suffix != ".log"
-    }
-
-
-def types_of(dictionary):
-    """Number of types of a fairseq dictionary as fairseq counts: with its four special symbols."""
-    with Path(dictionary).open("rb") as file:
-        return 4 + sum(1 for _ in file)
-
-
-def finished(manifest, folder):
-    """The manifest of a corpus that is made, with what its files say: types, versions, checksums.
-
-    Where ``manifest`` has ``expected``, the counts of the published data by subset and as ``types
-    LANGUAGE``, what differs is told in ``warnings``.
-    """
-    types = {
-        side: types_of(Path(folder, "bin", f"dict.{side}.txt"))
-        for side in (manifest["source"], manifest["target"])
-    }
-    counts = {**manifest["pairs"], **{f"types {side}": number for side, number in types.items()}}
-    return {
-        **manifest,
-        "types": types,
-        "warnings": [
-            f"{name}: {counts[name]:,}, expected {count:,}: this is not the published data set"
-            for name, count in manifest.get("expected", {}).items()
-            if counts[name] != count
-        ],
-        "versions": versions(),
-        "sha256": checksums(folder),
-    }
+    path = Path(folder, "manifest.json")
+    made = {"tests": {"test": "test"}, "pairs": {}, **read_json(path, ADVICE)}
+    made["pooled"] = made.get(ALL, False)
+    known = {field.name: made[field.name] for field in fields(Corpus) if field.name in made}
+    try:
+        return Corpus(folder=Path(folder), **known)
+    except TypeError as error:
+        raise UserError(f"{path} is damaged ({error}): {ADVICE}") from None

@@ -1,22 +1,14 @@
 """Moses tokenization and lowercasing, by sacremoses."""
 
 import functools
-import itertools
-import os
 import re
-import signal
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import sacremoses
 
-from ..common.cli import UserError
 from .languages import without_spaces, writes_without_spaces
 
-BLOCK_LINES = 20_000
-CHUNK_LINES = 500
+# What :func:`tokenize` is, for a manifest.
+TOOL = f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
 _LAST_PERIOD = re.compile(r"(?<=[^\s.])\.$")
 # What the tokenizer writes for characters that mean something to Moses, or one character.
 _CHARACTER = re.compile(r"&(?:amp|apos|quot|lt|gt|#124|#91|#93);|.", re.DOTALL)
@@ -37,17 +29,10 @@ def tokenize(sentence, language):
     return _LAST_PERIOD.sub(" .", tokens)
 
 
-def tokenized(sentences, language, workers=1):
-    """Yield each of ``sentences`` tokenized by ``workers`` processes, in order.
-
-    Memory does not grow with their number.
-
-    Raises:
-        UserError: a process was killed.
-    """
-    if workers == 1:
-        return (tokenize(sentence, language) for sentence in sentences)
-    return _in_processes(iter(sentences), language, workers)
+def tokenized(pairs, languages):
+    """Yield pairs of sentences tokenized."""
+    for pair in pairs:
+        yield [tokenize(sentence, language) for sentence, language in zip(pair, languages)]
 
 
 def detokenized(lines, language):
@@ -77,36 +62,3 @@ def normalized(sentences, language):
     """Yield each of ``sentences`` lowercased, with punctuation as Moses' script normalizes it."""
     normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
     return (normalizer.normalize(lowercase(sentence)) for sentence in sentences)
-
-
-def tool():
-    """What :func:`tokenized` uses, for a manifest: name and version."""
-    return f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
-
-
-def _in_processes(sentences, language, workers):
-    work = functools.partial(tokenize, language=language)
-    with ProcessPoolExecutor(workers, initializer=_watch, initargs=(os.getpid(),)) as pool:
-        # Processes inherit this: Ctrl-C, which comes to all of them, is for their parent alone.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        pool.submit(os.getpid)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for block in iter(lambda: list(itertools.islice(sentences, BLOCK_LINES)), []):
-            try:
-                yield from pool.map(work, block, chunksize=CHUNK_LINES)
-            except BrokenProcessPool:
-                raise UserError(
-                    "a tokenizer process was killed, perhaps for want of memory: run the same "
-                    f"command again, with fewer processes (--workers is {workers})"
-                ) from None
-
-
-def _watch(parent):
-    """End this worker once its parent has been killed: nothing else would tell it."""
-
-    def end_with_parent():
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

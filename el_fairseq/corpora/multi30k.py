@@ -8,12 +8,10 @@ nothing is filtered. 10,000 joint BPE merges, one dictionary.
 
 from pathlib import Path
 
-from ..common.cli import UserError, run, whole_number
-from .checksums import checksum
-from .downloads import fetch
-from .moses import lowercase, normalized, tokenized, tool
-from .pairs import Text, folded, write_references
-from .prepare import given_options, out_of, parser_of, prepare, say
+from ..common.cli import run, whole_number
+from . import moses, pairs
+from .prepare import DATA, parser_of, prepare, say
+from .sources import check, fetch
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
@@ -47,54 +45,46 @@ SHA256 = {
 }
 
 
-def files_of(languages, folder, download):
-    """Paths of the published files in ``folder``, as pairs by subset, every checksum right.
-
-    Raises:
-        UserError: a file is not there, or is another one; or it cannot be downloaded.
-    """
-    found = {}
-    for subset, name in FILES.items():
-        found[subset] = [folder / f"{name}.{language}.gz" for language in languages]
-        for path in found[subset]:
-            wanted = f"sha256:{SHA256[path.name]}"
-            if download:
-                fetch([f"{URL}/{path.name}"], path, wanted, "(--from DIR)")
-            elif not path.is_file():
-                raise UserError(f"there is no {path}: --from names a folder of {URL}")
-            elif checksum(path, "sha256") != wanted:
-                raise UserError(
-                    f"{path} is {checksum(path, 'sha256')}, expected {wanted}: give the file of "
-                    f"{URL}, or leave --from out"
-                )
-    return found
-
-
 def captions(path):
     """Yield the lines of ``NAME.LANGUAGE.gz``, lowercased and with normalized punctuation."""
-    return normalized(folded(path), path.name.split(".")[-2])
+    return moses.normalized(pairs.folded(path), path.name.split(".")[-2])
 
 
-def write_text(files, languages, folder):
+def write_text(languages, source, folder, download):
     """Write ``text/`` and ``references/`` below ``folder``; returns the beginning of the manifest.
 
-    The references are the published translations, lowercased and nothing else: what others score
-    against. Hypotheses have normalized punctuation, which differs in a few quotation marks.
+    ``source`` is the folder of the published files, which are downloaded on demand; each is
+    checked. The references are the published translations, lowercased and nothing else: what
+    others score against. Hypotheses have normalized punctuation, which differs in a few quotation
+    marks.
     """
-    with Text(folder / "text", languages, list(FILES), tokenized) as text:
-        for subset, paths in files.items():
-            for pair in text.read(f"{FILES[subset]}.*", paths, captions):
-                text.write(subset, pair)
-    write_references({name: files[name][1] for name in FILES}, languages[1], lowercase, folder)
+    files = {
+        subset: [source / f"{name}.{language}.gz" for language in languages]
+        for subset, name in FILES.items()
+    }
+    for path in (path for both in files.values() for path in both):
+        wanted = f"sha256:{SHA256[path.name]}"
+        if download:
+            fetch([f"{URL}/{path.name}"], path, wanted, "(--from DIR)")
+        check(path, wanted, f"give the file of {URL}, or leave --from out")
+    say("Normalizing and tokenizing.")
+    placed = (
+        (subset, pair)
+        for subset, both in files.items()
+        for pair in moses.tokenized(pairs.read_pairs(both, captions), languages)
+    )
+    written = pairs.write(folder, languages, FILES, placed)
+    references = {
+        subset: map(moses.lowercase, pairs.folded(files[subset][1]))
+        for subset in FILES
+        if subset != "train"
+    }
+    pairs.write_references(folder, languages[1], references)
     return {
         "corpus": f"Multi30k {'-'.join(languages)} (captions of images)",
-        "archive": {
-            "repository": "https://github.com/multi30k/dataset",
-            "commit": COMMIT,
-            "sha256": {path.name: SHA256[path.name] for pair in files.values() for path in pair},
-        },
+        "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},
         "tokenizer": "moses",
-        "tokenized by": f"lowercase, normalized punctuation, {tool()}",
+        "tokenized by": f"lowercase, normalized punctuation, {moses.TOOL}",
         "lowercased": True,
         "normalized": True,
         "references": "the published translations, lowercased; punctuation as it was",
@@ -102,7 +92,7 @@ def write_text(files, languages, folder):
         "all": True,
         # The data set's page gives the captions for non-commercial research, without a licence.
         "redistributable": False,
-        **text.manifest(),
+        **written,
     }
 
 
@@ -111,29 +101,17 @@ def main():
     parser.add_argument("direction", choices=DIRECTIONS, help="source and target language")
     there = "a folder of the published .gz files, instead of downloading"
     parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help=there)
-    size = f"BPE merges (default: {MERGES})"
-    parser.add_argument("--merges", type=whole_number(1), metavar="N", help=size)
+    size = "BPE merges (default: %(default)s)"
+    parser.add_argument("--merges", type=whole_number(1), default=MERGES, metavar="N", help=size)
     options = parser.parse_args()
-    out = out_of(options, f"multi30k-{options.direction}")
-    languages = options.direction.split("-")
-    given = given_options(options, "direction", "merges")
-    settings = {"merges": MERGES, **given}
+    out = options.out or DATA / f"multi30k-{options.direction}"
+    source = options.folder or out.parent / "archives" / "multi30k"
 
     def text(folder):
-        source = options.folder or out.parent / "archives" / "multi30k"
-        files = files_of(languages, source, download=options.folder is None)
-        say("Normalizing and tokenizing.")
-        return {**write_text(files, languages, folder), "options": settings}
+        download = options.folder is None
+        return write_text(options.direction.split("-"), source, folder, download)
 
-    prepare(
-        out,
-        given,
-        text,
-        kind="subword-nmt",
-        size=settings["merges"],
-        joined=True,
-        at_most="merges" not in given,
-    )
+    prepare(out, {"direction": options.direction, "merges": options.merges}, text)
 
 
 if __name__ == "__main__":

@@ -1,181 +1,114 @@
 """A corpus of one's own: plain text files, a sentence a line, in two languages.
 
-PREFIX.de and PREFIX.en, UTF-8, also packed (PREFIX.de.gz), become a corpus like the others. White
+PREFIX.de and PREFIX.en, UTF-8, or packed as PREFIX.de.gz, become a corpus like the others. White
 space is folded to single spaces. Training pairs are dropped where a side is empty, too long, or
 much longer than the other; those to validate and test on never.
 """
 
-import functools
 import re
 from pathlib import Path
 
 from ..common.cli import UserError, argument, run, whole_number
-from .checksums import checksum
+from . import moses, pairs
 from .languages import characters_in, writes_without_spaces
-from .moses import lowercase, tokenized, tool
-from .pairs import Text, folded, reason_to_drop, tokens_in, write_references
-from .prepare import (
-    POOL_HELP,
-    add_workers,
-    given_options,
-    name_of,
-    out_of,
-    parser_of,
-    prepare,
-    say,
-)
-from .subwords import refuse_symbols
+from .prepare import DATA, POOL_HELP, named_tests, nth_test, parser_of, prepare, say
+from .sources import checksum
 
-DEFAULTS = {
-    **{"tokenizer": "none", "lowercase": False, "dictionaries": "joined", "pieces": 8000},
-    **{"max_tokens": 175, "max_ratio": 3.0, "drop_test_duplicates": False, "pool_tests": False},
-}
+PIECES = 8000
+MAX_TOKENS = 175
 MAX_CHARACTERS = 1000
-_LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+MAX_RATIO = 3.0
+# The options that shape a corpus, besides its sizes.
+OPTIONS = (
+    *("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates", "pool_tests"),
+)
 
 
 def paths_of(prefix, languages):
-    """The files ``PREFIX.LANGUAGE``, or ``PREFIX.LANGUAGE.gz``, of both languages.
+    """The files ``PREFIX.LANGUAGE`` of both languages, or ``PREFIX.LANGUAGE.gz`` for want of them.
 
     Raises:
-        UserError: a file is not there, is there twice, or is empty.
+        UserError: a file is not there.
     """
     paths = []
     for language in languages:
-        plain = Path(f"{prefix}.{language}")
-        packed = Path(f"{plain}.gz")
-        found = [path for path in (plain, packed) if path.exists()]
-        if not found:
+        plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
+        if not plain.is_file() and not packed.is_file():
             raise UserError(f"there is no {plain} (nor {packed.name}): name what stands before it")
-        if len(found) > 1:
-            raise UserError(f"there are both {plain} and {packed.name}: move one of them away")
-        if not found[0].is_file() or not found[0].stat().st_size:
-            raise UserError(f"{found[0]} is empty, or no file: expected one sentence a line")
-        paths.append(found[0])
+        paths.append(plain if plain.is_file() else packed)
     return paths
 
 
-def named_tests(texts):
-    """Prefixes of test sets by name, from ``NAME=PREFIX`` or ``PREFIX``.
-
-    A set without a name has that of its subset: ``test``, ``test1``, ...
-
-    Raises:
-        UserError: a name is there twice, or that of another subset.
-    """
-    tests = {}
-    for number, text in enumerate(texts):
-        subset = nth_test(number)
-        name, equals, prefix = text.partition("=")
-        if not equals or not _TEST_NAME.fullmatch(name):
-            name, prefix = subset, text
-        if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
-            raise UserError(
-                f"--test {text}: the name {name} is that of another set; choose another name"
-            )
-        tests[name] = prefix
-    return tests
-
-
-def nth_test(number):
-    """fairseq's name of test set ``number``, counted from 0."""
-    return f"test{number or ''}"
-
-
-def check_files(parts):
-    """Raise :class:`UserError` where two of the parts, or both sides of one, are the same file."""
-    seen = {}
-    for subset, paths in parts.items():
-        for path in paths:
-            other, where = seen.setdefault(path.stat().st_ino, (path, subset))
-            if other is not path and other.samefile(path):
-                raise UserError(
-                    f"{path} ({subset}) and {other} ({where}) are the same file: give each set its "
-                    "own"
-                )
-
-
-def write_text(parts, languages, settings, folder, workers=1):
-    """Write ``text/`` and, for tokenized corpora, ``references/`` below ``folder``.
-
-    Args:
-        parts: both paths of each subset, by its name, the test sets last.
-        settings: ``tokenizer`` (``moses`` or ``none``), ``lowercase``, ``max_tokens`` (characters
-            where one of the languages writes without spaces), ``max_ratio``,
-            ``drop_test_duplicates``; ``merges`` where subwords are subword-nmt's.
-
-    Returns:
-        The beginning of the manifest.
-    """
-    moses = settings["tokenizer"] == "moses"
-    tokenize = functools.partial(tokenized, workers=workers)
-    case = lowercase if settings["lowercase"] else str
-    limits = settings["max_tokens"], settings["max_ratio"], *measure_of(languages)
-    tested = set(), set()  # the sentences of the test sets, by side
-    duplicates = dict.fromkeys(("by source", "by target", "by both"), 0)
-    with Text(folder / "text", languages, list(parts), tokenize if moses else None) as text:
-        for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
-            pairs = text.read(subset, parts[subset], folded)
-            for number, pair in enumerate(pairs, start=1):
-                pair = [case(sentence) for sentence in pair]
-                if subset == "train":
-                    reason = reason_to_drop(*pair, *limits)
-                    known = [sentence in side for sentence, side in zip(pair, tested)]
-                    if reason is None and any(known):
-                        duplicates["by source"] += known[0]
-                        duplicates["by target"] += known[1]
-                        duplicates["by both"] += all(known)
-                        if settings["drop_test_duplicates"]:
-                            reason = "a side stands in a test set"
-                    if reason is not None:
-                        text.dropped[reason] += 1
-                        continue
-                elif subset != "valid":
-                    for sentence, side in zip(pair, tested):
-                        side.add(sentence)
-                if "merges" in settings:
-                    for sentence, path in zip(pair, parts[subset]):
-                        refuse_symbols(sentence, f"{path}, line {number}")
-                text.write(subset, pair)
-    if moses:
-        targets = {subset: paths[1] for subset, paths in parts.items()}
-        write_references(targets, languages[1], case, folder)
-    return {
-        "corpus": f"text files {', '.join(map(name_of, parts['train']))}, ...",
-        "tokenizer": "moses" if moses else None,
-        "tokenized by": tool() if moses else None,
-        "lowercased": settings["lowercase"],
-        "training pairs with a sentence of a test set": duplicates,
-        **text.manifest(),
-    }
-
-
-def measure_of(languages):
+def unit_of(languages):
     """How sentences are measured, and in which unit: tokens, or characters for want of spaces."""
     if any(map(writes_without_spaces, languages)):
         return characters_in, "characters"
-    return tokens_in, "tokens"
+    return pairs.tokens_in, "tokens"
+
+
+def write_text(parts, languages, settings, folder):
+    """Write ``text/`` and, for tokenized corpora, ``references/``; returns the manifest so far.
+
+    ``parts`` has both paths of each subset, the test sets last; ``settings``, the options by name.
+    """
+    tokenize = settings["tokenizer"] == "moses"
+    case = moses.lowercase if settings["lowercase"] else str
+    limits = settings["max_tokens"], settings["max_ratio"], *unit_of(languages)
+    tested = set(), set()  # the sentences of the test sets, by side
+    duplicates = 0
+
+    def placed():
+        nonlocal duplicates
+        for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
+            read = pairs.read_pairs(parts[subset])
+            for pair in moses.tokenized(read, languages) if tokenize else read:
+                pair = [case(sentence) for sentence in pair]
+                reason = None
+                if subset == "train":
+                    reason = pairs.reason_to_drop(*pair, *limits)
+                    if not reason and any(map(set.__contains__, tested, pair)):
+                        duplicates += 1
+                        if settings["drop_test_duplicates"]:
+                            reason = "a side stands in a test set"
+                elif subset != "valid":
+                    for sentence, side in zip(pair, tested):
+                        side.add(sentence)
+                yield reason or subset, pair
+
+    written = pairs.write(folder, languages, parts, placed())
+    if tokenize:
+        references = {
+            subset: map(case, pairs.folded(paths[1]))
+            for subset, paths in parts.items()
+            if subset != "train"
+        }
+        pairs.write_references(folder, languages[1], references)
+    if duplicates and not settings["drop_test_duplicates"]:
+        say(
+            f"note: {duplicates:,} training pairs share a sentence with a test set; "
+            "--drop-test-duplicates leaves them out"
+        )
+    return {
+        "corpus": f"text files {', '.join(path.name for path in parts['train'])}, ...",
+        "tokenizer": "moses" if tokenize else None,
+        "tokenized by": moses.TOOL if tokenize else None,
+        "lowercased": settings["lowercase"],
+        "training pairs with a sentence of a test set": duplicates,
+        **written,
+    }
 
 
 def language(text):
     """Reader of a language code; fairseq parts the two of a pair by a hyphen."""
-    if not _LANGUAGE.fullmatch(text):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
         raise ValueError
     return text
-
-
-def ratio(text):
-    """Reader of a number from 1."""
-    if not float(text) >= 1:
-        raise ValueError
-    return float(text)
 
 
 def parser():
     made = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
     code = argument(language, "a code of letters, digits and _, such as de or pt_br")
-    count, flag = whole_number(1), {"action": "store_true", "default": None}  # None: not given
+    count, flag = whole_number(1), {"action": "store_true"}
     add = made.add_argument
     for side in ("source", "target"):
         add(f"--{side}", type=code, required=True, metavar="CODE", help="what its files end in")
@@ -185,25 +118,24 @@ def parser():
     add("--test", required=True, action="append", metavar="[NAME=]PREFIX", help=several)
     add("--pool-tests", **flag, help=POOL_HELP)
     cut = "cut words from punctuation (default: none, as SentencePiece needs)"
-    add("--tokenizer", choices=("none", "moses"), help=cut)
+    add("--tokenizer", choices=("none", "moses"), default="none", help=cut)
     add("--lowercase", **flag, help="lowercase all text, references too")
     sizes = made.add_mutually_exclusive_group()
-    pieces = f"SentencePiece with a joint vocabulary of N (default: {DEFAULTS['pieces']})"
+    pieces = f"SentencePiece with a joint vocabulary of N (default: {PIECES})"
     sizes.add_argument("--pieces", type=count, metavar="N", help=pieces)
     merges = "instead: subword-nmt's BPE with N joint merges"
     sizes.add_argument("--merges", type=count, metavar="N", help=merges)
     joined = "one for both languages, as --share-all-embeddings needs, or two (default: joined)"
-    add("--dictionaries", choices=("joined", "separate"), help=joined)
+    add("--dictionaries", choices=("joined", "separate"), default="joined", help=joined)
     longest = (
-        f"drop training pairs of which a side has more tokens (default: {DEFAULTS['max_tokens']}), "
-        f"or characters where a language writes without spaces ({MAX_CHARACTERS})"
+        f"drop training pairs of which a side has more tokens (default: {MAX_TOKENS}), or "
+        f"characters where a language writes without spaces ({MAX_CHARACTERS})"
     )
     add("--max-tokens", type=count, metavar="N", help=longest)
-    longer = f"and those of which one is R times longer (default: {DEFAULTS['max_ratio']:g})"
-    add("--max-ratio", type=argument(ratio, "a number from 1"), metavar="R", help=longer)
+    longer = "and those of which one is R times longer (default: %(default)g)"
+    add("--max-ratio", type=float, default=MAX_RATIO, metavar="R", help=longer)
     known = "and those of which a side is a sentence of a test set (always counted)"
     add("--drop-test-duplicates", **flag, help=known)
-    add_workers(made)
     return made
 
 
@@ -212,49 +144,30 @@ def main():
     languages = options.source, options.target
     if options.source == options.target:
         raise UserError(f"--source and --target are both {options.source}: expected two languages")
-    given = given_options(options, *DEFAULTS, "merges")
-    settings = {**DEFAULTS, **given}
-    if "max_tokens" not in given and measure_of(languages)[1] == "characters":
-        settings["max_tokens"] = MAX_CHARACTERS
-    kind, size_name = "sentencepiece", "pieces"
-    if "merges" in given:
-        kind, size_name = "subword-nmt", "merges"
-        del settings["pieces"]
+    longest = MAX_CHARACTERS if unit_of(languages)[1] == "characters" else MAX_TOKENS
     tests = named_tests(options.test)
     subsets = {name: nth_test(number) for number, name in enumerate(tests)}
-    prefixes = {"train": options.train, "valid": options.valid}
-    prefixes.update({subsets[name]: prefix for name, prefix in tests.items()})
-    parts = {subset: paths_of(prefix, languages) for subset, prefix in prefixes.items()}
-    check_files(parts)
-    files = {
-        f"{subset}.{side}": checksum(path, "sha256")
-        for subset, paths in parts.items()
-        for side, path in zip(languages, paths)
+    prefixes = [options.train, options.valid, *tests.values()]
+    parts = {
+        subset: paths_of(prefix, languages)
+        for subset, prefix in zip(("train", "valid", *subsets.values()), prefixes)
     }
-    given.update(files, tests=subsets)
-    settings.update(files, tests=subsets)
+    unit, size = ("merges", options.merges) if options.merges else ("pieces", options.pieces)
+    settings = {
+        **{name: getattr(options, name) for name in OPTIONS},
+        **{"max_tokens": options.max_tokens or longest, unit: size or PIECES, "tests": subsets},
+    }
+    for subset, paths in parts.items():
+        for side, path in zip(languages, paths):
+            settings[f"{subset}.{side}"] = checksum(path, "sha256")
 
     def text(folder):
         say("Reading, filtering and tokenizing.")
-        found = write_text(parts, languages, settings, folder, options.workers)
-        duplicates = found["training pairs with a sentence of a test set"]
-        if any(duplicates.values()) and not settings["drop_test_duplicates"]:
-            counts = ", ".join(f"{count:,} {side}" for side, count in duplicates.items())
-            say(
-                f"note: training pairs share sentences with test sets ({counts}); "
-                "--drop-test-duplicates leaves them out"
-            )
-        pooled = settings["pool_tests"]
-        return {**found, "tests": subsets, "all": pooled, "options": settings}
+        made = write_text(parts, languages, settings, folder)
+        return {**made, "tests": subsets, "all": options.pool_tests}
 
-    prepare(
-        out_of(options, "-".join(languages)),
-        given,
-        text,
-        kind=kind,
-        size=settings[size_name],
-        joined=settings["dictionaries"] == "joined",
-    )
+    out = options.out or DATA / "-".join(languages)
+    prepare(out, settings, text, joined=options.dictionaries == "joined")
 
 
 if __name__ == "__main__":

@@ -1,158 +1,164 @@
 """The stages that every corpus goes through, from text to what fairseq-train reads."""
 
 import argparse
-import os
+import platform
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
-from ..common.cli import UserError, whole_number
+from ..common.cli import UserError
 from ..common.files import making
 from ..common.locks import only_here
+from ..common.paths import ROOT
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
-from . import languages, manifest, subwords
+from . import subwords
+from .sources import checksum
 
-# Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
-MAX_POSITIONS = 1024
+DATA = ROOT / "data"
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
-EPILOG = """The corpus's folder gets manifest.json (counts, what was dropped and why, checksums,
-versions), text/, bpe/ (subwords), bin/ (for fairseq), and references/ where text is kept plain to
-score against. What is downloaded stays in the folder archives beside it."""
+TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 _TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
+_TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def fairseq_path(text):
-    """Reader of a path that fairseq can read, for argparse.
-
-    fairseq takes a colon, and its preparation a comma, for the end of a path.
-    """
-    path = Path(text).resolve()
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}, whose path is not UTF-8: fairseq cannot read it; choose another"
-        ) from None
-    if set(":,") & set(str(path)):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}, whose path holds a colon or a comma ({path}): fairseq takes it for the "
-            "end of the path; choose another"
-        )
-    return path
-
-
-def parser_of(script, description, name):
-    """A parser for ``data-prep/SCRIPT.sh``, whose corpus goes to ``data/NAME`` without ``--out``.
-
-    ``--data``, the folder ``data`` itself, is for the script alone.
-    """
+def parser_of(script, description, name=None):
+    """A parser for ``data-prep/SCRIPT.sh``, whose corpus goes to ``data/NAME`` or ``--out``."""
     parser = argparse.ArgumentParser(
         prog=f"bash data-prep/{script}.sh",
         description=description,
-        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, default=Path("data"), help=argparse.SUPPRESS)
-    where = f"the corpus (default: data/{name})" if name else "the corpus"
-    parser.add_argument("--out", type=fairseq_path, required=not name, metavar="DIR", help=where)
+    where = "the corpus's folder" + (f" (default: data/{name})" if name else "")
+    parser.add_argument("--out", type=Path, required=not name, metavar="DIR", help=where)
     return parser
 
 
-def add_workers(parser):
-    """Add ``--workers``, the number of processes that tokenize."""
-    parser.add_argument(
-        "--workers",
-        type=whole_number(1),
-        default=os.cpu_count(),
-        metavar="N",
-        help="processes that tokenize (default: all cores)",
-    )
+def nth_test(number):
+    """fairseq's name of test set ``number``, counted from 0."""
+    return f"test{number or ''}"
 
 
-def out_of(arguments, name):
-    """The corpus's folder: ``--out``, or ``name`` where corpora go.
+def named_tests(texts):
+    """Paths of test sets by name, from ``NAME=PATH`` or ``PATH``.
+
+    A set without a name has that of its subset: ``test``, ``test1``, ...
 
     Raises:
-        UserError: fairseq could not read it there.
+        UserError: a name is there twice, or that of another subset.
     """
-    try:
-        return arguments.out or fairseq_path(arguments.data / name)
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"the corpus would go to {error} by --out") from None
+    tests = {}
+    for number, text in enumerate(texts):
+        subset = nth_test(number)
+        name, equals, path = text.partition("=")
+        if not equals or not _TEST_NAME.fullmatch(name):
+            name, path = subset, text
+        if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
+            raise UserError(
+                f"--test {text}: the name {name} is that of another set; choose another name"
+            )
+        tests[name] = path
+    return tests
 
 
-def name_of(path):
-    """Name of a file, for a manifest, which is UTF-8 whatever file names are."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
-
-
-def given_options(arguments, *names):
-    """Those of an argparse result's options that a user gave: their default is ``None``."""
-    values = {name: getattr(arguments, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def prepare(out, given, write_text, kind, size, joined, at_most=False):
+def prepare(out, settings, write_text, joined=True):
     """Make the corpus folder ``out`` whole, or see that it is there; nothing else appears.
 
     Args:
-        out: the folder, an absolute path. Where it holds a corpus already, nothing is done.
-        given: those options, by name, that a user gave and that shape the corpus.
-        write_text: ``write_text(folder)`` writes ``text/`` below ``folder`` and returns the
-            manifest so far: ``source``, ``target``, ``tokenizer``, ``pairs`` by subset,
-            ``options`` (all that shape the corpus, by name), where there are published counts
-            ``expected``, and what else there is to say.
-        kind: of subwords, ``sentencepiece`` or ``subword-nmt``.
-        size: number of SentencePiece pieces, or of merges.
+        out: the folder. Where it holds the corpus already, nothing is done.
+        settings: all that shapes the corpus, by name; among them ``pieces``, the size of
+            SentencePiece's vocabulary, or ``merges``, those of subword-nmt.
+        write_text: ``write_text(folder)`` writes ``text/`` below ``folder`` and returns what the
+            manifest says about it (the recipe in data-prep/README.md has the keys).
         joined: one dictionary for both languages.
-        at_most: fewer merges will do where the text gives no more.
 
     Raises:
-        UserError: ``out`` is something else, or a corpus of other options; another process is
+        UserError: ``out`` is something else, or a corpus of other settings; another process is
             making it; the disk is full; the text is not what it should be.
     """
+    kind = "subword-nmt" if "merges" in settings else "sentencepiece"
+    size = settings.get("merges", settings.get("pieces"))
 
     def make(folder):
-        found = write_text(folder)
-        _tell_counts(found)
-        _check_text(found, folder)
+        from .binarize import preprocess  # imports fairseq: seconds
+
+        made = write_text(folder)
+        pairs, languages = made["pairs"], (made["source"], made["target"])
+        _tell(made, folder)
         say(f"Learning and applying subwords ({kind}, {size:,}).")
-        longest = subwords.make(folder, found, kind, size, at_most)
+        warnings = subwords.make(folder, languages, pairs, kind, size)
         say("Binarizing for fairseq.")
-        _binarize(folder, found, joined)
-        found = manifest.finished({**found, "subwords": kind}, folder)
-        found["warnings"] += _too_long(longest)
-        for warning in found["warnings"]:
+        train, valid, *tests = (str(folder / "bpe" / subset) for subset in pairs)
+        preprocess(
+            *("--source-lang", languages[0], "--target-lang", languages[1]),
+            *(["--joined-dictionary"] if joined else []),
+            *("--trainpref", train, "--validpref", valid, "--testpref", ",".join(tests)),
+            *("--destdir", str(folder / "bin")),
+        )
+        # As fairseq counts: with its four special symbols.
+        types = {
+            language: 4 + len(lines_of(folder / "bin" / f"dict.{language}.txt"))
+            for language in languages
+        }
+        counts = {**pairs, **{f"types {language}": types[language] for language in languages}}
+        warnings += [
+            f"{name}: {counts[name]:,}, expected {count:,}: this is not the published data set"
+            for name, count in made.get("expected", {}).items()
+            if counts[name] != count
+        ]
+        for warning in warnings:
             say(f"warning: {warning}")
-        return found
+        made.update(subwords=kind, options=settings, types=types, warnings=warnings)
+        return {**made, "versions": versions(), "sha256": _checksums(folder)}
 
-    make_once(out, given, make)
+    make_once(out, settings, make)
 
 
-def make_once(out, given, make):
+def _tell(made, folder):
+    """Print what was kept and dropped; refuse a set without pairs."""
+    kept = ", ".join(f"{count:,} {subset}" for subset, count in made["pairs"].items())
+    say(f"Kept    {kept} pairs")
+    for reason, count in made["dropped"].items():
+        say(f"Dropped {count:,}: {reason}")
+    for subset, count in made["pairs"].items():
+        if not count:
+            raise UserError(
+                f"no pairs are left for {subset} of {made['corpus']}: give more text, or (see "
+                "above what was dropped) other limits"
+            )
+        if subset.startswith("test") and made["tokenizer"] is None:
+            name = f"{subset}.{made['target']}"
+            warn_of_tokens(lines_of(folder / "text" / name), name)
+
+
+def make_once(out, settings, make):
     """Make the corpus folder ``out``, or see that it is there, as :func:`prepare` does.
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest.
     """
-    if is_there(out, given):
+    out = Path(out).resolve()
+    if set(":,") & set(str(out)):
+        raise UserError(
+            f"the corpus would go to {out}, whose path holds a colon or a comma: fairseq takes it "
+            "for the end of the path; choose another --out"
+        )
+    if _is_there(out, settings):
+        say(f"The corpus is there: {out}")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
-    with only_here(lock, f"{out} is being made by another process: wait for it, or stop it"):
-        if is_there(out, given):  # by one that finished while this one began
-            return
-        with making(out) as folder:
-            write_json(folder / "manifest.json", make(folder))
+    busy = f"{out} is being made by another process: wait for it, or stop it"
+    with only_here(lock, busy), making(out) as folder:
+        write_json(folder / "manifest.json", make(folder))
     say(f"The corpus is ready: {out}")
 
 
-def is_there(out, given):
-    """True where ``out`` is that corpus; raises :class:`UserError` where it is something else."""
+def _is_there(out, settings):
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     path = out / "manifest.json"
@@ -162,41 +168,13 @@ def is_there(out, given):
             "choose another --out"
         )
     made = read_json(path, "delete that folder and prepare the corpus again").get("options", {})
-    for name, value in given.items():
+    for name, value in settings.items():
         if name in made and made[name] != value:
             raise UserError(
                 f"the corpus {out} was made with {name} {made[name]}, now it is {value}: choose "
                 "another --out, or delete that folder"
             )
-    say(f"The corpus is there: {out}")
     return True
-
-
-def _tell_counts(found):
-    kept = ", ".join(f"{count:,} {subset}" for subset, count in found["pairs"].items())
-    say(f"Kept    {kept} pairs")
-    for reason, count in found["dropped"].items():
-        say(f"Dropped {count:,}: {reason}")
-
-
-def _check_text(found, folder):
-    """Refuse a set without sentences, and warn of what would make scores wrong."""
-    for subset, count in found["pairs"].items():
-        if not count:
-            raise UserError(
-                f"no pairs are left for {subset} of {found['corpus']}: give more text, or (see "
-                "above what was dropped) other limits"
-            )
-    target = found["target"]
-    try:
-        languages.sacrebleu_tokenizer(target)
-    except UserError as error:
-        say(f"note: {error}")
-    if found["tokenizer"] is None:
-        for subset in found["pairs"]:
-            if subset.startswith("test"):
-                path = folder / "text" / f"{subset}.{target}"
-                warn_of_tokens(lines_of(path), path.name)
 
 
 def warn_of_tokens(lines, name):
@@ -209,23 +187,21 @@ def warn_of_tokens(lines, name):
         )
 
 
-def _too_long(longest):
-    return [
-        f"{name} has a sentence of {tokens:,} subwords, and a model of fairseq's defaults takes "
-        f"{MAX_POSITIONS - 1:,}: train with larger --max-source-positions and "
-        "--max-target-positions, or it cannot be translated"
-        for name, tokens in longest.items()
-        if tokens >= MAX_POSITIONS and not name.startswith("train.")
-    ]
+def versions():
+    """Versions of Python and of those tools that are installed."""
+    found = {"python": platform.python_version()}
+    for tool in TOOLS:
+        try:
+            found[tool] = metadata.version(tool)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
-def _binarize(folder, found, joined):
-    from .binarize import preprocess  # fairseq, which takes seconds
-
-    prefixes = {subset: str(folder / "bpe" / subset) for subset in found["pairs"]}
-    preprocess(
-        *("--source-lang", found["source"], "--target-lang", found["target"]),
-        *(["--joined-dictionary"] if joined else []),
-        *("--trainpref", prefixes.pop("train"), "--validpref", prefixes.pop("valid")),
-        *("--testpref", ",".join(prefixes.values()), "--destdir", str(folder / "bin")),
-    )
+def _checksums(folder):
+    """SHA-256 of each output below a corpus folder, by its path; logs, which hold times, aside."""
+    return {
+        path.relative_to(folder).as_posix(): checksum(path, "sha256").partition(":")[2]
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".log"
+    }

@@ -6,47 +6,35 @@ subword-nmt ``un@@ believ@@ able``.
 
 import contextlib
 import io
+import itertools
 from pathlib import Path
 
 from ..common.cli import UserError
-from ..common.files import writing
+from .pairs import create, read_lines
 
 # File of the model below a corpus's bpe/, by kind.
 MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
-
-
-# Words that fairseq's dictionaries keep for themselves: in text they would end a sentence, or hide.
+# Value of fairseq's --remove-bpe by kind.
+REMOVE_BPE = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}
+# What fairseq's dictionaries keep for themselves: in text it would end a sentence, or hide.
 SYMBOLS = frozenset(("<s>", "<pad>", "</s>", "<unk>"))
-
-
-def refuse_symbols(text, place):
-    """Raise :class:`UserError` where a word, or subword, of ``text`` is a symbol of fairseq's.
-
-    ``place`` says which line the text is.
-    """
-    for symbol in SYMBOLS.intersection(text.split(" ")):
-        raise UserError(
-            f"{place}: {symbol} is a symbol of fairseq's own dictionary, which no text can hold: "
-            "take it out, write it in another way, or tokenize the text (--tokenizer moses)"
-        )
+# Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
+MAX_POSITIONS = 1024
 
 
 class Subwords:
     """A subword model: SentencePiece (a file that ends in .model) or subword-nmt's BPE codes.
 
-    ``symbol`` is what fairseq calls ``--remove-bpe``.
+    ``symbol`` is what fairseq calls ``--remove-bpe``; ``pieces(line)`` are a line's subwords,
+    parted by spaces.
     """
 
     def __init__(self, path):
-        if not Path(path).is_file():
-            raise UserError(f"no subword model at {path}")
+        path = Path(path)
+        kind = "sentencepiece" if path.suffix == ".model" else "subword-nmt"
+        self.symbol = REMOVE_BPE[kind]
         try:
-            if Path(path).suffix == ".model":
-                self.symbol = "sentencepiece"
-                self._pieces = _sentencepiece(path)
-            else:
-                self.symbol = "@@ "
-                self._pieces = _byte_pairs(path)
+            self.pieces = _sentencepiece(path) if path.suffix == ".model" else _byte_pairs(path)
         # Both libraries end in various errors on what they cannot read, subword-nmt in an exit.
         except (Exception, SystemExit) as error:
             raise UserError(
@@ -54,58 +42,65 @@ class Subwords:
                 "or BPE codes of subword-nmt"
             ) from None
 
-    def pieces(self, text):
-        """The subwords of a line of text, parted by spaces."""
-        return self._pieces(text)
-
 
 def _sentencepiece(path):
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor()
-    processor.LoadFromSerializedProto(Path(path).read_bytes())
+    processor.LoadFromSerializedProto(path.read_bytes())
     return lambda text: " ".join(processor.encode(text, out_type=str))
 
 
 def _byte_pairs(path):
     from subword_nmt.apply_bpe import BPE
 
-    with Path(path).open(encoding="utf-8", newline="\n") as codes:
-        model = BPE(codes)
-    return model.process_line
+    with path.open(encoding="utf-8", newline="\n") as codes:
+        return BPE(codes).process_line
 
 
-def make(folder, manifest, kind, size, at_most=False):
+def make(folder, languages, subsets, kind, size):
     """Make ``bpe/`` of a corpus folder from its ``text/``: the model, and each file in subwords.
 
     Args:
-        manifest: languages (``source``, ``target``) and subsets (keys of ``pairs``).
         kind: ``sentencepiece`` or ``subword-nmt``.
         size: number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
-        at_most: fewer merges will do where the text gives no more.
 
     Returns:
-        The number of subwords in the longest sentence of each file, by its name.
+        Warnings: the text gives fewer merges, or a set to validate or test on has a sentence that
+        is too long for fairseq's models.
 
     Raises:
-        UserError: the text has too few words, or too many characters, for that size.
+        UserError: the text has too few words, or too many characters, for SentencePiece.
     """
-    languages = manifest["source"], manifest["target"]
     text, bpe = folder / "text", folder / "bpe"
     bpe.mkdir()
     model = bpe / MODELS[kind]
     files = [text / f"train.{language}" for language in languages]
+    lines = itertools.chain.from_iterable(map(read_lines, files))
     if kind == "sentencepiece":
-        learn_sentencepiece(files, model, size)
+        model.write_bytes(learn_sentencepiece(lines, size))
+        learnt = size
     else:
-        learn_byte_pairs(files, model, size, at_most)
+        codes = learn_byte_pairs(lines, size)
+        model.write_text(codes, encoding="utf-8")
+        learnt = codes.count("\n") - 1  # the first line is the version
+    warnings = [f"the text gives {learnt:,} merges, not {size:,}"] if learnt < size else []
     model = Subwords(model)
-    names = [f"{subset}.{language}" for subset in manifest["pairs"] for language in languages]
-    return {name: encode(model, text / name, bpe / name) for name in names}
+    for subset in subsets:
+        for language in languages:
+            name = f"{subset}.{language}"
+            longest = encode(model, read_lines(text / name), bpe / name, f"text/{name}")
+            if longest >= MAX_POSITIONS and subset != "train":
+                warnings.append(
+                    f"{name} has a sentence of {longest:,} subwords, and a model of fairseq's "
+                    f"defaults takes {MAX_POSITIONS - 1:,}: train with larger "
+                    "--max-source-positions and --max-target-positions, or it cannot be translated"
+                )
+    return warnings
 
 
-def learn_sentencepiece(files, model, pieces):
-    """Learn a BPE model of ``pieces`` pieces from text files together, and write ``model``.
+def learn_sentencepiece(lines, pieces):
+    """Learn a BPE model of ``pieces`` pieces from lines of text; returns its bytes.
 
     Every character is covered and text is not normalised, so that decoding gives it back.
     """
@@ -114,7 +109,7 @@ def learn_sentencepiece(files, model, pieces):
     made = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_lines(files),
+            sentence_iterator=lines,
             model_writer=made,
             model_type="bpe",
             vocab_size=pieces,
@@ -124,48 +119,40 @@ def learn_sentencepiece(files, model, pieces):
             minloglevel=1,
         )
     except RuntimeError as error:
-        if "KeyboardInterrupt" in str(error):  # raised in the iterator
-            raise KeyboardInterrupt from None
         reason = str(error).rpartition("] ")[2]
         raise UserError(f"--pieces is {pieces}, which does not suit the text: {reason}") from None
-    with writing(model, "wb") as file:
-        file.write(made.getvalue())
+    return made.getvalue()
 
 
-def _lines(files):
-    for name in files:
-        with Path(name).open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield line.rstrip("\n")
-
-
-def learn_byte_pairs(files, codes, merges, at_most=False):
-    """Learn ``merges`` merges from text files together, and write them to ``codes``."""
+def learn_byte_pairs(lines, merges):
+    """Learn at most ``merges`` merges from lines of text; returns the file of codes."""
     from subword_nmt import learn_bpe
 
     made, progress = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(progress), contextlib.suppress(ValueError):
         # A ValueError is how it ends where the text has no two characters to merge.
-        learn_bpe.learn_bpe((f"{line}\n" for line in _lines(files)), made, merges)
-    learnt = made.getvalue().count("\n") - 1  # the first line is the version
-    if learnt < merges and not at_most:
-        raise UserError(f"--merges is {merges}, expected at most {learnt}: the text gives no more")
-    with writing(codes) as file:
-        file.write(made.getvalue())
+        learn_bpe.learn_bpe((f"{line}\n" for line in lines), made, merges)
+    return made.getvalue()
 
 
-def encode(subwords, source, target):
-    """Write the lines of the file ``source`` in subwords to ``target``; returns the longest one.
+def encode(subwords, lines, target, name):
+    """Write lines of the text ``name`` in subwords to a file; returns the longest one's number.
 
-    In one process: subword-nmt's own parallel mode goes on silently where a worker has failed.
+    Raises:
+        UserError: a subword is a symbol of fairseq's own.
     """
-    longest, source = 0, Path(source)
-    with source.open(encoding="utf-8", newline="\n") as lines, writing(target) as file:
+    longest = 0
+    with create(target) as file:
         for number, line in enumerate(lines, start=1):
-            pieces = subwords.pieces(line.rstrip("\n"))
-            refuse_symbols(pieces, f"subwords of {'/'.join(source.parts[-2:])}, line {number}")
+            pieces = subwords.pieces(line)
+            for symbol in SYMBOLS.intersection(pieces.split(" ")):
+                raise UserError(
+                    f"{name}, line {number}: {symbol} is a symbol of fairseq's own dictionary, "
+                    "which no text can hold: take it out, write it in another way, or tokenize "
+                    "the text (--tokenizer moses)"
+                )
             longest = max(longest, pieces.count(" ") + 1)
-            file.write(pieces + "\n")
+            file.write(f"{pieces}\n")
     return longest
 
 

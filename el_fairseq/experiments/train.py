@@ -26,7 +26,7 @@ from ..common.locks import locked
 from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
 from ..corpora import manifest
-from ..corpora.checksums import checksum
+from ..corpora.sources import checksum
 from . import training_log
 from .checkpoints import newest, repair
 from .config import Experiment, Loss, names, read_experiment

@@ -16,7 +16,7 @@ from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora import manifest
-from ..corpora.checksums import checksum
+from ..corpora.sources import checksum
 from ..corpora.subwords import Subwords
 from ..experiments.results import compared_checkpoint
 

@@ -120,7 +120,7 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
         (["--model", "CE=nowhere.pt"], "nowhere.pt"),
         (["--model", "CE={ce}", "--ood", "x=nowhere:test"], "nowhere holds no dictionary"),
         (["--model", "CE={ce}", "--ood", "x=nowhere"], "expected NAME=FOLDER:SUBSET"),
-        (["--model", "CE={ce}", "--subwords", "nowhere"], "no subword model at nowhere"),
+        (["--model", "CE={ce}", "--subwords", "nowhere"], "subword model nowhere cannot be read"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line_before_anything_is_written(

@@ -158,7 +158,7 @@ def test_data_that_is_missing_damaged_or_of_other_dictionaries_is_refused(tiny, 
     shutil.copytree(tiny.bin, copy)
     binary = copy / "test.de-en.en.bin"
     binary.write_bytes(binary.read_bytes()[:-6])
-    assert "test.de-en.en.bin holds" in refused(tiny, data=copy)
+    assert "test.de-en.en.idx and .bin are empty, cut off" in refused(tiny, data=copy)
     (copy / "dict.fr.txt").write_text("maison 3\narbre 2\n")
     load_subset(load_models({"M": [str(tiny.ce)]}, copy)[0], copy, "valid")
     (copy / "dict.de.txt").write_text("haus 3\nbaum 2\n")

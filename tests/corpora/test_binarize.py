@@ -10,7 +10,7 @@ from el_fairseq.corpora.binarize import binarize
     ("content", "message"),
     [
         (b"caf\xe9\n", r"source is not UTF-8 in line 1"),
-        (b"", "source is empty"),
+        (b"", "source has 0 lines"),
         (b"one\ntwo <pad>\n", r"source, line 2: <pad> is a symbol of fairseq's own"),
     ],
 )

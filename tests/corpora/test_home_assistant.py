@@ -1,4 +1,5 @@
 import json
+import sys
 import zipfile
 
 import pytest
@@ -7,11 +8,10 @@ from conftest import ROOT
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import home_assistant
 from el_fairseq.corpora.home_assistant import (
-    check,
-    extract,
-    pairs_of_wheel,
     reason_to_drop,
     split_of,
+    strings_of_wheel,
+    write_text,
 )
 
 
@@ -32,7 +32,7 @@ def small_wheel(tmp_path):
 
 
 def test_strings_are_paired_by_file_and_key_with_white_space_folded(small_wheel):
-    assert list(pairs_of_wheel(small_wheel, "de")) == [
+    assert list(strings_of_wheel(small_wheel, "de")) == [
         ("Nun an", "Turned on now"),
         ("Ohne Gegenstück", None),
         ("Jetzt an", "Turned on now"),
@@ -45,7 +45,7 @@ def test_strings_are_paired_by_file_and_key_with_white_space_folded(small_wheel)
 def test_what_is_dropped_is_counted_by_reason_and_each_english_sentence_kept_once(
     small_wheel, tmp_path
 ):
-    manifest = extract(small_wheel, "de-en", tmp_path)
+    manifest = write_text(small_wheel, ["de", "en"], tmp_path)
     assert sum(manifest["pairs"].values()) == 1
     assert manifest["dropped"] == {
         "no English string with that file and key": 2,
@@ -79,24 +79,32 @@ def test_the_split_depends_on_the_english_text_alone_and_never_changes():
     assert 240 < shares.count("test") < 360
 
 
-def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel):
-    with pytest.raises(UserError, match=r"small\.whl has SHA-256 .*, expected 8167820c"):
-        check(small_wheel)
+def command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["home-assistant", "de-en", *map(str, words)])
+    home_assistant.main()
 
 
-def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"small\.whl is sha256:.*, expected sha256:8167820c"):
+        command(monkeypatch, "--archive", small_wheel, "--out", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.whl"]
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(UserError, match=r"could not download .*No matching.* Check the network"):
-        home_assistant.fetch(tmp_path / "archives" / home_assistant.WHEEL)
-    assert list((tmp_path / "archives").iterdir()) == []
+    with pytest.raises(UserError, match=r"could not download .* check the network"):
+        command(monkeypatch, "--out", tmp_path / "out")
+    assert "No matching distribution" in capfd.readouterr().err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
 def wheel():
     """The real one, downloaded once."""
     path = ROOT / "data" / "archives" / home_assistant.WHEEL
-    home_assistant.fetch(path)
+    if not path.exists():
+        home_assistant.download(path.parent)
     return path
 
 
@@ -108,4 +116,4 @@ def wheel():
     ],
 )
 def test_the_real_wheel_gives_the_corpus_that_the_readme_reports(wheel, tmp_path, pair, expected):
-    assert extract(wheel, pair, tmp_path)["pairs"] == expected
+    assert write_text(wheel, pair.split("-"), tmp_path)["pairs"] == expected

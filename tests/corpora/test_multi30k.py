@@ -7,7 +7,7 @@ import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import manifest, multi30k
-from el_fairseq.corpora.checksums import checksum
+from el_fairseq.corpora.sources import checksum
 
 CAPTIONS = {
     "de": ["„Zwei“  Männer – im Freien. ", "Ein Hund\u2028rennt…", "Drei Hunde im Gras"],
@@ -68,7 +68,6 @@ def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(
     assert dictionaries[0] == dictionaries[1]
     made = json.loads((out / "manifest.json").read_text("utf-8"))
     assert made["archive"]["commit"] == multi30k.COMMIT
-    assert len(made["archive"]["sha256"]) == 12
     with pytest.raises(UserError, match="made with direction de-en, now it is en-de"):
         command(monkeypatch, "en-de", "--from", published, "--out", out)
 
@@ -82,16 +81,12 @@ def pack(path, content):
     ("change", "message"),
     [
         (
-            lambda folder: (folder / "val.en.gz").unlink(),
-            r"there is no .*val\.en\.gz: --from names",
-        ),
-        (
             lambda folder: (folder / "train.de.gz").write_bytes(b"other"),
             r"train\.de\.gz is sha256:\w+, expected sha256:\w+: give",
         ),
         (
             lambda folder: pack(folder / "test_2017_mscoco.en.gz", b"one\n"),
-            r"mscoco\.de\.gz has 2 sentences and test_2017_mscoco\.en\.gz 1",
+            r"mscoco\.de\.gz has 2 sentences and test_2017_mscoco\.en\.gz has 1",
         ),
     ],
 )
@@ -120,9 +115,3 @@ def test_files_are_downloaded_from_the_pinned_commit_with_their_checksums(
     train = f"https://raw.githubusercontent.com/multi30k/dataset/{multi30k.COMMIT}/data/task1/raw/"
     assert asked[train + "train.de.gz"] == f"sha256:{multi30k.SHA256['train.de.gz']}"
     assert len(asked) == 12
-
-
-def test_an_unknown_direction_is_wrong_usage(tmp_path, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as ended:
-        command(monkeypatch, "de-fr", "--out", tmp_path / "corpus")
-    assert ended.value.code == 2 and "invalid choice: 'de-fr'" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 import gzip
 import json
-import os
 import sys
 
 import pytest
@@ -8,9 +7,13 @@ from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import manifest, parallel_text
-from el_fairseq.corpora.parallel_text import DEFAULTS, named_tests, paths_of
+from el_fairseq.corpora.parallel_text import paths_of
 
 PAIR = ("de", "en")
+SETTINGS = {
+    **{"tokenizer": "none", "lowercase": False, "drop_test_duplicates": False},
+    **{"max_tokens": 175, "max_ratio": 3.0},
+}
 TRAIN = [
     ("Das Licht  ist an.", "The light\u2028is on."),
     ("", "Nothing on the other side."),
@@ -49,7 +52,7 @@ def text(tmp_path):
 def made(folder, out, **settings):
     parts = {name: paths_of(folder / name, PAIR) for name in ("train", "valid", "test")}
     out.mkdir()
-    return parallel_text.write_text(parts, PAIR, {**DEFAULTS, **settings}, out)
+    return parallel_text.write_text(parts, PAIR, {**SETTINGS, **settings}, out)
 
 
 def lines(path):
@@ -71,12 +74,11 @@ def test_training_pairs_are_filtered_and_counted_and_test_sets_are_not(text, tmp
 
 
 def test_test_sentences_in_the_training_text_are_counted_and_dropped_on_demand(text, tmp_path):
-    counts = {"by source": 1, "by target": 2, "by both": 1}
     key = "training pairs with a sentence of a test set"
     found = made(text, tmp_path / "kept")
-    assert found[key] == counts and found["pairs"]["train"] == 5
+    assert found[key] == 2 and found["pairs"]["train"] == 5
     found = made(text, tmp_path / "dropped", drop_test_duplicates=True)
-    assert found[key] == counts and found["pairs"]["train"] == 3
+    assert found[key] == 2 and found["pairs"]["train"] == 3
     assert found["dropped"]["a side stands in a test set"] == 2
 
 
@@ -111,36 +113,24 @@ def broken(folder):
         path.unlink()
 
 
-def linked(folder):
-    for language in PAIR:
-        (folder / f"test.{language}").unlink()
-        os.link(folder / f"train.{language}", folder / f"test.{language}")
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (longer, r"train\.de has 8 sentences and train\.en 9: they are not"),
+        (longer, r"train\.de has 8 sentences and train\.en has 9: they are not"),
         (
             lambda folder: (folder / "valid.en").write_bytes(b"a\nb \xff c\n"),
             r"valid\.en, line 2: byte 0xff is not UTF-8",
         ),
-        (lambda folder: (folder / "test.de").write_bytes(b""), r"test\.de is empty"),
         (
             lambda folder: (folder / "test.de").unlink(),
             r"there is no .*test\.de \(nor test\.de\.gz",
         ),
-        (lambda folder: write(folder / "test", TEST, ".{}.gz"), r"there are both .*test\.de"),
         (
             lambda folder: write(folder / "train", [("", "")] * 3),
             "no pairs are left for train of text files",
         ),
-        (
-            lambda folder: write(folder / "train", [("x" * 10_001, "y")]),
-            r"train\.de, line 1: a word of 10,001 characters",
-        ),
         (broken, r"train\.de\.gz is damaged"),
-        (linked, r"test\.de \(test\) and .*train\.de \(train\) are the same file"),
+        (lambda folder: write(folder / "test", []), "no pairs are left for test of text files"),
     ],
 )
 def test_text_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
@@ -156,7 +146,7 @@ def test_text_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
 def command(monkeypatch, text, *options, target="en"):
     """The command with the three sets of ``text``, in this process."""
     words = ["--source", "de", "--target", target, "--train", text / "train"]
-    words += ["--valid", text / "valid", "--test", text / "test", "--workers", 1, *options]
+    words += ["--valid", text / "valid", "--test", text / "test", *options]
     monkeypatch.setattr(sys, "argv", ["parallel-text", *map(str, words)])
     parallel_text.main()
 
@@ -167,11 +157,7 @@ def command(monkeypatch, text, *options, target="en"):
         (["--pieces", "0"], "'0', expected a whole number from 1"),
         (["--merges", "abc"], "'abc', expected a whole number from 1"),
         (["--merges", "10", "--pieces", "10"], "not allowed with argument"),
-        (["--max-ratio", "nan"], "'nan', expected a number from 1"),
-        (["--workers", "0"], "'0', expected a whole number from 1"),
-        (["--out", "a:b"], "holds a colon or a comma"),
         (["--source", "pt-br"], "expected a code of letters, digits and _"),
-        (["--out"], "expected one argument"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_work(
@@ -190,43 +176,10 @@ def test_one_language_twice_is_refused(text, monkeypatch):
         command(monkeypatch, text, target="de")
 
 
-@pytest.mark.parametrize(
-    ("place", "line", "options"),
-    [
-        (r"in/train\.de, line 8", "Guten <unk> Tag.", ["--merges", "4"]),
-        (r"in/valid\.en, line 1", "Word <pad>", ["--merges", "4"]),
-        (r"in/test\.de, line 4", "</s>", ["--merges", "4"]),
-    ],
-)
-def test_text_with_symbols_of_fairseqs_is_refused_with_file_and_line(
-    text, tmp_path, monkeypatch, place, line, options
-):
-    for path in text.iterdir():
-        if path.name in place.replace("\\", ""):
-            *lines, last = path.read_text("utf-8").split("\n")[:-1]
-            number = 0 if "line 1" in place else len(lines)
-            rows = [*lines, last]
-            rows[number] = line
-            path.write_text("".join(f"{row}\n" for row in rows), "utf-8")
-    with pytest.raises(UserError, match=rf"{place}: <.*> is a symbol of fairseq's own"):
-        command(monkeypatch, text, *options, "--out", tmp_path / "out", "--max-ratio", 9)
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
-
-
 def test_symbols_in_text_that_is_tokenized_are_escaped_and_do_no_harm(text, tmp_path):
     write(text / "test", [("<s> <pad>", "</s> <unk>")])
     made(text, tmp_path / "out", tokenizer="moses", merges=4)
     assert lines(tmp_path / "out" / "text" / "test.en") == ["&lt; / s &gt; &lt; unk &gt;"]
-
-
-@pytest.mark.parametrize("name", ["train", "valid", "test"])
-def test_an_empty_set_in_a_packed_file_is_refused(text, tmp_path, monkeypatch, name):
-    for language in PAIR:
-        (text / f"{name}.{language}").unlink()
-    write(text / name, [], ".{}.gz")
-    with pytest.raises(UserError, match=f"no pairs are left for {name} of text files"):
-        command(monkeypatch, text, "--out", tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize("languages", [("en", "zh_CN"), ("th", "en"), ("ja", "zh")])
@@ -246,7 +199,7 @@ def test_sentences_of_languages_without_spaces_are_measured_in_characters(tmp_pa
     sets = ("train", "valid", "test")
     parts = {name: paths_of(tmp_path / "in" / name, languages) for name in sets}
     (tmp_path / "out").mkdir()
-    settings = {**DEFAULTS, "max_tokens": 1000}
+    settings = {**SETTINGS, "max_tokens": 1000}
     found = parallel_text.write_text(parts, languages, settings, tmp_path / "out")
     assert found["dropped"] == {
         "one side has over 3 times the characters of the other": 1,
@@ -259,13 +212,6 @@ def test_references_that_look_tokenized_are_told(text, tmp_path, monkeypatch, ca
         write(text / "test", [("Hier.", line)])
         command(monkeypatch, text, "--out", tmp_path / name, "--merges", 4, "--max-ratio", 9)
         assert ("test.en looks tokenized" in capsys.readouterr().err) == (name == "tokens")
-
-
-def test_test_sets_have_names_of_their_own():
-    assert named_tests(["a/b=c/x", "news=y", "z"]) == {"test": "a/b=c/x", "news": "y", "test2": "z"}
-    for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"], ["all=x"]):
-        with pytest.raises(UserError, match=r"the name .* is that of another set"):
-            named_tests(texts)
 
 
 def test_two_test_sets_go_from_files_to_binary_data(tmp_path, monkeypatch):

@@ -5,12 +5,13 @@ import runpy
 import sys
 
 import pytest
+import sacremoses
 from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.locks import only_here
-from el_fairseq.corpora import prepare as module
-from el_fairseq.corpora.prepare import fairseq_path, prepare
+from el_fairseq.corpora import iwslt14
+from el_fairseq.corpora.prepare import named_tests, prepare
 
 LINES = "low lower lowest new newer newest\n" * 3
 
@@ -21,12 +22,11 @@ def write_text(folder):
         for language in ("de", "en"):
             (folder / "text" / f"{subset}.{language}").write_text(LINES)
     pairs = dict.fromkeys(("train", "valid", "test"), 3)
-    found = {"source": "de", "target": "en", "tokenizer": None, "pairs": pairs, "dropped": {}}
-    return {**found, "options": {"merges": 4}}
+    return {"source": "de", "target": "en", "tokenizer": None, "pairs": pairs, "dropped": {}}
 
 
-def made(out, write=write_text, **given):
-    prepare(out, given, write, kind="subword-nmt", size=4, joined=True)
+def made(out, write=write_text, merges=4):
+    prepare(out, {"merges": merges}, write)
 
 
 def test_an_empty_folder_becomes_the_corpus_and_a_corpus_stays_what_it_is(tmp_path, capsys):
@@ -35,13 +35,25 @@ def test_an_empty_folder_becomes_the_corpus_and_a_corpus_stays_what_it_is(tmp_pa
     made(out)
     found = json.loads((out / "manifest.json").read_text())
     assert found["types"] == {"de": 16, "en": 16} and found["subwords"] == "subword-nmt"
+    assert found["versions"]["sacremoses"] == sacremoses.__version__
+    assert "bin/train.de-en.de.bin" in found["sha256"] and found["warnings"] == []
+    assert not any("log" in name for name in found["sha256"])  # they hold times
     assert "3 sents" in (out / "bin" / "preprocess.log").read_text()
     capsys.readouterr()
-    made(out, write=None, merges=4)
+    made(out, write=None)
     assert capsys.readouterr().err == f"The corpus is there: {out}\n"
     with pytest.raises(UserError, match="was made with merges 4, now it is 5: choose another"):
         made(out, merges=5)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_every_count_that_is_not_the_published_one_is_told(tmp_path):
+    made(tmp_path / "corpus", lambda folder: {**write_text(folder), "expected": iwslt14.EXPECTED})
+    found = json.loads((tmp_path / "corpus" / "manifest.json").read_text())
+    assert [warning.partition(": this is not")[0] for warning in found["warnings"]] == [
+        *("train: 3, expected 160,239", "valid: 3, expected 7,283", "test: 3, expected 6,750"),
+        *("types de: 16, expected 8,848", "types en: 16, expected 6,632"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -63,23 +75,6 @@ def test_a_second_preparation_at_the_same_time_is_told(tmp_path):
         made(tmp_path / "corpus")
 
 
-def test_a_preparation_that_looked_before_another_was_done_leaves_its_corpus(tmp_path, monkeypatch):
-    out = tmp_path / "corpus"
-    looks = iter([False])
-    is_there = module.is_there
-
-    def looked_early(*arguments):
-        if next(looks, True):
-            return is_there(*arguments)
-        out.mkdir()
-        (out / "manifest.json").write_text("{}")
-        return False
-
-    monkeypatch.setattr(module, "is_there", looked_early)
-    made(out, write=None)
-    assert [path.name for path in tmp_path.rglob("*")] == ["corpus", "manifest.json"]
-
-
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     def full(folder):
         (folder / "text").mkdir()
@@ -90,21 +85,17 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sentences_too_long_for_fairseqs_models_are_told(tmp_path, capsys):
-    def long(folder):
-        found = write_text(folder)
-        (folder / "text" / "test.en").write_text("a " * 1023 + "a\n" + "b\n" * 2)
-        return found
-
-    made(tmp_path / "corpus", long)
-    assert "warning: test.en has a sentence of 1,024 subwords" in capsys.readouterr().err
-    assert json.loads((tmp_path / "corpus" / "manifest.json").read_text())["warnings"]
+@pytest.mark.parametrize("name", ["a:b", "a,b"])
+def test_paths_that_fairseq_cannot_read_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match="holds a colon or a comma"):
+        made(tmp_path / name)
 
 
-def test_paths_that_fairseq_cannot_read_are_refused():
-    for text, message in (("a:b", "colon"), ("a,b", "comma"), ("a\udcff", "not UTF-8")):
-        with pytest.raises(Exception, match=message):
-            fairseq_path(text)
+def test_test_sets_have_names_of_their_own():
+    assert named_tests(["a/b=c/x", "news=y", "z"]) == {"test": "a/b=c/x", "news": "y", "test2": "z"}
+    for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"], ["all=x"]):
+        with pytest.raises(UserError, match=r"the name .* is that of another set"):
+            named_tests(texts)
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")

@@ -1,27 +1,33 @@
+import re
+
 import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import subwords
 
-LANGUAGES = {"source": "de", "target": "en", "pairs": {"train": 3, "valid": 3, "test": 3}}
+LANGUAGES, SUBSETS = ("de", "en"), ("train", "valid", "test")
 
 
-def write_text(folder, lines):
-    """``text/`` of a corpus folder, the same in all files."""
-    (folder / "text").mkdir()
-    for subset in LANGUAGES["pairs"]:
-        for language in ("de", "en"):
-            (folder / "text" / f"{subset}.{language}").write_text(lines, encoding="utf-8")
+@pytest.fixture
+def made(tmp_path):
+    """Subwords of a corpus folder of ``lines``, the same in all files; returns the warnings."""
+
+    def make(lines, kind, size):
+        (tmp_path / "text").mkdir()
+        for subset in SUBSETS:
+            for language in LANGUAGES:
+                (tmp_path / "text" / f"{subset}.{language}").write_text(lines, encoding="utf-8")
+        return subwords.make(tmp_path, LANGUAGES, SUBSETS, kind, size)
+
+    return make
 
 
 @pytest.mark.parametrize(("kind", "size"), [("sentencepiece", 24), ("subword-nmt", 4)])
-def test_subwords_are_joint_and_can_be_undone(tmp_path, kind, size):
+def test_subwords_are_joint_and_can_be_undone(tmp_path, made, kind, size):
     lines = "low lower lowest äöü\n\nnew newer newest &apos;s\n"
-    write_text(tmp_path, lines)
-    longest = subwords.make(tmp_path, LANGUAGES, kind, size)
+    assert made(lines, kind, size) == []
     encoded = (tmp_path / "bpe" / "test.de").read_text(encoding="utf-8")
     assert encoded == (tmp_path / "bpe" / "train.en").read_text(encoding="utf-8")
-    assert longest["test.de"] == max(len(line.split()) for line in encoded.split("\n"))
     if kind == "sentencepiece":
         undone = [line.replace(" ", "").replace("▁", " ")[1:] for line in encoded.split("\n")]
         assert "\n".join(undone) == lines
@@ -31,53 +37,36 @@ def test_subwords_are_joint_and_can_be_undone(tmp_path, kind, size):
         assert codes[0].startswith("#version") and len(codes) == 1 + size + 1
 
 
+def test_fewer_merges_than_asked_for_and_sentences_too_long_for_fairseq_are_told(tmp_path, made):
+    lines = "low lower\n" + "a " * 1023 + "a\n"
+    warnings = made(lines, "subword-nmt", 500)
+    assert re.match(r"the text gives \d merges, not 500", warnings[0])
+    told = [warning.partition(" subwords")[0] for warning in warnings[1:]]
+    assert told == [
+        f"{subset}.{language} has a sentence of 1,024"
+        for subset in ("valid", "test")
+        for language in LANGUAGES
+    ]
+    assert (tmp_path / "bpe" / "test.de").read_text().replace("@@ ", "") == lines
+
+
 @pytest.mark.parametrize(
-    ("kind", "message"),
+    ("kind", "size", "lines", "message"),
     [
-        ("sentencepiece", r"--pieces is 500, .* value <= \d+"),
-        ("subword-nmt", r"--merges is 500, expected at most \d+: the text gives no more"),
+        ("sentencepiece", 500, "low lower lowest\n", r"--pieces is 500, .* value <= \d+"),
+        ("sentencepiece", 20, "low\nhello x<s> y<s>\n" * 50, "text/train.de, line 2: <s> is a"),
+        ("subword-nmt", 5, "low\na </s>\n" * 50, "text/train.de, line 2: </s> is a symbol of"),
     ],
 )
-def test_a_vocabulary_larger_than_the_text_gives_is_refused_in_one_line(tmp_path, kind, message):
-    write_text(tmp_path, "low lower lowest\n" * 3)
-    with pytest.raises(UserError, match=message):
-        subwords.make(tmp_path, LANGUAGES, kind, 500)
+def test_text_that_cannot_be_cut_so_is_one_clear_line(made, kind, size, lines, message):
+    with pytest.raises(UserError, match=message) as told:
+        made(lines, kind, size)
+    assert "\n" not in str(told.value)
 
 
-def test_fewer_merges_will_do_where_nobody_asked_for_a_number(tmp_path):
-    write_text(tmp_path, "low lower lowest\n" * 3)
-    subwords.make(tmp_path, LANGUAGES, "subword-nmt", 500, at_most=True)
-    assert (tmp_path / "bpe" / "test.de").read_text() == "low lower lowest\n" * 3
-
-
-def test_text_without_two_characters_to_merge_is_one_clear_line(tmp_path):
-    write_text(tmp_path, "a b\n" * 3)
-    with pytest.raises(UserError, match="--merges is 5, expected at most 0"):
-        subwords.make(tmp_path, LANGUAGES, "subword-nmt", 5)
-
-
-def test_an_interrupt_while_subwords_are_learnt_is_one(tmp_path, monkeypatch):
-    def interrupted(files):
-        yield "low lower lowest"
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(subwords, "_lines", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        subwords.learn_sentencepiece([], tmp_path / "model", 24)
-
-
-@pytest.mark.parametrize(
-    ("kind", "size", "line"),
-    [("sentencepiece", 20, "hello x<s> y<s>"), ("subword-nmt", 5, "a </s>")],
-)
-def test_subwords_that_are_symbols_of_fairseqs_are_refused(tmp_path, kind, size, line):
-    write_text(tmp_path, f"low\n{line}\n" * 50)
-    with pytest.raises(UserError, match=r"text/train\.de, line 2: </?s> is a symbol of fairseq's"):
-        subwords.make(tmp_path, LANGUAGES, kind, size)
-
-
-@pytest.mark.parametrize("name", ["some.model", "codes"])
+@pytest.mark.parametrize("name", ["some.model", "codes", "absent"])
 def test_a_file_that_is_no_subword_model_is_one_clear_line(tmp_path, name):
-    (tmp_path / name).write_text("not a model of any kind\n")
+    if name != "absent":
+        (tmp_path / name).write_text("not a model of any kind\n")
     with pytest.raises(UserError, match=f"subword model .*{name} cannot be read"):
         subwords.Subwords(tmp_path / name)

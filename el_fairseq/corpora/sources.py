@@ -1,0 +1,123 @@
+"""Published files: downloaded, checked, unpacked. Checksums are written ``KIND:HEX``."""
+
+import hashlib
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+from ..common.cli import UserError
+
+# Hexadecimal digits of each kind; git-blob is what git hash-object prints.
+DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
+ATTEMPTS = 5
+SECONDS_OF_SILENCE = 30
+BLOCK_BYTES = 1 << 20
+
+
+def checksum(path, kind):
+    """Checksum of a file: ``md5``, ``sha256`` or ``git-blob``, in lower case after its kind."""
+    path = Path(path)
+    if kind == "git-blob":
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    else:
+        digest = hashlib.new(kind)
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(BLOCK_BYTES), b""):
+            digest.update(block)
+    return f"{kind}:{digest.hexdigest()}"
+
+
+def read_checksum(text):
+    """A checksum that a user wrote, in lower case; raises ``ValueError`` for what is none."""
+    kind, _, digits = text.lower().partition(":")
+    if not re.fullmatch(f"[0-9a-f]{{{DIGITS.get(kind, 0)}}}", digits) or not digits:
+        raise ValueError
+    return text.lower()
+
+
+def check(path, wanted, advice):
+    """Raise :class:`UserError`, which ends in ``advice``, where a file has another checksum."""
+    found = checksum(path, wanted.partition(":")[0])
+    if found != wanted:
+        raise UserError(f"{path} is {found}, expected {wanted}: {advice}")
+
+
+def fetch(urls, path, wanted, advice):
+    """Download ``path`` from the first of ``urls`` that gives the file with checksum ``wanted``.
+
+    Nothing is done where that file is there. Each address is tried ``ATTEMPTS`` times.
+
+    Raises:
+        UserError: no address gave the file; the message says why for each and ends in ``advice``.
+    """
+    import pooch
+    import requests
+
+    path = Path(path)
+    if path.exists() and checksum(path, wanted.partition(":")[0]) == wanted:
+        return
+    path.unlink(missing_ok=True)
+
+    def download(url, output, keeper):
+        # As it is: the checksum is the file's, not that of what a server makes of it.
+        headers = {"Accept-Encoding": "identity"}
+        get = pooch.HTTPDownloader(progressbar=True, timeout=SECONDS_OF_SILENCE, headers=headers)
+        get(url, output, keeper)
+        found = checksum(output, wanted.partition(":")[0])  # pooch knows no git-blob
+        if found != wanted:
+            raise ValueError(f"what came is {found}, expected {wanted}")
+
+    problems = []
+    for url in urls:
+        keeper = pooch.create(
+            path.parent,
+            base_url="",
+            registry={path.name: None},
+            urls={path.name: url},
+            retry_if_failed=ATTEMPTS - 1,
+        )
+        try:
+            keeper.fetch(path.name, downloader=download)
+            path.chmod(0o644)  # pooch leaves it to its owner alone
+            return
+        except (requests.RequestException, ValueError) as error:
+            problems.append(f"{url}: {error}")
+    raise UserError(
+        f"{path.name} could not be downloaded ({'; '.join(problems)}). Try later, or fetch it "
+        f"in another way and give it {advice}."
+    )
+
+
+def extract(archive, names, folder):
+    """Paths, by name, of the files called ``names`` in whichever folder of an archive.
+
+    The archive, a tar file, packed or not, or a zip file, is unpacked into the new ``folder``.
+
+    Raises:
+        UserError: it is damaged, of another kind, would write outside ``folder``, or holds one of
+            the files twice or not at all.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(folder)
+        else:
+            with tarfile.open(archive) as opened:
+                opened.extractall(folder, filter="data")
+                while opened.fileobj.read(BLOCK_BYTES):  # to the checksum at the end
+                    pass
+    except Exception as error:  # the libraries have a dozen for what they cannot read
+        if getattr(error, "errno", None) is not None:  # a full disk, say
+            raise
+        reason = str(error).split("\n", 1)[0]
+        raise UserError(
+            f"{archive} cannot be unpacked as a .tgz or .zip archive ({reason}): fetch it again"
+        ) from None
+    found = {name: list(Path(folder).rglob(name)) for name in names}
+    for name, paths in found.items():
+        if len(paths) != 1:
+            raise UserError(
+                f"{archive} holds {len(paths)} files {name}, expected one: give another archive"
+            )
+    return {name: path for name, [path] in found.items()}

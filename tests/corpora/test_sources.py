@@ -1,0 +1,133 @@
+import hashlib
+import io
+import re
+import subprocess
+import tarfile
+import time
+import zipfile
+
+import pytest
+from iwslt_archives import serving, write_archive
+
+from el_fairseq.common.cli import UserError
+from el_fairseq.corpora.sources import checksum, extract, fetch, read_checksum
+
+FILES = {"a.txt": b"first\n", "b.txt": b"second\n" * 5000, "other.txt": b"not asked for\n"}
+CONTENT = b"0123456789" * 40_000
+MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["talks.tgz", "talks.zip"])
+def test_the_members_asked_for_are_found_in_any_folder(tmp_path, name):
+    archive = write_archive(tmp_path / name, FILES, folder="./some/folder")
+    found = extract(archive, ["a.txt", "b.txt"], tmp_path / "out")
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        name: FILES[name] for name in ("a.txt", "b.txt")
+    }
+
+
+def tar(path, content=b"", mode="w:gz", name="a.txt", kind=tarfile.REGTYPE, link=""):
+    with tarfile.open(path, mode) as file:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname, member.size = kind, link, len(content)
+        file.addfile(member, io.BytesIO(content))
+
+
+def cut(path, share):
+    write_archive(path, {"a.txt": bytes(range(256)) * 99})
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flipped(path, place, write=write_archive, content=FILES):
+    write(path, content)
+    damaged = bytearray(path.read_bytes())
+    damaged[int(place * len(damaged))] ^= 4
+    path.write_bytes(damaged)
+
+
+def twice(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("2013/a.txt", b"old")
+        file.writestr("2014/a.txt", b"new")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("up.tgz", lambda path: tar(path, name="../a.txt"), "cannot be unpacked .*outside"),
+        ("ln.tgz", lambda path: tar(path, kind=tarfile.SYMTYPE, link="/etc/passwd"), "absolute"),
+        ("cut.tgz", lambda path: cut(path, 0.3), "cannot be unpacked"),
+        ("end.tgz", lambda path: cut(path, 0.99), "cannot be unpacked"),
+        ("cut.zip", lambda path: cut(path, 0.9), "cannot be unpacked"),
+        ("none.zip", lambda path: path.touch(), "cannot be unpacked"),
+        ("bit.tgz", lambda path: flipped(path, 0.5), "cannot be unpacked"),
+        ("sum.tgz", lambda path: flipped(path, 0.9999), "cannot be unpacked"),
+        ("bit.zip", lambda path: flipped(path, 0.1), "cannot be unpacked"),
+        (
+            "bit.tar.xz",
+            lambda path: flipped(path, 0.5, lambda path, _: tar(path, CONTENT, "w:xz")),
+            "cannot be unpacked",
+        ),
+        ("twice.zip", twice, r"holds 2 files a\.txt, expected one"),
+        ("lacks.tgz", lambda path: write_archive(path, {"b.txt": b""}), r"holds 0 files a\.txt"),
+    ],
+)
+def test_an_archive_that_is_not_right_is_one_clear_line(tmp_path, name, make, reason):
+    archive = tmp_path / name
+    make(archive)
+    with pytest.raises(UserError, match=reason) as told:
+        extract(archive, ["a.txt"], tmp_path / "in" / "out")
+    assert str(archive) in str(told.value) and "\n" not in str(told.value)
+    assert not (tmp_path / "in" / "a.txt").exists()
+
+
+def test_the_git_blob_checksum_is_what_git_prints(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    git = subprocess.run(
+        ["git", "hash-object", path], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert checksum(path, "git-blob") == "git-blob:" + git.stdout.strip()
+
+
+def test_a_checksum_is_read_in_either_case_and_refused_where_it_is_none():
+    assert read_checksum(MD5.upper()) == MD5
+    for text in ("crc32:00", "md5:00", "md5:" + 32 * "x", 32 * "0", "", "crc32:"):
+        with pytest.raises(ValueError):
+            read_checksum(text)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+
+@pytest.mark.parametrize("trouble", ["cut", "short", "other", 503])
+def test_a_download_that_fails_once_is_tried_again(tmp_path, no_waiting, trouble):
+    path = tmp_path / "new" / "talks.tgz"
+    with serving(CONTENT, trouble, "whole") as (url, given):
+        fetch([url], path, MD5, "(--archive FILE)")
+    assert given == [trouble, "whole"]
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [("cut", "200000 bytes read|IncompleteRead"), ("other", "expected md5:"), (404, "404")],
+)
+def test_a_download_that_keeps_failing_leaves_nothing_and_says_what_to_do(
+    tmp_path, no_waiting, trouble, reason
+):
+    path = tmp_path / "talks.tgz"
+    with serving(CONTENT, trouble) as (url, given), pytest.raises(UserError) as caught:
+        fetch([url], path, MD5, "(--archive FILE)")
+    assert len(given) == 5 and list(tmp_path.iterdir()) == []
+    message = str(caught.value)
+    assert url in message and re.search(reason, message) and "--archive FILE" in message
+
+
+def test_the_next_address_is_tried_where_one_has_nothing(tmp_path, no_waiting):
+    path = tmp_path / "talks.tgz"
+    with serving(CONTENT, 404) as (first, _), serving(CONTENT, "whole") as (second, _):
+        fetch(["nonsense://talks.tgz", first, second], path, MD5, "(--archive FILE)")
+    assert path.read_bytes() == CONTENT
