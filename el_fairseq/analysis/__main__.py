@@ -95,6 +95,7 @@ def main():
             model.name: {
                 "checkpoints": model.paths,
                 "logits": model.logits_are,
+                "parameters": model.parameters,
                 "accuracy": table["correct"].mean(),
                 "quantities": quantities[model.name],
                 "by_frequency": frequency.by_frequency(table, bounds),

@@ -38,6 +38,11 @@ class Model:
             return "log-probabilities: the model computes them in its own way"
         return "the network's own"
 
+    @property
+    def parameters(self):
+        """Number of parameters, of all checkpoints together."""
+        return sum(one.numel() for network in self.networks for one in network.parameters())
+
     def logits(self, sample):
         """Teacher-forced logits (B, T, V) of a batch as fairseq's datasets collate it."""
         if len(self.networks) == 1:

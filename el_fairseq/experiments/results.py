@@ -213,7 +213,7 @@ def export(folder, results, p_values, to):
         records, kept_p = {one["run"]: one for one in kept["runs"]}, kept.get("p_values", {})
     test, kind = results["tests"][0], results["checkpoints"][0]
     for record in results["runs"]:
-        records[record["run"]] = _with_curves(folder, {**record, "command": []})
+        records[record["run"]] = with_curves(folder, {**record, "command": []})
         lines = hypotheses(folder, results, record["run"], test, kind)
         where = to / record["run"] / "evaluation" / f"{test}-{kind}"
         _write_packed(where / f"hypotheses.{results['target']}", lines)
@@ -236,7 +236,7 @@ def in_order(losses, records):
     return sorted(records, key=lambda one: (losses.index(one["loss"]), one["seed"]))
 
 
-def _with_curves(folder, record):
+def with_curves(folder, record):
     """A run's record with nll (bits) and accuracy (percent) over its updates, from its log."""
     log = Path(folder, record["run"], "train.log")
     if not log.is_file():

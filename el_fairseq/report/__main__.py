@@ -9,7 +9,6 @@ holds all it needs and opens from disk.
 import argparse
 import logging
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..common.cli import UserError, needs_extra, run, split_at_dashes
@@ -17,15 +16,15 @@ from ..common.cli import UserError, needs_extra, run, split_at_dashes
 with needs_extra("scripts"):
     from jinja2 import UndefinedError
 
+    from ..analysis.tables import tables
     from ..common import paths
     from ..common.files import writing
     from ..common.locks import locked
     from ..common.state import read_json
     from ..experiments import results as experiment_results
-    from . import figures
+    from . import figures, runs
     from .analysing import analyse
     from .page import page
-    from .scores import RESAMPLED, Runs
 
 
 def report(folder, title=None, analysis_options=()):
@@ -34,6 +33,10 @@ def report(folder, title=None, analysis_options=()):
     Args:
         title: of the page; ``None`` for one that names the experiment.
         analysis_options: for the analysis of runs, after those of the experiment.
+
+    Raises:
+        UserError: there is nothing to report, a file of it is damaged or of another version, or
+            another process is making the report.
     """
     folder = Path(folder)
     results_file, analysis_file = folder / "results.json", folder / "analysis" / "analysis.json"
@@ -45,52 +48,47 @@ def report(folder, title=None, analysis_options=()):
         )
     busy = f"another process is making the report in {folder}: wait for it, and run this again"
     with locked(folder / "report.lock", busy):
-        results = analysis = runs = None
-        images, commands = {}, []
-        again = "run that analysis again"
-        if results_file.is_file():
-            results = experiment_results.read(folder)
-            with _another_form(results_file, "delete it, and run its experiment's table.sh"):
-                runs = Runs(folder, results)
-                images.update(runs.drawings())
-                commands += runs.commands
-                options = [*results["report_options"], *analysis_options]
-            if results["data"]:
-                analyse(folder, results, options)
-            again = f"delete {analysis_file.parent}, and run this again"
+        results = experiment_results.read(folder) if results_file.is_file() else None
+        if results and results["data"]:
+            analyse(folder, results, [*results["report_options"], *analysis_options])
+        analysis = None
         if analysis_file.is_file():
-            analysis = read_json(analysis_file, again)
-        with _another_form(analysis_file, again):
-            test = runs and runs.test
-            if analysis:
-                images.update(figures.of_analysis(analysis))
-                commands.append(analysis["command"])
-                test = test or f"{analysis['subset']} of {analysis['data']}"
-            text = page(
-                images,
-                title=title or f"What the loss did: {results['title'] if results else test}",
-                test=test,
-                results=results,
-                runs=runs,
-                score_names=list(RESAMPLED.values()),
-                analysis=analysis,
-                commands=[*commands, paths.command("report", paths.shown(folder))],
-            )
+            analysis = read_json(analysis_file, f"delete {analysis_file.parent}, and make it again")
+        try:
+            text = _page(folder, title, results, analysis)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, UndefinedError) as e:
+            raise UserError(
+                f"{results_file} or {analysis_file} is damaged, or of another version of "
+                f"el_fairseq ({type(e).__name__}: {e}): delete both, run the experiment's "
+                "table.sh, and run this again"
+            ) from e
         with writing(folder / "report.html") as file:
             file.write(text)
     return folder / "report.html"
 
 
-@contextmanager
-def _another_form(path, advice):
-    """Say in a line which file it was when something is not where it should be in it."""
-    try:
-        yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, UndefinedError) as error:
-        raise UserError(
-            f"{path} is damaged, or of another version of el_fairseq "
-            f"({type(error).__name__}: {error}): {advice}"
-        ) from error
+def _page(folder, title, results, analysis):
+    images, commands, of_runs = {}, [], None
+    if results:
+        of_runs = runs.facts(folder, results)
+        images.update(figures.of_runs(of_runs["curves"]))
+        commands += of_runs["commands"]
+        test = runs.in_words(results)
+    else:
+        test = f"{analysis['subset']} of {analysis['data']}"
+    if analysis:
+        images.update(figures.of_analysis(analysis))
+        commands.append(analysis["command"])
+    return page(
+        images,
+        title=title or f"What the loss did: {results['title'] if results else test}",
+        test=test,
+        results=results,
+        runs=of_runs,
+        analysis=analysis,
+        tables=tables(analysis) if analysis else {},
+        commands=[*commands, paths.command("report", paths.shown(folder))],
+    )
 
 
 def main():

@@ -4,18 +4,22 @@ Tells the runs' own test set from three other texts: the same with its words shu
 everyday sentences, and those sentences in a language that the models do not know.
 """
 
+import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError
+from ..common.files import writing
 from ..common.paths import ROOT, shown
-from ..common.state import read_json, write_json
 from ..common.text import lines_of
 from ..corpora import manifest
+from ..corpora.binarize import binarize
 from ..corpora.sources import checksum
 from ..corpora.subwords import Subwords
 from ..experiments.results import compared_checkpoint
@@ -23,7 +27,7 @@ from ..experiments.results import compared_checkpoint
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
 # Of analysis.json: an analysis of another form is made again.
-FORMAT = 2
+FORMAT = 3
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
 UNKNOWN = {"de": ("fr", "French"), "fr": ("de", "German"), "en": ("de", "German")}
@@ -61,13 +65,10 @@ def other_texts(corpus, test):
         ("everyday sentences", corpus.source),
         (f"everyday sentences in {name}", foreign),
     ):
-        paths = [EVERYDAY / f"{side}.txt" for side in (language, corpus.target)]
-        if language != corpus.target and all(path.is_file() for path in paths):
-            sides = (
-                corpus.as_in_corpus(lines_of(path), side)
-                for path, side in zip(paths, (language, corpus.target))
-            )
-            texts[set_name] = (*sides, None)
+        sides = {side: EVERYDAY / f"{side}.txt" for side in (language, corpus.target)}
+        if language != corpus.target and all(path.is_file() for path in sides.values()):
+            lines = [corpus.as_in_corpus(lines_of(path), side) for side, path in sides.items()]
+            texts[set_name] = (*lines, None)
     return texts
 
 
@@ -77,64 +78,43 @@ def analyse(folder, results, options):
     It is there when it was made by the same command from the same checkpoints and data: the
     contents decide, not times.
     """
-    from ..analysis.__main__ import check_given  # imports fairseq: seconds
-
     check_given(options)
     corpus = manifest.read(results["data"])
-    test = results["tests"][0]
-    out = folder / "analysis"
+    test, out = results["tests"][0], folder / "analysis"
     subset = ",".join(corpus.subsets_of(test))
     words = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
     models = models_of(folder, results)
     for name, path in models.items():
         words += ["--model", f"{name}={shown(path)}"]
-    inputs = [*models.values(), *sorted(corpus.bin.glob("*.bin"))]
-    texts = {}
+    inputs, texts = [*models.values(), *sorted(corpus.bin.glob("*.bin"))], {}
     if corpus.subword_model:
         inputs.append(corpus.subword_model)
-        texts = other_texts(corpus, test)
-        for name in texts:
+        for name, text in other_texts(corpus, test).items():
+            texts[out / name.replace(" ", "-")] = text
             words += ["--ood", f"{name}={shown(out / name.replace(' ', '-'))}:test"]
         words += ["--subwords", shown(corpus.subword_model)]
     words += options
-    made_of = {
-        "format": FORMAT,
-        "command": words,
-        "sha256": {shown(path): checksum(path, "sha256") for path in inputs},
-    }
-    if (out / "analysis.json").is_file() and _made_of(out) == made_of:
+    sums = {shown(path): checksum(path, "sha256") for path in inputs}
+    made_of = json.dumps({"format": FORMAT, "command": words, "sha256": sums}, indent=2)
+    record = out / MADE_OF
+    if (out / "analysis.json").is_file() and record.is_file() and record.read_text() == made_of:
         return
     out.mkdir(exist_ok=True)
-    (out / MADE_OF).unlink(missing_ok=True)
-    for name, (source, target, seed) in texts.items():
-        _binarize(corpus, source, target, out / name.replace(" ", "-"), seed)
+    record.unlink(missing_ok=True)
+    for binary, text in texts.items():
+        _binarize(corpus, *text, binary)
     command = [sys.executable, "-m", "el_fairseq.analysis", *words]
-    if processes.call(command, cwd=ROOT):
+    if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
         raise UserError("the analysis failed, the reason stands above; run this again")
-    write_json(out / MADE_OF, made_of)
+    with writing(record) as file:
+        file.write(made_of)
 
 
-def _made_of(out):
-    try:
-        return read_json(out / MADE_OF, "")
-    except UserError:  # none, or one that was cut: the analysis is made again
-        return None
-
-
-def _binarize(corpus, source, target, out, seed):
-    from ..corpora.binarize import binarize  # imports fairseq: seconds
-
+def _binarize(corpus, source, target, seed, out):
     shutil.rmtree(out, ignore_errors=True)
+    subwords, pair = Subwords(corpus.subword_model), (corpus.source, corpus.target)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, side) for side in ("source", "target")]
         for path, lines in zip(files, (source, target)):
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        pair = corpus.source, corpus.target
-        binarize(
-            corpus.bin,
-            Subwords(corpus.subword_model),
-            *files,
-            out,
-            shuffle_seed=seed,
-            languages=pair,
-        )
+        binarize(corpus.bin, subwords, *files, out, shuffle_seed=seed, languages=pair)

@@ -11,14 +11,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..analysis import frequency
-
 PAGE, INK, FAINT = "#ffffff", "#1d2229", "#c9ced6"
 # Okabe and Ito's colours, told apart with any colour vision; and line styles, so that a print in
 # black and white still tells the models apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0559a", "#806000", "#444444")
 LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)))
-CLASSES = (*frequency.CLASSES, frequency.SPECIAL)
 SETTINGS = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -73,29 +70,26 @@ def _numbers(values):
     return np.array(values, dtype=float)
 
 
-def _percent(axis):
-    axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+def _label(axes, x, y, percent="", **legend):
+    """Labels and legend; ``percent`` names the axes that are of shares, such as ``"xy"``."""
+    for name in percent:
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(**legend)
 
 
 @_drawing
-def curves(axes, runs, part, quantity, label):
-    """One quantity over updates; ``runs`` are (label, epochs) pairs, equal labels one colour."""
-    labels = list(dict.fromkeys(name for name, _ in runs))
+def curves(axes, runs, quantity, label):
+    """A quantity over updates; ``runs`` are (loss, curves) pairs, equal losses one colour."""
+    losses = list(dict.fromkeys(loss for loss, _ in runs))
     seen = set()
-    for name, epochs in runs:
-        records = [epoch[part] for epoch in epochs if quantity in epoch.get(part, {})]
-        axes.plot(
-            [record["num_updates"] for record in records],
-            [record[quantity] for record in records],
-            **_line(labels.index(name)),
-            marker="o",
-            markersize=3,
-            label=None if name in seen else name,
-        )
-        seen.add(name)
-    axes.set_xlabel("updates")
-    axes.set_ylabel(label)
-    axes.legend()
+    for loss, of_run in runs:
+        line = {**_line(losses.index(loss)), "label": None if loss in seen else loss}
+        axes.plot(of_run["updates"], of_run[quantity], marker="o", markersize=3, **line)
+        seen.add(loss)
+    _label(axes, "updates", label)
 
 
 @_drawing
@@ -115,37 +109,25 @@ def histogram(axes, models, quantity, label, sign=1, zero=None, log=False):
         axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
     if log:
         axes.set_yscale("log")
-    else:
-        _percent(axes.yaxis)
-    axes.set_xlabel(label)
-    axes.set_ylabel("share of tokens")
-    axes.legend()
+    _label(axes, label, "share of tokens", "" if log else "y")
+
+
+def _diagonal(axes):
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
 
 
 @_drawing
 def reliability(axes, models):
     """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
+    _diagonal(axes)
     for index, (name, model) in enumerate(models.items()):
         found = model["calibration"]["reliability"]
-        points = [
-            (confidence, accuracy)
-            for confidence, accuracy in zip(found["confidence"], found["accuracy"])
-            if confidence is not None
-        ]
-        axes.plot(
-            *zip(*points),
-            **_line(index),
-            marker="o",
-            markersize=4,
-            label=name,
-        )
+        pairs = zip(found["confidence"], found["accuracy"])
+        points = [pair for pair in pairs if None not in pair]
+        axes.plot(*zip(*points), **_line(index), marker="o", markersize=4, label=name)
     axes.text(0.97, 0.03, "below: too sure", transform=axes.transAxes, ha="right", va="bottom")
-    axes.set_xlabel("probability of the model's first choice")
-    axes.set_ylabel("how often it is right")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
-    axes.legend(loc="upper left")
+    x, y = "probability of the model's first choice", "how often it is right"
+    _label(axes, x, y, "xy", loc="upper left")
 
 
 @_drawing
@@ -160,8 +142,7 @@ def bars(axes, groups, series, label, groups_label="", intervals=None):
     width = 0.8 / len(series)
     at = np.arange(len(groups))
     for index, (name, values) in enumerate(series.items()):
-        value = _numbers(values)
-        error = None
+        value, error = _numbers(values), None
         if intervals:
             low, high = map(_numbers, intervals[name])
             error = np.nan_to_num([value - low, high - value]).clip(min=0)
@@ -181,31 +162,22 @@ def bars(axes, groups, series, label, groups_label="", intervals=None):
             shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
             axes.bar_label(drawn, shown, fontsize=9, padding=1)
     axes.set_xticks(at, groups)
-    axes.set_xlabel(groups_label)
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel(label)
-    _percent(axes.yaxis)
     axes.margins(y=0.25)
-    axes.legend(ncols=len(series), loc="upper right")
+    _label(axes, groups_label, label, "y", ncols=len(series), loc="upper right")
 
 
 @_drawing
 def roc(axes, models, score):
     """ROC curve of each model for one score of sentences."""
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
+    _diagonal(axes)
     for index, (name, scores) in enumerate(models.items()):
         found = scores[score]
-        axes.plot(
-            _numbers(found["roc"]["fpr"]),
-            _numbers(found["roc"]["tpr"]),
-            **_line(index),
-            label=f"{name}: AUROC {found['auroc']['value']:.3f}",
-        )
-    axes.set_xlabel("out-of-domain sentences let through")
-    axes.set_ylabel("in-domain sentences let through")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
-    axes.legend(loc="lower right")
+        label = f"{name}: AUROC {found['auroc']['value']:.3f}"
+        rates = (_numbers(found["roc"][key]) for key in ("fpr", "tpr"))
+        axes.plot(*rates, **_line(index), label=label)
+    x, y = (f"{which} sentences let through" for which in ("out-of-domain", "in-domain"))
+    _label(axes, x, y, "xy", loc="lower right")
 
 
 @_drawing
@@ -226,31 +198,44 @@ def against_noise(axes, models, strength, quantity, label, noise_label):
             elinewidth=1,
             label=name,
         )
-    axes.set_xlabel(noise_label)
-    axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.set_xticks(at)
-    if strength == "rates":
-        _percent(axes.xaxis)
-    if quantity == "accuracy":
-        _percent(axes.yaxis)
-    axes.legend()
+    percent = "x" * (strength == "rates") + "y" * (quantity == "accuracy")
+    _label(axes, noise_label, label, percent)
+
+
+def of_runs(curves_of_runs):
+    """The pictures of the training of runs, ``(loss, curves)`` pairs, by name."""
+    return {
+        f"curves-{name}": curves(curves_of_runs, quantity, label)
+        for name, quantity, label in (
+            ("train", "train_nll", "training nll (bits a token)"),
+            ("valid", "valid_nll", "validation nll (bits a token)"),
+            ("accuracy", "valid_accuracy", "validation accuracy (%)"),
+        )
+        if curves_of_runs
+    }
 
 
 def of_analysis(analysis):
     """The pictures of an ``analysis.json`` by name."""
     models = analysis["models"]
-    bins = list(models.values())[-1]["gradient"]["bins"]
-    deviations = "margin (standard deviations of the logits)"
+    last = list(models.values())[-1]
+    bins, classes = last["gradient"]["bins"], list(last["by_frequency"])
+    of_classes = {
+        name: {
+            key: [model["by_frequency"][one]["accuracy"][key] for one in classes]
+            for key in ("value", "low", "high")
+        }
+        for name, model in models.items()
+    }
+    deviations, right = "margin (standard deviations of the logits)", "right from here"
+    surprise = "energy - free energy = -log p (nats)"
     drawn = {
-        "margins": histogram(models, "margin", "margin (logits)", zero="right from here"),
-        "margins-relative": histogram(
-            models, "relative_margin", deviations, zero="right from here"
-        ),
+        "margins": histogram(models, "margin", "margin (logits)", zero=right),
+        "margins-relative": histogram(models, "relative_margin", deviations, zero=right),
         "energies": histogram(models, "energy", "raw energy -f(x)[y] (logits)"),
-        "energies-relative": histogram(
-            models, "log_prob", "energy - free energy = -log p (nats)", sign=-1, log=True
-        ),
+        "energies-relative": histogram(models, "log_prob", surprise, sign=-1, log=True),
         "gradient": bars(
             [f"{low:.1f}" for low in bins["bin_edges"][:-1]],
             {"CE": bins["ce"], "EL": bins["el"]},
@@ -259,38 +244,22 @@ def of_analysis(analysis):
         ),
         "reliability": reliability(models),
         "confidence": histogram(models, "confidence", "probability of the model's first choice"),
-        "frequency": _by_frequency(models),
+        "frequency": bars(
+            classes,
+            {name: one["value"] for name, one in of_classes.items()},
+            "accuracy",
+            intervals={name: (one["low"], one["high"]) for name, one in of_classes.items()},
+        ),
     }
     for number, found in enumerate(analysis["ood"].values(), start=1):
         drawn[f"roc-{number}"] = roc(found["models"], "mean_log_prob")
-    noise = analysis.get("noise", {})
-    if "characters" in noise:
-        for quantity, label in (("accuracy", "accuracy"), ("bleu", "BLEU")):
-            drawn[f"noise-{quantity}"] = against_noise(
-                noise["characters"],
-                *("rates", quantity, label, "characters with noise in the source"),
-            )
-    if "gradient_sign" in noise:
-        drawn["noise-gradient"] = against_noise(
-            noise["gradient_sign"],
-            *("strengths", "accuracy", "accuracy", "step (standard deviations of the embeddings)"),
-        )
+    noise, characters = analysis.get("noise", {}), "characters with noise in the source"
+    step = "step (standard deviations of the embeddings)"
+    for name, part, *how in (
+        ("noise-accuracy", "characters", "rates", "accuracy", "accuracy", characters),
+        ("noise-bleu", "characters", "rates", "bleu", "BLEU", characters),
+        ("noise-gradient", "gradient_sign", "strengths", "accuracy", "accuracy", step),
+    ):
+        if part in noise:
+            drawn[name] = against_noise(noise[part], *how)
     return drawn
-
-
-def _by_frequency(models):
-    classes = [name for name in CLASSES if any(name in m["by_frequency"] for m in models.values())]
-    nothing = {"accuracy": dict.fromkeys(("value", "low", "high"))}
-    found = {
-        name: {
-            key: [model["by_frequency"].get(one, nothing)["accuracy"][key] for one in classes]
-            for key in ("value", "low", "high")
-        }
-        for name, model in models.items()
-    }
-    return bars(
-        classes,
-        {name: one["value"] for name, one in found.items()},
-        "accuracy",
-        intervals={name: (one["low"], one["high"]) for name, one in found.items()},
-    )

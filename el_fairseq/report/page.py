@@ -1,20 +1,16 @@
-"""The page from numbers, pictures and a template, and how numbers look in it."""
+"""The page from numbers, pictures and a template, and how numbers look in its sentences."""
 
 import base64
-import math
 import platform
 import subprocess
 from importlib import metadata
 
-from jinja2 import Environment, PackageLoader, Undefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader
 
+from ..analysis.tables import number
 from ..common.paths import ROOT
-from .figures import CLASSES
 
 PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
-# What stands for a number that is not there, or not finite.
-NONE = "\u2013"
 
 
 def page(images, **numbers):
@@ -23,7 +19,7 @@ def page(images, **numbers):
     Args:
         images: for each picture's name its PNG.
         numbers: what the template asks for: ``title`` and ``test`` (in words), ``results`` with
-            ``runs``, ``analysis`` (``None`` where there are none), and ``commands``.
+            ``runs``, ``analysis`` with ``tables`` (``None`` where there are none), ``commands``.
     """
     environment = Environment(
         loader=PackageLoader("el_fairseq.report"),
@@ -36,50 +32,28 @@ def page(images, **numbers):
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
         change=change,
         each=each,
-        interval=interval,
         leaders=leaders,
         number=number,
-        p_value=p_value,
+        p_value=lambda p: f"= {number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
     )
     template = environment.get_template("report.html.j2")
-    return template.render(
-        images=images, classes=CLASSES, versions=versions(), commit=commit(), **numbers
-    )
+    return template.render(images=images, versions=versions(), commit=commit(), **numbers)
 
 
-def number(value, form, missing=NONE):
-    """A number in a form of ``format``, such as ``.2%``."""
-    absent = value is None or isinstance(value, Undefined)
-    if absent or (isinstance(value, float) and not math.isfinite(value)):
-        return missing
-    return format(value, form)
-
-
-def each(found, form, *path):
+def each(models, form, *path):
     """A value of each model in words, ``1.20 (CE), 1.50 (EL)``; ``path`` leads to it."""
     words = []
-    for name, value in found.items():
+    for name, value in models.items():
         for key in path:
             value = value[key]
         words.append(f"{number(value, form)} ({name})")
     return ", ".join(words)
 
 
-def interval(measured, form):
-    """``value [low, high]`` as a cell of a table; ``measured`` is these three."""
-    value, low, high = (number(one, form) for one in measured)
-    return Markup('{} <span class="interval">[{}, {}]</span>').format(value, low, high)
-
-
-def p_value(p):
-    """A p-value after "p": ``= 0.012``, or ``< 0.001``."""
-    return f"= {number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001"
-
-
 def change(before, after, form):
     """What becomes of a number, as far as its form shows: ``rises to 9.7``."""
     was, is_now = number(before, form), number(after, form)
-    if NONE in (was, is_now):
+    if None in (before, after):
         return f"is {is_now}"
     if was == is_now:
         return f"stays {was}"
@@ -95,23 +69,23 @@ def leaders(curves, quantity, strength, form):
         return ""
     told = []
     for i, at in enumerate(next(iter(curves.values()))[strength]):
-        values = {name: found[quantity]["value"][i] for name, found in curves.items()}
+        values = {name: curve[quantity]["value"][i] for name, curve in curves.items()}
         known = {name: float(format(v, form)) for name, v in values.items() if v is not None}
         best = [name for name, value in known.items() if value == max(known.values())]
-        told.append(f"{at:.0%}: " if strength == "rates" else f"{at:g}: ")
-        told[-1] += " and ".join(best) or NONE
+        at = format(at, ".0%" if strength == "rates" else "g")
+        told.append(f"{at}: {' and '.join(best) or number(None, form)}")
     return ", ".join(told)
 
 
 def versions():
     """Versions of what the numbers depend on, in words."""
-    found = [f"Python {platform.python_version()}"]
+    told = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            told.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(told)
 
 
 def commit():

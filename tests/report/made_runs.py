@@ -34,7 +34,7 @@ def write_run(folder, tiny, loss, seed, bleu):
     command = ["fairseq-generate", "the data", "--path", f"{name}.pt"]
     (evaluation / "evaluation.json").write_text(json.dumps({"command": command}))
     shutil.copy(getattr(tiny, loss.lower()), evaluation / "averaged.pt")
-    lines = ["2026-01-01 00:00:00 | INFO | num. shared model params: 12,345 (num. trained: 1)\n"]
+    lines = []
     for epoch in (1, 2):
         numbers = {"nll_loss": 5 - epoch, "accuracy": 40 + epoch, "num_updates": 10 * epoch}
         for kind in ("train", "valid"):
