@@ -6,7 +6,6 @@ virtual machine run it twice: memory that it touches for the first time costs it
 """
 
 import argparse
-import json
 import math
 import os
 import platform
@@ -18,15 +17,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..common.cli import UserError, run
-from ..common.files import writing
+from ..common.cli import argument, run, whole_number
+from ..common.tables import Table
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
 from ..ops.autograd import loss_of_rows
 
 SMOOTHING = 0.1
-LITERAL = "EL, literal formula"
-SHAPES = ["64x10", "256x1000", "1024x1000", "1500x4000", "3300x7800", "4096x10152", "4096x32000"]
-PROJECTIONS = ["4096x512x32000", "1024x512x256000"]
+SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
+PROJECTIONS = [(4096, 512, 32000), (1024, 512, 256000)]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 
 
@@ -41,30 +39,25 @@ def literal_formula(logits, target, log_end=0.5):
     return ((1 - SMOOTHING) * of_target + SMOOTHING * terms.mean(-1)).sum()
 
 
-def fairseq_cross_entropy(logits, target):
-    """What fairseq's label_smoothed_cross_entropy does with a model's logits."""
-    from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-
-    log_probs = F.log_softmax(logits, dim=-1)
-    return label_smoothed_nll_loss(log_probs, target, SMOOTHING, ignore_index=1)[0]
-
-
-def loss_contenders(literal=True):
+def loss_contenders(slow=True):
     """Functions of (logits, target) by name; the first is what the others are compared with."""
     spec = checked_spec(label_smoothing=SMOOTHING)
     contenders = {
         "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
-        "fairseq's cross-entropy": fairseq_cross_entropy,
         "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
         # inplace_backward=True of the function, which asks for logits that are a result.
         "EL in place, as in training": lambda *x: loss_of_rows(*x, spec, "sum", in_place=True)[0],
     }
     try:
-        import fairseq  # noqa: F401
+        from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
     except Exception:  # no fairseq, or one that does not import on this Python
-        del contenders["fairseq's cross-entropy"]
-    if literal:
-        contenders[LITERAL] = literal_formula
+        pass
+    else:
+        contenders["fairseq's cross-entropy"] = lambda logits, target: label_smoothed_nll_loss(
+            F.log_softmax(logits, dim=-1), target, SMOOTHING, ignore_index=1
+        )[0]
+    if slow:
+        contenders["EL, literal formula"] = literal_formula
     return contenders
 
 
@@ -87,17 +80,17 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, make_inputs, differentiated, device, repeats, calls=1):
-    """Seconds (a list) and peak bytes beyond the inputs of each contender, taking turns.
+def measure(contenders, inputs, differentiated, repeats, calls=1):
+    """Seconds (median) and peak bytes beyond the inputs of each contender, taking turns.
 
-    A time is the mean of so many calls in a row.
-
-    ``make_inputs()`` gives a contender's arguments, the first ``differentiated`` of which get
-    gradients. They are made anew each time, because a contender may overwrite them.
+    Args:
+        contenders: functions of the inputs, by name.
+        inputs: tensors, the first ``differentiated`` of which get gradients. Contenders may
+            overwrite these.
+        calls: in a row for each time that is taken.
     """
-    seconds = {name: [] for name in contenders}
-    peaks = {}
-    inputs = make_inputs()
+    seconds, peaks = {name: [] for name in contenders}, {}
+    device = inputs[0].device
     fresh = [x.detach().clone() for x in inputs[:differentiated]]
     for repeat in range(repeats + 1):  # the first one warms up, and tells the memory
         for name, contender in contenders.items():
@@ -115,7 +108,7 @@ def measure(contenders, make_inputs, differentiated, device, repeats, calls=1):
             else:
                 peaks[name] = peak.bytes()
             del gradients
-    return seconds, peaks
+    return {name: (statistics.median(seconds[name] or [0]), peaks[name]) for name in contenders}
 
 
 class PeakMemory:
@@ -144,41 +137,12 @@ class PeakMemory:
         return int(re.search(rf"{field}:\s+(\d+) kB", status).group(1)) << 10
 
 
-def records(shape, seconds, peaks):
-    """One record a contender: milliseconds (median, least, most), MiB, ratios to the first."""
-    base = next(iter(seconds))
-    rows = []
-    for name, times in seconds.items():
-        peak, base_peak = peaks[name], peaks[base]
-        known = peak is not None and base_peak
-        rows.append(
-            {
-                "shape": shape,
-                "threads": torch.get_num_threads(),
-                "what": name,
-                "ms": 1000 * statistics.median(times),
-                "ms_min": 1000 * min(times),
-                "ms_max": 1000 * max(times),
-                "time_ratio": statistics.median(times) / statistics.median(seconds[base]),
-                "peak_mib": peak / 2**20 if known else None,
-                "memory_ratio": peak / base_peak if known else None,
-            }
-        )
-    return rows
-
-
-def table_lines(records, with_header):
-    """A line of a Markdown table from the contenders at one shape and number of threads."""
-    cells = [records[0]["shape"], str(records[0]["threads"])]
-    for record in records:
-        first = record is records[0]
-        cell = f"{record['ms']:.3g} ms" if first else f"{record['time_ratio']:.2f}"
-        if record["peak_mib"] is not None:
-            cell += f", {max(0, record['peak_mib']):.0f} MiB"
-        cells.append(cell)
-    header = ["shape", "threads", *(record["what"] for record in records)]
-    table = [header, ["---"] * len(header), cells] if with_header else [cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+def cells(results):
+    """Of each contender its time, after the first as a ratio to that, and its peak memory."""
+    base, _ = next(iter(results.values()))
+    for name, (seconds, peak) in results.items():
+        time = f"{seconds / base:.2f}" if name != next(iter(results)) else f"{1000 * base:.3g} ms"
+        yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
 def machine(device, dtype):
@@ -190,34 +154,28 @@ def machine(device, dtype):
     return f"{chip}, torch {torch.__version__}, {dtype}"
 
 
-def benchmark(shapes, projections, device, dtype, repeats, threads, literal):
-    """Records of the contenders, one shape (N, V) or (N, D, V) and number of threads at a time."""
+def benchmark(shapes, contenders, differentiated, device, dtype, repeats, threads):
+    """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
-    def random(*size, scale=1.0):
+    def random(*size, scale):
         values = scale * torch.randn(*size, generator=generator)
         return values.to(device, dtype).requires_grad_()
 
-    def classes(count, size):
-        return torch.randint(2, size, (count,), generator=generator).to(device)
-
-    few = random(2, 3)
-    encouraging_loss(few, classes(2, 3)).backward()  # compiles the kernel
-    for count, size in shapes:
-        inputs = (random(count, size, scale=2.0), classes(count, size))
-        calls = max(1, min(100, 2**20 // (count * size)))  # short ones by the dozen
+    rows = []
+    for count, *width, classes in shapes:
+        if width:
+            inputs = [random(count, *width, scale=1.0), random(classes, *width, scale=0.1)]
+        else:
+            inputs = [random(count, classes, scale=2.0)]
+        inputs.append(torch.randint(2, classes, (count,), generator=generator).to(device))
+        calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         for number in threads:
             torch.set_num_threads(number)
-            contenders = loss_contenders(literal)
-            results = measure(contenders, lambda: inputs, 1, device, repeats, calls)  # noqa: B023
-            yield records(f"{count} x {size}", *results)
-    for count, width, size in projections:
-        inputs = (random(count, width), random(size, width, scale=0.1), classes(count, size))
-        for number in threads:
-            torch.set_num_threads(number)
-            contenders = projection_contenders(slow=literal)
-            results = measure(contenders, lambda: inputs, 2, device, repeats)  # noqa: B023
-            yield records(f"{count} x {width} x {size}", *results)
+            results = measure(contenders, inputs, differentiated, repeats, calls)
+            shape = " x ".join(map(str, (count, *width, classes)))
+            rows.append([shape, str(number), *cells(results)])
+    return Table("", ["shape", "threads", *contenders], rows)
 
 
 def _wait_for(device):
@@ -225,73 +183,49 @@ def _wait_for(device):
         torch.cuda.synchronize(device)
 
 
-def _device(name):
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # no such device, no such GPU
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name}: {reason}; cpu is always there") from None
+def _sizes(count):
+    def read(text):
+        sizes = tuple(map(int, text.lower().split("x")))
+        if len(sizes) != count or min(sizes) < 3:
+            raise ValueError
+        return sizes
 
-
-def _sizes(text, count):
-    sizes = text.lower().split("x")
-    if len(sizes) != count or not all(size.isdigit() and int(size) > 2 for size in sizes):
-        raise UserError(f"size '{text}', expected {count} whole numbers above 2, joined by x")
-    return tuple(int(size) for size in sizes)
+    return argument(read, f"{count} whole numbers above 2, joined by x")
 
 
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m el_fairseq.benchmarks.loss", description=__doc__
     )
-    parser.add_argument(
-        "--shapes", nargs="*", default=SHAPES, metavar="NxV", help="logits (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--projections",
-        nargs="*",
-        default=PROJECTIONS,
-        metavar="NxDxV",
-        help="hidden states and vocabulary (default: %(default)s)",
-    )
-    parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
-    )
-    parser.add_argument(
-        "--threads", type=int, nargs="+", default=[torch.get_num_threads()], metavar="N"
-    )
-    parser.add_argument(
+    add, number = parser.add_argument, whole_number(1)
+    gpu = torch.cuda.is_available()
+    add("--shapes", nargs="*", type=_sizes(2), default=SHAPES, metavar="NxV", help="logits")
+    sizes = {"nargs": "*", "type": _sizes(3), "metavar": "NxDxV"}
+    add("--projections", **sizes, default=PROJECTIONS, help="hidden states and vocabulary")
+    add("--dtype", choices=DTYPES, default="float32")
+    add("--device", choices=("cpu", "cuda"), default="cuda" if gpu else "cpu")
+    add("--threads", type=number, nargs="+", default=[torch.get_num_threads()], metavar="N")
+    add(
         "--literal",
         action="store_true",
         help="the slow ones, too: the paper's formula in eager PyTorch, F.linear_cross_entropy",
     )
-    parser.add_argument("--repeats", type=int, default=7, help="(default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    arguments = parser.parse_args()
-    if arguments.repeats < 1 or min(arguments.threads) < 1:
-        raise UserError("--repeats and --threads must be 1 or more")
-    device = _device(arguments.device)
-    groups = benchmark(
-        [_sizes(shape, 2) for shape in arguments.shapes],
-        [_sizes(shape, 3) for shape in arguments.projections],
-        device,
-        DTYPES[arguments.dtype],
-        arguments.repeats,
-        arguments.threads,
-        arguments.literal,
+    add("--repeats", type=number, default=7, help="(default: %(default)s)")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    few = torch.zeros(2, 3, device=device, requires_grad=True)
+    encouraging_loss(few, torch.zeros(2, device=device).long()).backward()  # compiles the kernel
+    print(
+        f"{machine(device, options.dtype)}; medians of {options.repeats} repetitions; memory "
+        "beyond the inputs"
     )
-    where = machine(device, arguments.dtype)
-    print(f"{where}; medians of {arguments.repeats} repetitions; memory beyond the inputs")
-    measured, names = [], None
-    for group in groups:
-        before, names = names, [record["what"] for record in group]
-        print("" if names == before else "\n", end="")
-        print(table_lines(group, with_header=names != before), flush=True)
-        measured += group
-    if arguments.json:
-        with writing(arguments.json) as file:
-            json.dump({"machine": where, "records": measured}, file, indent=1)
+    for shapes, contenders, differentiated in (
+        (options.shapes, loss_contenders(options.literal), 1),
+        (options.projections, projection_contenders(options.literal), 2),
+    ):
+        of_machine = device, DTYPES[options.dtype], options.repeats, options.threads
+        if shapes:
+            print(f"\n{benchmark(shapes, contenders, differentiated, *of_machine).text('github')}")
 
 
 if __name__ == "__main__":

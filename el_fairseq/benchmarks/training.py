@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -12,15 +11,11 @@ import torch
 
 from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.paths import ROOT
+from ..common.tables import Table
 from ..experiments.config import read_experiment
 
 PAIR = "fr-en"
 CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
-
-
-def end_with_this_process():
-    """Have SIGTERM end the training that runs, and then this process."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def train(command, log):
@@ -42,14 +37,17 @@ def train(command, log):
 
 
 def table(speeds):
-    """Words per second of each training, by criterion, as Markdown."""
-    base = statistics.median(speeds["ce"])
-    lines = ["| criterion | words per second (least to most) | time an update |", "|---|---|---|"]
-    for criterion, values in speeds.items():
-        median = statistics.median(values)
-        spread = f"{min(values):.0f} to {max(values):.0f}"
-        lines.append(f"| {criterion} | {median:.0f} ({spread}) | {base / median:.3f} |")
-    return "\n".join(lines)
+    """Words per second of each training, by criterion."""
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    rows = [
+        [
+            name,
+            f"{medians[name]:.0f} ({min(values):.0f} to {max(values):.0f})",
+            f"{medians['ce'] / medians[name]:.3f}",
+        ]
+        for name, values in speeds.items()
+    ]
+    return Table("", ["criterion", "words per second (least to most)", "time an update"], rows)
 
 
 def main():
@@ -73,7 +71,6 @@ def main():
     if not (options.data / "bin").is_dir():
         raise UserError(f"{options.data} has no bin/: name a corpus made by data-prep/")
     options.out.mkdir(parents=True, exist_ok=True)
-    end_with_this_process()
     device = ["--fp16", "--distributed-world-size", "1"] if torch.cuda.is_available() else ["--cpu"]
     command = [
         *(sys.executable, "-m", "fairseq_cli.train", options.data / "bin", *device),
@@ -89,7 +86,7 @@ def main():
         for name, criterion in CRITERIA.items():
             log = options.out / f"{name}-{number}.log"
             speeds[name].append(train([*command, "--criterion", criterion, *more], log))
-    print(table(speeds))
+    print(table(speeds).text("github"))
 
 
 if __name__ == "__main__":
