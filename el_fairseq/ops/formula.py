@@ -29,11 +29,17 @@ def number_type(logits):
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def in_blocks(row_losses, entries, rows, classes):
-    """Losses of all rows from ``row_losses(block)`` of slices that hold so many logits at most."""
-    step = max(1, entries // max(classes, 1))
-    blocks = (slice(first, min(first + step, rows)) for first in range(0, max(rows, 1), step))
-    return RowLosses(*map(torch.cat, zip(*map(row_losses, blocks))))
+def in_blocks(row_losses, entries, like, classes):
+    """Losses of the rows of ``like`` from ``row_losses(block)`` of slices of so many logits."""
+    rows, step = len(like), max(1, entries // max(classes, 1))
+    types = number_type(like), number_type(like), torch.bool
+    # What a block leaves must not lie between what the next one needs: memory would be in pieces.
+    results = RowLosses(*(like.new_empty(rows, dtype=dtype) for dtype in types))
+    for first in range(0, rows, step):
+        block = slice(first, min(first + step, rows))
+        for result, of_block in zip(results, row_losses(block)):
+            result[block] = of_block
+    return results
 
 
 def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
@@ -59,7 +65,7 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
             gradient[block] = rows.gradient() * scale[block].unsqueeze(1)
         return losses
 
-    return in_blocks(of_block, 2**22, *logits.shape)
+    return in_blocks(of_block, 2**22 if logits.is_cuda else 2**18, logits, logits.size(1))
 
 
 class Rows:

@@ -47,6 +47,6 @@ def linear_losses(hidden, weight, bias, problem, scale, wanted):
             of_bias.add_(logits.sum(0, dtype=number))
         return losses
 
-    losses = in_blocks(of_block, BLOCK, len(hidden), len(weight))
+    losses = in_blocks(of_block, BLOCK, hidden, len(weight))
     gradients = of_hidden, of_weight, of_bias
     return losses, [None if each is None else each.to(hidden.dtype) for each in gradients]
