@@ -403,7 +403,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
     else:
         kernel = _compiled(_converted_rows, logits.dtype)
     gradient = logits[:0].contiguous() if gradient is None else gradient
-    results = [torch.empty(rows, dtype=dtype) for dtype in (number, number, torch.bool)]
+    results = [logits.new_empty(rows, dtype=dtype) for dtype in (number, number, torch.bool)]
     arrays = map(_array, (logits, target, scale, gradient, *results))
     options = tuple(map(float, (spec.label_smoothing, *spec.bonus)))
     arguments = (*arrays, spec.ignore_index, options)
