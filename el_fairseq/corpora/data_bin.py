@@ -4,6 +4,7 @@ The corpus folder holds a link to the data, the text of its test sets, and refer
 gives some.
 """
 
+import itertools
 import logging
 import os
 from pathlib import Path
@@ -30,12 +31,19 @@ from .subwords import MODELS, REMOVE_BPE, Subwords, text_of
 MARKS = {"sentencepiece": "\u2581", "subword-nmt": "@@"}
 
 
+def prefix_of(data, subset, pair, language):
+    """Path of binary data without its ending; fairseq reads a pair in both directions."""
+    forth, back = (data / f"{subset}.{a}-{b}.{language}" for a, b in (pair, pair[::-1]))
+    return back if Path(f"{back}.idx").is_file() else forth
+
+
 def test_sets(data, pair):
     """The test sets of a pair in binary data, as fairseq names them: ``test``, ``test1``, ..."""
-    sets = []
-    while any(Path(data).glob(f"{nth_test(len(sets))}.*-*.{pair[1]}.idx")):
-        sets.append(nth_test(len(sets)))
-    return sets or ["test"]
+    sets = map(nth_test, itertools.count())
+    there = itertools.takewhile(
+        lambda subset: Path(f"{prefix_of(data, subset, pair, pair[1])}.idx").is_file(), sets
+    )
+    return list(there) or ["test"]
 
 
 def lines_of(data, subset, pair, side, dictionary, subwords):
@@ -44,8 +52,7 @@ def lines_of(data, subset, pair, side, dictionary, subwords):
     Raises:
         UserError: the data lacks the subset or is damaged, or its text is still in subwords.
     """
-    prefixes = [Path(data, f"{subset}.{a}-{b}.{pair[side]}") for a, b in (pair, pair[::-1])]
-    prefix = next((path for path in prefixes if Path(f"{path}.idx").is_file()), prefixes[0])
+    prefix = prefix_of(data, subset, pair, pair[side])
     check_binary(prefix)
     binary = data_utils.load_indexed_dataset(str(prefix), dictionary)
     lines = [text_of(sentence, dictionary, REMOVE_BPE.get(subwords)) for sentence in binary]
@@ -58,13 +65,13 @@ def lines_of(data, subset, pair, side, dictionary, subwords):
     return lines
 
 
-def write_corpus(data, pair, references, subwords, tokenizer, folder):
+def write_corpus(data, pair, dictionaries, references, subwords, tokenizer, folder):
     """Write a corpus's link and text into ``folder``; returns the manifest so far.
 
     ``references`` has files of plain translations by the test set's name, in fairseq's order; where
     it is empty, they are those of the data.
     """
-    dictionaries = [Dictionary.load(path) for path in languages_and_dictionaries(data, *pair)[1]]
+    dictionaries = list(map(Dictionary.load, dictionaries))
     (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
     tests, placed, plain = {}, [], {}
     for number, name in enumerate(references or test_sets(data, pair)):
@@ -103,12 +110,12 @@ def write_corpus(data, pair, references, subwords, tokenizer, folder):
     }
 
 
-def content_of(data, pair):
+def content_of(data, pair, dictionaries):
     """Checksum of what a pair's binary data is: its dictionaries, and the sentences' lengths."""
     names = "-".join(pair), "-".join(pair[::-1])
-    indices = [path for name in names for path in data.glob(f"*.{name}.*.idx")]
-    paths = sorted(indices) + [data / f"dict.{language}.txt" for language in pair]
-    return " ".join(checksum(path, "sha256").partition(":")[2][:8] for path in paths)
+    paths = sorted(path for name in names for path in data.glob(f"*.{name}.*.idx"))
+    sums = [checksum(path, "sha256") for path in (*paths, *dictionaries)]
+    return " ".join(one.partition(":")[2][:8] for one in sums)
 
 
 def main():
@@ -133,10 +140,10 @@ def main():
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     data, references = options.data_bin.resolve(), named_tests(options.test)
-    pair = languages_and_dictionaries(data, options.source, options.target)[0]
+    pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
         "languages": list(pair),
-        "content": content_of(data, pair),
+        "content": content_of(data, pair, dictionaries),
         "references": {name: checksum(path, "sha256") for name, path in references.items()},
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
@@ -146,7 +153,9 @@ def main():
 
     def make(folder):
         tokenizer = None if options.tokenizer == "none" else options.tokenizer
-        made = write_corpus(data, pair, references, options.subwords, tokenizer, folder)
+        made = write_corpus(
+            data, pair, dictionaries, references, options.subwords, tokenizer, folder
+        )
         if options.subword_model and made["subwords"]:
             Subwords(options.subword_model)  # refuses what is none
             (folder / "bpe").mkdir()

@@ -94,13 +94,11 @@ def split_of(english):
 
 def placed(wheel, language):
     """Yield (subset or reason to drop, pair) of the strings of a wheel, each English one once."""
-    seen = set()
+    seen = {}
     for foreign, english in strings_of_wheel(wheel, language):
-        reason = reason_to_drop(foreign, english)
-        if reason is None and english in seen:
-            reason = "English sentence seen before"
-        if reason is None:
-            seen.add(english)
+        reason = reason_to_drop(foreign, english) or seen.get(english)
+        if not reason:
+            seen[english] = "English sentence seen before"
         yield reason or split_of(english), (foreign, english)
 
 

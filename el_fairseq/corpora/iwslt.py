@@ -63,7 +63,7 @@ def main(corpus):
     parser = parser_of(corpus.NAME, corpus.__doc__, corpus.NAME)
     add = parser.add_argument
     add("--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading")
-    add("--url", action="append", help="another address; several: one by one")
+    add("--url", default=corpus.URL, help="another address to download it from")
     kinds = "md5:HEX, sha256:HEX or git-blob:HEX"
     given = argument(read_checksum, kinds)
     add("--checksum", type=given, metavar="SUM", help=f"what the archive must have: {kinds}")
@@ -78,10 +78,10 @@ def main(corpus):
 
     def text(folder):
         wanted = options.checksum or corpus.CHECKSUM
-        archive = options.archive or out.parent / "archives" / corpus.URLS[0].rsplit("/", 1)[-1]
+        archive = options.archive or out.parent / "archives" / corpus.URL.rsplit("/", 1)[-1]
         if not options.archive:
-            advice = "(--archive FILE; --url URL for another address)"
-            fetch(options.url or corpus.URLS, archive, wanted, advice)
+            advice = "(--archive FILE; --url for another address)"
+            fetch(options.url, archive, wanted, advice)
         elif options.checksum:
             check(archive, wanted, "give the right file or checksum")
         elif settings["archive"] != wanted:

@@ -14,7 +14,7 @@ from .pairs import read_lines, reason_to_drop
 NAME = "iwslt14-de-en"
 TITLE = "IWSLT'14 German-English (TED talks)"
 LANGUAGES = ("de", "en")
-URLS = ("http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",)
+URL = "http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz"
 CHECKSUM = "md5:10936dfdf616504ddbd844e91b94ef4a"
 SUBWORDS = {"merges": 10_000}
 JOINED_DICTIONARY = False

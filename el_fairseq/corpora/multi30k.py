@@ -65,7 +65,7 @@ def write_text(languages, source, folder, download):
     for path in (path for both in files.values() for path in both):
         wanted = f"sha256:{SHA256[path.name]}"
         if download:
-            fetch([f"{URL}/{path.name}"], path, wanted, "(--from DIR)")
+            fetch(f"{URL}/{path.name}", path, wanted, "(--from DIR)")
         check(path, wanted, f"give the file of {URL}, or leave --from out")
     say("Normalizing and tokenizing.")
     placed = (

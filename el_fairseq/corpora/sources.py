@@ -43,19 +43,17 @@ def check(path, wanted, advice):
         raise UserError(f"{path} is {found}, expected {wanted}: {advice}")
 
 
-def fetch(urls, path, wanted, advice):
-    """Download ``path`` from the first of ``urls`` that gives the file with checksum ``wanted``.
-
-    Nothing is done where that file is there. Each address is tried ``ATTEMPTS`` times.
+def fetch(url, path, wanted, advice):
+    """Download the file ``path``, which has the checksum ``wanted``, unless it is there.
 
     Raises:
-        UserError: no address gave the file; the message says why for each and ends in ``advice``.
+        UserError: after ``ATTEMPTS`` attempts; the message ends in ``advice``.
     """
     import pooch
     import requests
 
-    path = Path(path)
-    if path.exists() and checksum(path, wanted.partition(":")[0]) == wanted:
+    path, kind = Path(path), wanted.partition(":")[0]
+    if path.exists() and checksum(path, kind) == wanted:
         return
     path.unlink(missing_ok=True)
 
@@ -64,29 +62,22 @@ def fetch(urls, path, wanted, advice):
         headers = {"Accept-Encoding": "identity"}
         get = pooch.HTTPDownloader(progressbar=True, timeout=SECONDS_OF_SILENCE, headers=headers)
         get(url, output, keeper)
-        found = checksum(output, wanted.partition(":")[0])  # pooch knows no git-blob
+        found = checksum(output, kind)  # pooch knows no git-blob
         if found != wanted:
             raise ValueError(f"what came is {found}, expected {wanted}")
 
-    problems = []
-    for url in urls:
-        keeper = pooch.create(
-            path.parent,
-            base_url="",
-            registry={path.name: None},
-            urls={path.name: url},
-            retry_if_failed=ATTEMPTS - 1,
-        )
-        try:
-            keeper.fetch(path.name, downloader=download)
-            path.chmod(0o644)  # pooch leaves it to its owner alone
-            return
-        except (requests.RequestException, ValueError) as error:
-            problems.append(f"{url}: {error}")
-    raise UserError(
-        f"{path.name} could not be downloaded ({'; '.join(problems)}). Try later, or fetch it "
-        f"in another way and give it {advice}."
+    name = path.name
+    keeper = pooch.create(
+        path.parent, "", registry={name: None}, urls={name: url}, retry_if_failed=ATTEMPTS - 1
     )
+    try:
+        keeper.fetch(name, downloader=download)
+    except (requests.RequestException, ValueError) as error:
+        raise UserError(
+            f"{name} could not be downloaded ({url}: {error}). Try later, or fetch it in another "
+            f"way and give it {advice}."
+        ) from None
+    path.chmod(0o644)  # pooch leaves it to its owner alone
 
 
 def extract(archive, names, folder):

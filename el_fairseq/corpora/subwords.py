@@ -6,7 +6,6 @@ subword-nmt ``un@@ believ@@ able``.
 
 import contextlib
 import io
-import itertools
 from pathlib import Path
 
 from ..common.cli import UserError
@@ -30,32 +29,25 @@ class Subwords:
     """
 
     def __init__(self, path):
-        path = Path(path)
-        kind = "sentencepiece" if path.suffix == ".model" else "subword-nmt"
-        self.symbol = REMOVE_BPE[kind]
+        import sentencepiece
+        from subword_nmt.apply_bpe import BPE
+
         try:
-            self.pieces = _sentencepiece(path) if path.suffix == ".model" else _byte_pairs(path)
+            if Path(path).suffix == ".model":
+                self.symbol = REMOVE_BPE["sentencepiece"]
+                model = sentencepiece.SentencePieceProcessor()
+                model.LoadFromSerializedProto(Path(path).read_bytes())
+                self.pieces = lambda text: " ".join(model.encode(text, out_type=str))
+            else:
+                self.symbol = REMOVE_BPE["subword-nmt"]
+                with Path(path).open(encoding="utf-8", newline="\n") as codes:
+                    self.pieces = BPE(codes).process_line
         # Both libraries end in various errors on what they cannot read, subword-nmt in an exit.
         except (Exception, SystemExit) as error:
             raise UserError(
                 f"subword model {path} cannot be read: {error}; expected a SentencePiece .model "
                 "or BPE codes of subword-nmt"
             ) from None
-
-
-def _sentencepiece(path):
-    import sentencepiece
-
-    processor = sentencepiece.SentencePieceProcessor()
-    processor.LoadFromSerializedProto(path.read_bytes())
-    return lambda text: " ".join(processor.encode(text, out_type=str))
-
-
-def _byte_pairs(path):
-    from subword_nmt.apply_bpe import BPE
-
-    with path.open(encoding="utf-8", newline="\n") as codes:
-        return BPE(codes).process_line
 
 
 def make(folder, languages, subsets, kind, size):
@@ -74,17 +66,16 @@ def make(folder, languages, subsets, kind, size):
     """
     text, bpe = folder / "text", folder / "bpe"
     bpe.mkdir()
-    model = bpe / MODELS[kind]
-    files = [text / f"train.{language}" for language in languages]
-    lines = itertools.chain.from_iterable(map(read_lines, files))
+    lines = (line for side in languages for line in read_lines(text / f"train.{side}"))
+    warnings, model = [], bpe / MODELS[kind]
     if kind == "sentencepiece":
         model.write_bytes(learn_sentencepiece(lines, size))
-        learnt = size
     else:
         codes = learn_byte_pairs(lines, size)
         model.write_text(codes, encoding="utf-8")
         learnt = codes.count("\n") - 1  # the first line is the version
-    warnings = [f"the text gives {learnt:,} merges, not {size:,}"] if learnt < size else []
+        if learnt < size:
+            warnings = [f"the text gives {learnt:,} merges, not {size:,}"]
     model = Subwords(model)
     for subset in subsets:
         for language in languages:

@@ -4,7 +4,7 @@ import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import data_bin, manifest
-from el_fairseq.corpora.binarize import check_binary, languages_and_dictionaries, preprocess
+from el_fairseq.corpora.binarize import check_binary, preprocess
 
 SIDES = {
     "de": ["das licht ist an .", "er ist &apos;s , un@@ ser", "licht , an"],
@@ -99,6 +99,8 @@ def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, monk
     assert (corpus.source, corpus.target) == ("fr", "en") and corpus.pairs["test"] == 2
     with pytest.raises(UserError, match=r"was made with languages \['fr', 'en'\], now it is"):
         command(monkeypatch, data, tmp_path / "corpus", "--source", "de")
+    with pytest.raises(UserError, match="asked for is --source en --target"):
+        command(monkeypatch, data, tmp_path / "none", "--source", "en", "--target", "nl")
     turned = command(monkeypatch, data, tmp_path / "turned", "--source", "en", "--target", "de")
     assert turned.references("test")[0] == "das licht ist an ."
 
@@ -115,17 +117,6 @@ def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, monkeypatch):
     binary(new, ("de", "en"), lines=2)
     with pytest.raises(UserError, match="was made with content"):
         command(monkeypatch, new / "data-bin", new / "corpus")
-
-
-def test_a_pair_is_what_is_asked_for_or_refused(tmp_path):
-    data = binary(tmp_path, ("de", "en"))
-    assert languages_and_dictionaries(data)[0] == ("de", "en")
-    assert languages_and_dictionaries(data, "en", "de") == (
-        *(("en", "de"), [str(data / "dict.en.txt"), str(data / "dict.de.txt")]),
-    )
-    for asked in (("en", None), ("fr", "en")):
-        with pytest.raises(UserError, match="has the pairs de-en of languages, asked for is --s"):
-            languages_and_dictionaries(data, *asked)
 
 
 def cut_index(data):

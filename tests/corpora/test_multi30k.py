@@ -105,8 +105,8 @@ def test_files_are_downloaded_from_the_pinned_commit_with_their_checksums(
 ):
     asked = {}
 
-    def fetch(urls, path, wanted, advice):
-        asked[urls[0]] = wanted
+    def fetch(url, path, wanted, advice):
+        asked[url] = wanted
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((published / Path(path).name).read_bytes())
 

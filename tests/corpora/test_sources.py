@@ -106,7 +106,7 @@ def no_waiting(monkeypatch):
 def test_a_download_that_fails_once_is_tried_again(tmp_path, no_waiting, trouble):
     path = tmp_path / "new" / "talks.tgz"
     with serving(CONTENT, trouble, "whole") as (url, given):
-        fetch([url], path, MD5, "(--archive FILE)")
+        fetch(url, path, MD5, "(--archive FILE)")
     assert given == [trouble, "whole"]
     assert path.read_bytes() == CONTENT
 
@@ -120,14 +120,7 @@ def test_a_download_that_keeps_failing_leaves_nothing_and_says_what_to_do(
 ):
     path = tmp_path / "talks.tgz"
     with serving(CONTENT, trouble) as (url, given), pytest.raises(UserError) as caught:
-        fetch([url], path, MD5, "(--archive FILE)")
+        fetch(url, path, MD5, "(--archive FILE)")
     assert len(given) == 5 and list(tmp_path.iterdir()) == []
     message = str(caught.value)
     assert url in message and re.search(reason, message) and "--archive FILE" in message
-
-
-def test_the_next_address_is_tried_where_one_has_nothing(tmp_path, no_waiting):
-    path = tmp_path / "talks.tgz"
-    with serving(CONTENT, 404) as (first, _), serving(CONTENT, "whole") as (second, _):
-        fetch(["nonsense://talks.tgz", first, second], path, MD5, "(--archive FILE)")
-    assert path.read_bytes() == CONTENT
