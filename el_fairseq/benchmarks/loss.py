@@ -80,7 +80,7 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, inputs, differentiated, repeats, calls=1):
+def measure(contenders, inputs, differentiated, repeats, calls=1, square=None):
     """Seconds (median) and peak bytes beyond the inputs of each contender, taking turns.
 
     Args:
@@ -88,6 +88,8 @@ def measure(contenders, inputs, differentiated, repeats, calls=1):
         inputs: tensors, the first ``differentiated`` of which get gradients. Contenders may
             overwrite these.
         calls: in a row for each time that is taken.
+        square: a matrix to be multiplied by itself right before each call, whose threads still
+            wait for more then, as in a training; ``None``: nothing runs before.
     """
     seconds, peaks = {name: [] for name in contenders}, {}
     device = inputs[0].device
@@ -98,13 +100,18 @@ def measure(contenders, inputs, differentiated, repeats, calls=1):
                 for tensor, values in zip(inputs, fresh):
                     tensor.copy_(values)
             peak = PeakMemory(device) if repeat == 0 else None
-            _wait_for(device)
-            start = time.perf_counter()
-            for _ in range(calls):
-                gradients = torch.autograd.grad(contender(*inputs), inputs[:differentiated])
-            _wait_for(device)
+            total, turns = 0.0, 1 if square is None else calls
+            for _ in range(turns):
+                if square is not None:
+                    torch.mm(square, square)
+                _wait_for(device)
+                start = time.perf_counter()
+                for _ in range(calls // turns):
+                    gradients = torch.autograd.grad(contender(*inputs), inputs[:differentiated])
+                _wait_for(device)
+                total += time.perf_counter() - start
             if peak is None:
-                seconds[name].append((time.perf_counter() - start) / calls)
+                seconds[name].append(total / calls)
             else:
                 peaks[name] = peak.bytes()
             del gradients
@@ -154,7 +161,7 @@ def machine(device, dtype):
     return f"{chip}, torch {torch.__version__}, {dtype}"
 
 
-def benchmark(shapes, contenders, differentiated, device, dtype, repeats, threads):
+def benchmark(shapes, contenders, differentiated, device, dtype, repeats, threads, square=None):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -172,7 +179,7 @@ def benchmark(shapes, contenders, differentiated, device, dtype, repeats, thread
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         for number in threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, differentiated, repeats, calls)
+            results = measure(contenders, inputs, differentiated, repeats, calls, square)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
@@ -210,6 +217,11 @@ def main():
         action="store_true",
         help="the slow ones, too: the paper's formula in eager PyTorch, F.linear_cross_entropy",
     )
+    add(
+        "--after-matmul",
+        action="store_true",
+        help="time each call right after a matrix product, whose threads still wait for more",
+    )
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -223,7 +235,10 @@ def main():
         (options.shapes, loss_contenders(options.literal), 1),
         (options.projections, projection_contenders(options.literal), 2),
     ):
-        of_machine = device, DTYPES[options.dtype], options.repeats, options.threads
+        dtype = DTYPES[options.dtype]
+        square = torch.ones(1024, 1024, device=device, dtype=dtype)
+        of_machine = device, dtype, options.repeats, options.threads
+        of_machine += (square,) if options.after_matmul else ()
         if shapes:
             print(f"\n{benchmark(shapes, contenders, differentiated, *of_machine).text('github')}")
 

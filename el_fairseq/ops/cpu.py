@@ -9,6 +9,7 @@ uint16 for those of the other.
 """
 
 import contextlib
+import ctypes
 import functools
 import math
 import os
@@ -360,38 +361,56 @@ def _cache_folder():
             numba.config.CACHE_DIR = before
 
 
-@functools.lru_cache(maxsize=1)
-def _helpers(count):
-    return ThreadPoolExecutor(count, thread_name_prefix="encouraging-loss")
+def _openmp():
+    """``GOMP_parallel`` of the OpenMP that PyTorch computes with; ``None``: there is none."""
+    parallel = getattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel", None)
+    if parallel is not None:
+        parallel.argtypes = _CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+        parallel.restype = None
+    return parallel
 
 
-# The child of a fork has no other threads, but would believe it had.
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_parallel = _openmp()
+
+
+def _leave_openmp():
+    """In the child of a fork, whose OpenMP would wait for threads that it does not have."""
+    global _parallel
+    _parallel = None
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
+    os.register_at_fork(after_in_child=_leave_openmp)
 
 
 def _share(work, rows, classes):
-    """Call ``work(first, last)`` for all rows, by as many threads as PyTorch may use."""
+    """Call ``work(first, last)`` for all rows, by as many threads as PyTorch may use.
+
+    They are PyTorch's own where its OpenMP can be had. After a matrix product those keep their
+    cores for a while, waiting for more, and other threads would wait for them.
+    """
     step = max(1, _SHARE // max(classes, 1))
-    available = torch.get_num_threads()
-    threads = min(available, -(-rows // step))
+    threads = min(torch.get_num_threads(), -(-rows // step))
     if threads <= 1:
         work(0, rows)
         return
-    starts = iter(range(0, rows, step))
+    starts, errors = iter(range(0, rows, step)), []
 
-    def work_on():
-        for first in starts:  # each is handed to one thread
-            work(first, min(first + step, rows))
+    def work_on(_):
+        try:
+            for first in starts:  # each is handed to one thread
+                work(first, min(first + step, rows))
+        except BaseException as error:  # an interrupt; ctypes would only print it
+            errors.append(error)
 
-    try:
-        helping = [_helpers(available - 1).submit(work_on) for _ in range(threads - 1)]
-    except RuntimeError:  # the interpreter is about to end
-        helping = []
-    work_on()
-    for future in helping:
-        if not future.cancel():
-            future.result()
+    if _parallel is not None:
+        _parallel(_CALLBACK(work_on), None, threads, 0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work_on, range(threads)))
+    if errors:
+        raise errors[0]
 
 
 def row_losses(logits, target, spec, scale, gradient=None):

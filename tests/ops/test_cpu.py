@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,9 @@ from formula import random_case
 
 from el_fairseq import encouraging_loss
 from el_fairseq.ops import cpu
+from el_fairseq.ops.bonus import Bonus, Spec
 
+SPEC = Spec(Bonus(), 0.1, -100)
 count = cpu._compiled.__wrapped__  # not the one that this process has compiled already
 
 
@@ -27,19 +30,41 @@ def loss_and_gradient(logits, target):
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
 
-@pytest.fixture
-def three_threads():
+@pytest.fixture(params=["PyTorch's", "its own"])
+def three_threads(request, monkeypatch):
+    if request.param == "its own":
+        monkeypatch.setattr(cpu, "_parallel", None)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
 
 
-def test_rows_shared_among_threads_give_the_same_bits(three_threads):
+def test_rows_shared_among_threads_give_the_same_bits(three_threads, monkeypatch):
     logits, target = random_case(300, 3000, torch.float32)  # 2**18 logits and more are shared
-    shared = loss_and_gradient(logits, target)
+    threads, row_losses = set(), cpu._compiled(cpu._rows, torch.float32)
+
+    def watched(*arguments):
+        threads.add(threading.get_ident())
+        row_losses(*arguments)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(cpu, "_compiled", lambda *_: watched)
+    results = cpu.row_losses(logits, target, SPEC, torch.ones(300))
+    assert len(threads) > 1
+    monkeypatch.undo()
     torch.set_num_threads(1)
-    assert all(map(torch.equal, shared, loss_and_gradient(logits, target)))
+    alone = cpu.row_losses(logits, target, SPEC, torch.ones(300))
+    assert all(map(torch.equal, results, alone))
+
+
+def test_an_interrupt_of_a_thread_is_no_result(three_threads):
+    def interrupted(first, last):
+        if first:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cpu._share(interrupted, 300, 3000)
 
 
 def test_several_threads_may_compute_losses_at_once(three_threads):
@@ -48,8 +73,6 @@ def test_several_threads_may_compute_losses_at_once(three_threads):
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: loss_and_gradient(logits, target), range(50)))
     assert all(all(map(torch.equal, result, expected)) for result in results)
-    helping = [each for each in threading.enumerate() if "encouraging-loss" in each.name]
-    assert 0 < len(helping) <= 2
 
 
 def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
