@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# Before any test imports Triton, which decides then: its interpreter runs the kernel, except where
-# the tests are run on a GPU.
-if os.environ.get("EL_TEST_DEVICE") != "cuda":
+DEVICE = os.environ.get("EL_TEST_DEVICE", "cpu")
+if DEVICE == "cpu":  # before any test imports Triton, whose interpreter then runs the kernels
     os.environ["TRITON_INTERPRET"] = "1"
 
 ROOT = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import fairseq
 import torch
+from conftest import DEVICE
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import distributed_fairseq_model
 from torch.nn.parallel import DistributedDataParallel
@@ -26,7 +27,7 @@ def trainings(corpus, **options):
     # An odd number of batches; plain steps, which leave rounding errors as small as they are.
     words = ["--batch-size", 9, "--optimizer", "sgd", "--lr", 0.5]
     cfg = configuration(corpus, "--arch", "transformer", *ENCODER_DECODER, *words)
-    cfg.distributed_training.update(options)
+    cfg.distributed_training.update({"distributed_world_size": 1, **options})
     cfg.optimization.update_freq = [1 if options else 2]
     results = {}
     for name, (criterion, words) in CASES.items():
@@ -38,12 +39,10 @@ def trainings(corpus, **options):
 
 
 def main(corpus, out, rank, size, port):
-    # fairseq names a GPU to PyTorch's wrapper, on a CPU as well, where that is an error.
-    distributed_fairseq_model.DistributedDataParallel = functools.wraps(DistributedDataParallel)(
-        lambda **words: DistributedDataParallel(
-            **{**words, "device_ids": None, "output_device": None}
-        )
-    )
+    if DEVICE == "cpu":  # fairseq names a GPU to PyTorch's wrapper there, too, which is an error
+        distributed_fairseq_model.DistributedDataParallel = functools.wraps(
+            DistributedDataParallel
+        )(lambda module, **words: DistributedDataParallel(module))
     results = {
         backend: trainings(
             corpus,
@@ -51,7 +50,8 @@ def main(corpus, out, rank, size, port):
             distributed_rank=rank,
             distributed_init_method=f"tcp://127.0.0.1:{port}",
             distributed_no_spawn=True,
-            distributed_backend="gloo",
+            distributed_backend="gloo" if DEVICE == "cpu" else "nccl",
+            device_id=rank,
             ddp_backend=backend,
         )
         for backend in BACKENDS

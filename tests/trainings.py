@@ -3,6 +3,7 @@
 import copy
 import itertools
 
+from conftest import DEVICE
 from fairseq import options, tasks, utils
 from fairseq.data import iterators
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -19,9 +20,10 @@ DECODER = words_of(transformer(8, ["decoder"]))
 
 
 def configuration(data, *words):
-    """fairseq's configuration of a training on the CPU, one epoch of small batches."""
+    """fairseq's configuration of a training, one epoch of small batches."""
     words = [
-        *(str(data), "--cpu", "--optimizer", "adam", "--lr", "0.01", "--dropout", "0"),
+        *(["--cpu"] if DEVICE == "cpu" else []),
+        *(str(data), "--optimizer", "adam", "--lr", "0.01", "--dropout", "0"),
         *("--max-tokens", "64", "--max-epoch", "1", "--required-batch-size-multiple", "1"),
         *("--num-workers", "0", "--seed", "1", *map(str, words)),
     ]

@@ -1,4 +1,4 @@
-"""Two processes on the CPU train one model: the same as one process with twice the batches."""
+"""Two processes train one model: the same as one process with twice the batches."""
 
 import socket
 import sys
@@ -6,8 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import ROOT, run, succeed
+from conftest import DEVICE, ROOT, run, succeed
 from ranks import BACKENDS, CASES, trainings
+
+pytestmark = pytest.mark.skipif(
+    DEVICE == "cuda" and torch.cuda.device_count() < 2, reason="needs two GPUs"
+)
 
 
 @pytest.fixture(scope="module")
