@@ -41,11 +41,7 @@ OF_THE_REPORT = ("--subset", "--model", "--out", "--ood", "--subwords")
 
 def main():
     arguments = parser().parse_args()
-    models_of = named("--model", arguments.model)
-    paths = {name: where.split(":") for name, where in models_of.items()}
-    arguments.ood = {
-        name: split_subset(where) for name, where in named("--ood", arguments.ood).items()
-    }
+    paths, arguments.ood = once("--model", arguments.model), once("--ood", arguments.ood)
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
@@ -150,6 +146,31 @@ def plain(value):
     return value
 
 
+def named_paths(text):
+    """Reader of ``NAME=PATH[:PATH...]``, a name that can stand in a file's."""
+    name, _, paths = text.partition("=")
+    if not (paths and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
+        raise ValueError
+    return name, paths.split(":")
+
+
+def named_subset(text):
+    """Reader of ``NAME=FOLDER:SUBSET``."""
+    name, (*folder, subset) = named_paths(text)
+    if not folder:
+        raise ValueError
+    return name, (":".join(folder), subset)
+
+
+def once(option, pairs):
+    """Dict of named values; each has a name of its own."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{option}: {name} is given twice; give each its own name")
+    return dict(pairs)
+
+
 def log_end(text):
     """Reader of a log end."""
     if not 0 < float(text) <= 1:
@@ -171,6 +192,7 @@ def parser():
     add("--valid-subset", default="valid", metavar="SUBSET", help=fitted_on)
     add(
         "--model",
+        type=argument(named_paths, "NAME=PATH[:PATH...], a name of letters, digits and ._+-"),
         action="append",
         required=True,
         metavar="NAME=PATH[:PATH...]",
@@ -179,6 +201,7 @@ def parser():
     add("--out", required=True, metavar="FOLDER", help="where to write")
     add(
         "--ood",
+        type=argument(named_subset, "NAME=FOLDER:SUBSET"),
         action="append",
         default=[],
         metavar="NAME=FOLDER:SUBSET",
@@ -225,27 +248,6 @@ def check_given(options):
     made.parse_args(["data", "--model", "name=path", "--out", "folder", *options])
     for flag in {option.partition("=")[0] for option in options} & set(OF_THE_REPORT):
         refuse(f"{flag} is the report's own: it analyses the runs on the compared test set")
-
-
-def named(option, pairs):
-    """Dict of ``NAME=VALUE`` arguments; names differ and can stand in a file's name."""
-    result = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (equals and value and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
-            raise UserError(f"{option} {pair}: expected NAME=..., with letters, digits and ._+-")
-        if name in result:
-            raise UserError(f"{option} {pair}: there is a {name} already; give each its own name")
-        result[name] = value
-    return result
-
-
-def split_subset(where):
-    """Folder and subset of ``FOLDER:SUBSET``."""
-    folder, colon, subset = where.rpartition(":")
-    if not colon:
-        raise UserError(f"--ood ...={where}: expected NAME=FOLDER:SUBSET, such as {where}:test")
-    return folder, subset
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def calibration(columns):
     bootstrap's percentiles would lie too high: noise adds to an error that is never negative.)
     """
     confidence = columns["confidence"].astype(np.float64)
-    bins = bins_of(confidence, BINS)
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(bins, confidence, minlength=BINS) / count
@@ -66,11 +66,6 @@ def _resampled(columns, bins, gaps):
     draw = np.random.default_rng(1)
     drawn = draw.multinomial(sentences, np.full(sentences, 1 / sentences), size=RESAMPLES)
     return _error(drawn @ of_sentences, drawn @ np.bincount(sentence))
-
-
-def bins_of(probability, count):
-    """Which of ``count`` bins of equal width in [0, 1] each probability lies in."""
-    return np.clip(np.ceil(probability * count).astype(int) - 1, 0, count - 1)
 
 
 def slopes(logits, target, ignore_index, inverse):

@@ -42,19 +42,14 @@ def class_of(counts, bounds):
 
 
 def describe_bounds(counts, bounds):
-    """For each class: least and greatest count, entries, and share of the training tokens."""
+    """For each class that has entries: least and greatest count, and number of entries."""
     classes = class_of(counts, bounds)
-    total = counts[counts > 0].sum()
-    description = {}
-    for name in CLASSES:
-        inside = counts[classes == name]
-        description[name] = {
-            "least_count": int(inside.min()) if len(inside) else None,
-            "greatest_count": int(inside.max()) if len(inside) else None,
-            "entries": len(inside),
-            "share_of_training_tokens": float(inside.sum() / total),
-        }
-    return description
+    inside = {name: counts[classes == name] for name in CLASSES}
+    return {
+        name: {"least_count": some.min(), "greatest_count": some.max(), "entries": len(some)}
+        for name, some in inside.items()
+        if len(some)
+    }
 
 
 def by_frequency(columns, bounds):
@@ -72,7 +67,7 @@ def by_frequency(columns, bounds):
             rows[name] = {
                 "tokens": tokens,
                 "accuracy": {"value": right / tokens, "low": interval.low, "high": interval.high},
-                "prob": float(columns["prob"][inside].mean()),
-                "median_margin": float(np.median(columns["margin"][inside])),
+                "prob": columns["prob"][inside].mean(),
+                "median_margin": np.median(columns["margin"][inside]),
             }
     return rows

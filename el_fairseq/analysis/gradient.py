@@ -4,10 +4,8 @@ import numpy as np
 import torch
 
 from ..ops.bonus import Bonus
-from .calibration import bins_of
 
 WELL_CLASSIFIED = 0.5
-BINS = 10
 
 
 def gradient_size(prob, log_end=None):
@@ -29,15 +27,11 @@ def gradient_size(prob, log_end=None):
 def gradient_shares(prob, log_end):
     """Where the gradient comes from under cross-entropy (``ce``) and the encouraging loss (``el``).
 
-    Returns:
-        The share of ``tokens`` with p > 0.5, and of either gradient that comes from them; and
-        ``bins``, ten of equal width in p (``bin_edges``), with either gradient's share in each.
+    Returns the share of ``tokens`` with p > 0.5, and of either gradient that comes from them.
     """
-    well, bins = prob > WELL_CLASSIFIED, bins_of(prob, BINS)
+    well = prob > WELL_CLASSIFIED
     shares = {"log_end": log_end, "tokens": float(well.mean())}
-    shares["bins"] = {"bin_edges": np.linspace(0, 1, BINS + 1)}
     for loss, end in (("ce", None), ("el", log_end)):
         size = gradient_size(prob, end)
         shares[loss] = float(size[well].sum() / size.sum())
-        shares["bins"][loss] = np.bincount(bins, size, minlength=BINS) / size.sum()
     return shares

@@ -177,10 +177,6 @@ def _load_one_subset(task, data, subset):
         raise UserError(
             f"no subset {subset} in {data}; it holds: {', '.join(there) or 'none'}"
         ) from None
-    except Exception as error:  # fairseq's readers of binary data fail in many ways
-        raise UserError(
-            f"subset {subset} of {data} cannot be read ({error!r}): binarize it again"
-        ) from None
     finally:
         options.data = before
     return task.dataset(subset)

@@ -40,15 +40,11 @@ def tables(analysis):
     if analysis["ood"]:
         made["ood"] = ood(analysis["ood"])
     if "characters" in noise:
-        shown = (("accuracy", "accuracy", ".1%"), ("bleu", "BLEU", ".1f"))
-        made["characters"] = curves(
-            "Noise in characters", noise["characters"], "rates", "noise", ".0%", shown
-        )
+        shown = {"accuracy": ("accuracy", ".1%"), "BLEU": ("bleu", ".1f")}
+        made["characters"] = curves("noise", ".0%", noise["characters"], "rates", shown)
     if "gradient_sign" in noise:
-        shown = (("accuracy", "accuracy", ".1%"),)
-        made["embeddings"] = curves(
-            "Noise in embeddings", noise["gradient_sign"], "strengths", "step", "g", shown
-        )
+        shown = {"accuracy": ("accuracy", ".1%")}
+        made["embeddings"] = curves("step", "g", noise["gradient_sign"], "strengths", shown)
     return made
 
 
@@ -121,19 +117,17 @@ def ood(sets):
     return Table("Detection of sentences out of domain", columns, rows)
 
 
-def curves(title, models, strength, heading, form, shown):
+def curves(heading, form, models, strength, shown):
     """A row for each strength of the noise and each model.
 
-    Args:
-        models: curves by the models' names, as in ``analysis.json``.
-        shown: key, title and form of each quantity.
+    ``models`` are curves by the models' names; ``shown`` has key and form of each column.
     """
     rows = []
     for i, at in enumerate(next(iter(models.values()))[strength]):
         for name, curve in models.items():
-            row = [number(at, form), name]
-            for key, _, quantity_form in shown:
+            rows.append([format(at, form), name])
+            for key, column_form in shown.values():
                 here = {part: values[i] for part, values in curve[key].items()}
-                row.append(interval(here, quantity_form))
-            rows.append(row)
-    return Table(title, [heading, "model", *(label for _, label, _ in shown)], rows)
+                rows[-1].append(interval(here, column_form))
+    where = {"rates": "characters", "strengths": "embeddings"}[strength]
+    return Table(f"Noise in {where}", [heading, "model", *shown], rows)

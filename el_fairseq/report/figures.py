@@ -131,26 +131,20 @@ def reliability(axes, models):
 
 
 @_drawing
-def bars(axes, groups, series, label, groups_label="", intervals=None):
-    """Grouped bars.
-
-    Args:
-        groups: names.
-        series: maps a name to one value a group.
-        intervals: maps a name of ``series`` to ``(low, high)``, each with one value a group.
-    """
-    width = 0.8 / len(series)
-    at = np.arange(len(groups))
-    for index, (name, values) in enumerate(series.items()):
-        value, error = _numbers(values), None
-        if intervals:
-            low, high = map(_numbers, intervals[name])
-            error = np.nan_to_num([value - low, high - value]).clip(min=0)
+def frequency(axes, models):
+    """Accuracy on each class of frequency, a bar a model, with its interval."""
+    classes = list(next(iter(models.values()))["by_frequency"])
+    width, at = 0.8 / len(models), np.arange(len(classes))
+    for index, (name, model) in enumerate(models.items()):
+        value, low, high = (
+            _numbers([model["by_frequency"][one]["accuracy"][key] for one in classes])
+            for key in ("value", "low", "high")
+        )
         drawn = axes.bar(
-            at + (index - (len(series) - 1) / 2) * width,
+            at + (index - (len(models) - 1) / 2) * width,
             value,
             width * 0.94,
-            yerr=error,
+            yerr=np.nan_to_num([value - low, high - value]).clip(min=0),
             color=_line(index)["color"],
             hatch=(None, "//", "..", "xx")[index % 4],
             edgecolor=PAGE,
@@ -158,13 +152,13 @@ def bars(axes, groups, series, label, groups_label="", intervals=None):
             error_kw={"elinewidth": 1, "capsize": 3, "ecolor": INK},
             label=name,
         )
-        if len(groups) * len(series) <= 12:
+        if len(models) <= 3:
             shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
             axes.bar_label(drawn, shown, fontsize=9, padding=1)
-    axes.set_xticks(at, groups)
+    axes.set_xticks(at, classes)
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.25)
-    _label(axes, groups_label, label, "y", ncols=len(series), loc="upper right")
+    _label(axes, "", "accuracy", "y", ncols=len(models), loc="upper right")
 
 
 @_drawing
@@ -220,15 +214,6 @@ def of_runs(curves_of_runs):
 def of_analysis(analysis):
     """The pictures of an ``analysis.json`` by name."""
     models = analysis["models"]
-    last = list(models.values())[-1]
-    bins, classes = last["gradient"]["bins"], list(last["by_frequency"])
-    of_classes = {
-        name: {
-            key: [model["by_frequency"][one]["accuracy"][key] for one in classes]
-            for key in ("value", "low", "high")
-        }
-        for name, model in models.items()
-    }
     deviations, right = "margin (standard deviations of the logits)", "right from here"
     surprise = "energy - free energy = -log p (nats)"
     drawn = {
@@ -236,20 +221,9 @@ def of_analysis(analysis):
         "margins-relative": histogram(models, "relative_margin", deviations, zero=right),
         "energies": histogram(models, "energy", "raw energy -f(x)[y] (logits)"),
         "energies-relative": histogram(models, "log_prob", surprise, sign=-1, log=True),
-        "gradient": bars(
-            [f"{low:.1f}" for low in bins["bin_edges"][:-1]],
-            {"CE": bins["ce"], "EL": bins["el"]},
-            "share of the loss's gradient",
-            "probability of the right token, from",
-        ),
         "reliability": reliability(models),
         "confidence": histogram(models, "confidence", "probability of the model's first choice"),
-        "frequency": bars(
-            classes,
-            {name: one["value"] for name, one in of_classes.items()},
-            "accuracy",
-            intervals={name: (one["low"], one["high"]) for name, one in of_classes.items()},
-        ),
+        "frequency": frequency(models),
     }
     for number, found in enumerate(analysis["ood"].values(), start=1):
         drawn[f"roc-{number}"] = roc(found["models"], "mean_log_prob")

@@ -16,8 +16,6 @@ from ..common.files import writing
 from ..loss import encouraging_loss
 from .figures import COLOURS, LINES, SETTINGS, png
 
-LOG_ENDS = (0.5, 0.75, 1.0)
-
 
 def curves(bonus_weight, log_end):
     """Probabilities, loss (nats) and size of the gradient in the right logit, of two classes."""
@@ -36,8 +34,8 @@ def draw():
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(8.4, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        losses = [("CE", 0, 0.5), *((f"EL, log end {end:g}", 1, end) for end in LOG_ENDS)]
-        for (name, weight, end), colour, line in zip(losses, COLOURS, LINES):
+        of_el = [(f"EL, log end {end:g}", 1, end) for end in (0.5, 0.75, 1.0)]
+        for (name, weight, end), colour, line in zip([("CE", 0, 0.5), *of_el], COLOURS, LINES):
             p, loss, gradient = curves(weight, end)
             left.plot(p, loss, color=colour, linestyle=line, label=name)
             right.plot(p, gradient, color=colour, linestyle=line)

@@ -30,9 +30,7 @@ def page(images, **numbers):
     )
     environment.filters.update(
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
-        change=change,
         each=each,
-        leaders=leaders,
         number=number,
         p_value=lambda p: f"= {number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
     )
@@ -48,33 +46,6 @@ def each(models, form, *path):
             value = value[key]
         words.append(f"{number(value, form)} ({name})")
     return ", ".join(words)
-
-
-def change(before, after, form):
-    """What becomes of a number, as far as its form shows: ``rises to 9.7``."""
-    was, is_now = number(before, form), number(after, form)
-    if None in (before, after):
-        return f"is {is_now}"
-    if was == is_now:
-        return f"stays {was}"
-    return f"{'rises' if after > before else 'falls'} to {is_now}"
-
-
-def leaders(curves, quantity, strength, form):
-    """At each strength of the noise the models ahead, as far as a form of the quantity shows.
-
-    As in ``0%: CE, 10%: CE and EL``; "" where there is one model.
-    """
-    if len(curves) < 2:
-        return ""
-    told = []
-    for i, at in enumerate(next(iter(curves.values()))[strength]):
-        values = {name: curve[quantity]["value"][i] for name, curve in curves.items()}
-        known = {name: float(format(v, form)) for name, v in values.items() if v is not None}
-        best = [name for name, value in known.items() if value == max(known.values())]
-        at = format(at, ".0%" if strength == "rates" else "g")
-        told.append(f"{at}: {' and '.join(best) or number(None, form)}")
-    return ", ".join(told)
 
 
 def versions():

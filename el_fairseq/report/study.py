@@ -1,15 +1,13 @@
 """What the experiments that this repository keeps say: tables for people, and one picture.
 
 The records are those of ``results.json`` that ``scripts/measure.sh`` completed. Comparisons of the
-most seeds stand in full, side by side; those of fewer seeds, or of an experiment trained with other
-options, a line each.
+most seeds stand in full, side by side; those of fewer seeds, a line each.
 """
 
 import argparse
 import logging
 import math
 import statistics
-import textwrap
 from pathlib import Path
 
 from ..common.cli import UserError, run
@@ -19,6 +17,7 @@ from ..experiments import results as experiment_results
 from ..experiments.significance import over_seeds
 from ..experiments.table import (
     compared_losses,
+    differences,
     kind_name,
     mean_and_deviation,
     paired_differences,
@@ -60,12 +59,6 @@ def quantities(results):
     )
 
 
-def differences(results, loss):
-    """BLEU of a loss minus the baseline's, one a seed."""
-    _, _, bleu = quantities(results)[0]
-    return list(paired_differences(results, loss, bleu).values())
-
-
 def cells(results, loss):
     """By a quantity's title the cells of baseline, loss, and what separates them over the seeds."""
     made = {}
@@ -103,9 +96,7 @@ def other_table(all_results):
     for results, loss in compared(all_results):
         if (results, loss) not in full:
             made = cells(results, loss)
-            name = " ".join(
-                [f"{pair(results, all_results)}: {loss}", *other_options(results, all_results)]
-            )
+            name = f"{pair(results, all_results)}: {loss}"
             row = [name, str(len(pairs(results, loss))), *made["BLEU"]]
             row += [made["validation accuracy, %"][2], *made["calibration error, %"][:2]]
             rows.append(row)
@@ -120,12 +111,6 @@ def pair(results, all_results):
     return "-".join(map(str.capitalize, languages)) if len(same) == 1 else results["experiment"]
 
 
-def other_options(results, all_results):
-    """fairseq-train options that an experiment was given beside its own, in another folder."""
-    named = [one["options"] for one in all_results if one["experiment"] == results["experiment"]]
-    return results["options"][len(min(named, key=len)) :]
-
-
 def compared(all_results):
     """(results, loss) of every comparison with the baseline that has a seed."""
     return [
@@ -137,10 +122,9 @@ def compared(all_results):
 
 
 def in_full(all_results):
-    """Those of :func:`compared` with the most seeds, by an experiment's own options."""
-    seeds = [(len(pairs(*one)), one) for one in compared(all_results)]
-    most = max((count for count, _ in seeds), default=0)
-    return [one for count, one in seeds if count == most and not other_options(one[0], all_results)]
+    """Those of :func:`compared` with the most seeds."""
+    seeds = [len(pairs(*one)) for one in compared(all_results)]
+    return [one for one, count in zip(compared(all_results), seeds) if count == max(seeds)]
 
 
 def picture(all_results):
@@ -148,22 +132,20 @@ def picture(all_results):
     lines = compared(all_results)
     with panel(height=1 + 0.75 * len(lines)) as (figure, axes):
         dot, mean = COLOURS[:2]
-        names = []
         for y, (results, loss) in enumerate(lines):
-            of_seeds = differences(results, loss)
+            of_seeds = list(differences(results, loss, results["tests"][0], "bleu").values())
             axes.plot(of_seeds, [y - 0.2] * len(of_seeds), "o", color=dot, alpha=0.6, markersize=5)
             test = over_seeds(of_seeds)
             if test is not None:
                 axes.plot([test.low, test.high], [y, y], color=mean, linewidth=2)
                 axes.plot([test.mean], [y], "D", color=mean, markersize=6)
-            other = textwrap.wrap(" ".join(other_options(results, all_results)), 24)
-            names.append("\n".join([f"{pair(results, all_results)}: {loss}", *other]))
         axes.set_xscale("symlog", linthresh=LINEAR, linscale=2)
         ticks = [-30, -10, -3, -2, -1, 0, 1, 2, 3, 10, 30]
         low, high = axes.get_xlim()
         axes.set_xticks([tick for tick in ticks if low <= tick <= high])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(0, color=INK, linewidth=0.9)
+        names = [f"{pair(results, all_results)}: {loss}" for results, loss in lines]
         axes.set_yticks(range(len(lines)), names)
         axes.set_ylim(len(lines) - 0.5, -0.5)
         baselines = " or ".join(dict.fromkeys(one["losses"][0] for one in all_results))

@@ -4,8 +4,6 @@ import torch
 
 from el_fairseq.analysis import calibration as module
 from el_fairseq.analysis.calibration import calibration, slopes
-from el_fairseq.analysis.models import load_models, load_subset
-from el_fairseq.analysis.runner import Runner
 from el_fairseq.analysis.tokens import TokenTable
 
 
@@ -107,18 +105,3 @@ def test_logits_of_another_scale_have_the_temperature_of_that_scale(sampled, sca
 
 def test_a_model_that_is_always_right_is_told_to_be_surer_within_bounds():
     assert module.LEAST <= fitted(5 * torch.eye(8), torch.arange(8)) < 0.5
-
-
-def test_a_checkpoint_is_measured_before_and_after(tiny):
-    found = module.of_checkpoint(tiny.ce, tiny.bin, "test", "cpu")
-    task, (model,) = load_models({"CE": [tiny.ce]}, tiny.bin)
-    valid, test = (load_subset(task, tiny.bin, name) for name in ("valid", "test"))
-    runner = Runner(task, [model], 4096, 1, "cpu")
-    columns = runner.token_columns(model, test, "")
-    assert found["before"]["nll_nats"] == pytest.approx(-columns["log_prob"].mean(), 1e-5)
-    # On the data that it was fitted on, it lowers the negative log-likelihood.
-    columns = runner.token_columns(model, valid, "")
-    own = module.with_temperature(runner, model, valid, valid, columns)
-    assert own["temperature"] == pytest.approx(found["temperature"])
-    assert own["after"]["nll_nats"] < own["before"]["nll_nats"]
-    assert found["temperature"] != pytest.approx(1, abs=0.01)

@@ -28,12 +28,13 @@ def call(module, *arguments):
 
 
 def refuses(module, arguments, says):
-    """Assert that a command ends with status 1 and one line that says what is wrong."""
-    with pytest.raises(SystemExit) as end:
+    """Assert that a command ends in one line that says what is wrong."""
+    said = io.StringIO()
+    with pytest.raises(SystemExit) as end, contextlib.redirect_stderr(said):
         cli.run(lambda: call(module, *arguments))
-    assert str(end.value).startswith("error: ")
-    assert says in str(end.value)
-    assert "\n" not in str(end.value)
+    # argparse, whose status is 2, says how it is called, first.
+    line = said.getvalue().splitlines()[-1] if end.value.code == 2 else str(end.value)
+    assert "error: " in line and says in line and "\n" not in line
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +67,9 @@ def test_it_writes_the_columns_of_all_tokens(analysed):
     both = {name: np.load(folder / "analysis" / f"tokens-{name}.npz") for name in ("CE", "both")}
     for name, columns in both.items():
         assert {len(columns[column]) for column in columns.files} == {found["tokens"]}
-        model = found["models"][name]
+        model, margin = found["models"][name], columns["margin"].mean(dtype=np.float64)
         assert model["accuracy"] == pytest.approx(columns["correct"].mean())
-        assert model["quantities"]["margin"]["mean"] == pytest.approx(
-            columns["margin"].mean(dtype=np.float64), rel=1e-5
-        )
+        assert model["quantities"]["margin"]["mean"] == pytest.approx(margin, rel=1e-5)
         assert (columns["correct"] == (columns["margin"] >= 0)).all()
         assert (columns["frequency"][columns["token"] == 2] == -1).all()
     assert (both["CE"]["token"] == both["both"]["token"]).all()
@@ -84,8 +83,6 @@ def test_every_question_is_answered(analysed, tiny):
     assert found["ood"]["shuffled"]["target"] == "reference"
     assert found["ood"]["English"]["target"] == "translation"
     assert found["ood"]["English"]["sentences"] == 30
-    areas = found["ood"]["shuffled"]["models"]["CE"]["mean_log_prob"]["auroc"]
-    assert 0 <= areas["low"] <= areas["value"] <= areas["high"] <= 1
     assert found["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
     assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]["low"]) == 5
     assert set(found["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
@@ -115,7 +112,7 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--model", "CE={ce}", "--model", "CE={el}"], "there is a CE already"),
+        (["--model", "CE={ce}", "--model", "CE={el}"], "CE is given twice"),
         (["--model", "{ce}"], "expected NAME="),
         (["--model", "CE=nowhere.pt"], "nowhere.pt"),
         (["--model", "CE={ce}", "--ood", "x=nowhere:test"], "nowhere holds no dictionary"),
@@ -137,8 +134,6 @@ def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path):
     refuses(binarize_module, too_few, "has 43 lines")
     assert not (tmp_path / "out").exists()
     refuses(binarize_module, [*given, "--out", tmp_path], "exists already")
-    unknown = ["--like", tiny.text, *given[2:], "--out", tmp_path / "out"]
-    refuses(binarize_module, unknown, "no binarized pair of languages")
 
 
 def test_shuffled_lines_keep_their_words():

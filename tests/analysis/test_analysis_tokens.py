@@ -139,20 +139,3 @@ def test_summaries_are_of_all_tokens_and_histograms_of_models_share_their_edges(
             histogram = summary["histogram"]
             counted = histogram["tokens"].sum() + histogram["below"] + histogram["above"]
             assert counted == len(values), name
-
-
-def test_the_table_puts_tokens_in_the_order_of_sentences_whatever_the_batches():
-    draw = torch.Generator().manual_seed(1)
-    logits = torch.randn(3, 4, 6, generator=draw)
-    target = torch.tensor([[2, 3, 4, 5], [3, 2, PADDING, PADDING], [0, 5, 4, PADDING]])
-    sentence = torch.tensor([4, 0, 2])
-    whole, apart = TokenTable(), TokenTable()
-    whole.add(logits, target, sentence, PADDING)
-    for i in (1, 0, 2):
-        apart.add(logits[i : i + 1], target[i : i + 1], sentence[i : i + 1], PADDING)
-    columns = whole.columns()
-    assert columns["sentence"].tolist() == [0, 0, 2, 2, 2, 4, 4, 4, 4]
-    assert columns["position"].tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
-    assert columns["token"].tolist() == [3, 2, 0, 5, 4, 2, 3, 4, 5]
-    for name, column in apart.columns().items():
-        np.testing.assert_allclose(column, columns[name], rtol=1e-5, err_msg=name)
