@@ -54,18 +54,18 @@ def binarize(
     pair, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
-    texts = {str(source): lines_of(source)}
-    if shuffle_seed is not None:
-        texts[str(source)] = shuffled(texts[str(source)], shuffle_seed)
+    texts = [(source, lines_of(source))]
     if target is not None:
-        texts[str(target)] = lines_of(target)
-    counts = {name: len(lines) for name, lines in texts.items()}
-    if len(set(counts.values())) > 1 or not all(counts.values()):
-        told = " and ".join(f"{name} has {count} lines" for name, count in counts.items())
+        texts.append((target, lines_of(target)))
+    counts = [len(lines) for _, lines in texts]
+    if 0 in counts or len(set(counts)) > 1:
+        told = " and ".join(f"{path} has {len(lines)} lines" for path, lines in texts)
         raise UserError(f"{told}; expected a sentence a line, and as many translations")
+    if shuffle_seed is not None:
+        texts[0] = source, shuffled(texts[0][1], shuffle_seed)
     with tempfile.TemporaryDirectory() as temporary, making(out) as folder:
-        for language, (name, lines) in zip(pair, texts.items()):
-            encode(subwords, lines, Path(temporary, f"{subset}.{language}"), name)
+        for language, (path, lines) in zip(pair, texts):
+            encode(subwords, lines, Path(temporary, f"{subset}.{language}"), path)
         preprocess(
             *("--source-lang", pair[0], "--target-lang", pair[1]),
             *("--srcdict", dictionaries[0], "--tgtdict", dictionaries[1]),
@@ -112,17 +112,15 @@ def languages_and_dictionaries(folder, source=None, target=None):
         UserError: there is no such pair, or there are several to choose from.
     """
     names = {path.name.split(".")[-3] for path in Path(folder).glob("*.*-*.*.idx")}
-    pairs = [tuple(name.split("-")) for name in sorted(names)]
-    # fairseq reads a pair in both directions.
-    turned = [pair[::-1] for pair in pairs] if source and target else []
-    fitting = {
-        pair for pair in pairs + turned if source in (None, pair[0]) and target in (None, pair[1])
-    }
+    pairs = [tuple(name.split("-")) for name in names]
+    if (target, source) in pairs:  # fairseq reads a pair in both directions
+        pairs.append((source, target))
+    fitting = {pair for pair in pairs if source in (None, pair[0]) and target in (None, pair[1])}
     if len(fitting) != 1:
         there = f"the pairs {', '.join(sorted(names))}" if names else "no binarized pair"
         raise UserError(
-            f"{folder} has {there} of languages, asked for is --source {source or '?'} --target "
-            f"{target or '?'}: name one pair of a folder that fairseq-preprocess made"
+            f"{folder} has {there} of languages, asked for is {source or '?'}-{target or '?'}: "
+            "name one pair of a folder that fairseq-preprocess made"
         )
     [pair] = fitting
     return pair, [str(Path(folder, f"dict.{language}.txt")) for language in pair]

@@ -59,53 +59,66 @@ def lines_of(data, subset, pair, side, dictionary, subwords):
     for kind, mark in MARKS.items():
         if sum(mark in line for line in lines) > len(lines) / 2:
             raise UserError(
-                f"{subset}.{pair[side]} of {data} holds '{mark}' of {kind}, and --subwords is "
-                f"{subwords}: say --subwords {kind}"
+                f"{prefix} holds '{mark}' of {kind}, and --subwords is {subwords}: say "
+                f"--subwords {kind}"
             )
     return lines
 
 
-def write_corpus(data, pair, dictionaries, references, subwords, tokenizer, folder):
+def check_references(lines, path, name, tokenizer):
+    """Warn where a test set of ``lines`` is scored against what is not plain text.
+
+    ``path`` is the file of references; ``None``: they are the lines themselves.
+
+    Raises:
+        UserError: the file has more lines, or fewer.
+    """
+    scored = lines if path is None else list(pairs.folded(path))
+    if len(scored) != len(lines):
+        raise UserError(
+            f"{path} holds {len(scored)} references, and {name} {len(lines)} sentences: give as "
+            "many, in the same order"
+        )
+    if path is not None or tokenizer == "none":
+        warn_of_tokens(scored, path or name)
+    unknown = sum("\ufffd" in line for line in scored)
+    if unknown:
+        say(
+            f"warning: {unknown} of {len(lines)} lines of {path or name} hold U+FFFD in place of "
+            "words that the dictionary lacks, and are scored so: give plain references by --test"
+        )
+
+
+def write_corpus(options, data, pair, dictionaries, tests, references, folder):
     """Write a corpus's link and text into ``folder``; returns the manifest so far.
 
-    ``references`` has files of plain translations by the test set's name, in fairseq's order; where
-    it is empty, they are those of the data.
+    ``tests`` has the subset of each test set by name, ``references`` files of plain translations by
+    subset; without them, they are those of the data.
     """
-    dictionaries = list(map(Dictionary.load, dictionaries))
     (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
-    tests, placed, plain = {}, [], {}
-    for number, name in enumerate(references or test_sets(data, pair)):
-        tests[name] = subset = nth_test(number)
+    dictionaries = list(map(Dictionary.load, dictionaries))
+    placed = []
+    for subset in tests.values():
         sides = [
-            lines_of(data, subset, pair, side, dictionary, subwords)
+            lines_of(data, subset, pair, side, dictionary, options.subwords)
             for side, dictionary in enumerate(dictionaries)
         ]
         placed += [(subset, both) for both in zip(*sides)]
-        count, unknown = len(sides[1]), sum("\ufffd" in line for line in sides[1])
-        if references:
-            path = references[name]
-            plain[subset] = list(pairs.folded(path))
-            if len(plain[subset]) != count:
-                raise UserError(
-                    f"{path} holds {len(plain[subset])} references, and {subset} of {data} {count} "
-                    "sentences: give as many, in the same order"
-                )
-            warn_of_tokens(plain[subset], path)
-            continue
-        if tokenizer is None:
-            warn_of_tokens(sides[1], f"{subset}.{pair[1]} of {data}")
-        if unknown:
-            say(
-                f"warning: {unknown} of {count} translations of {subset} hold words that the "
-                "dictionary lacks, and are scored against with U+FFFD in their place: give plain "
-                "references by --test"
-            )
-    pairs.write_references(folder, pair[1], plain)
+        name = f"{subset}.{pair[1]} of {data}"
+        check_references(sides[1], references.get(subset), name, options.tokenizer)
+    pairs.write_references(folder, pair[1], references)
+    kind = None if options.subwords == "none" else options.subwords
+    if options.subword_model and kind:
+        Subwords(options.subword_model)  # refuses what is none
+        (folder / "bpe").mkdir()
+        (folder / "bpe" / MODELS[kind]).write_bytes(options.subword_model.read_bytes())
     return {
         "corpus": f"binary data {data.name}",
-        "tokenizer": tokenizer,
-        "subwords": None if subwords == "none" else subwords,
+        "tokenizer": None if options.tokenizer == "none" else options.tokenizer,
+        "lowercased": options.lowercased,
+        "subwords": kind,
         "tests": tests,
+        "all": options.pool_tests,
         **pairs.write(folder, pair, tests.values(), placed),
     }
 
@@ -139,12 +152,15 @@ def main():
     add("--lowercased", action="store_true", help="it was lowercased, and the references are, too")
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    data, references = options.data_bin.resolve(), named_tests(options.test)
+    data = options.data_bin.resolve()
+    tests, references = named_tests(options.test)
     pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
         "languages": list(pair),
         "content": content_of(data, pair, dictionaries),
-        "references": {name: checksum(path, "sha256") for name, path in references.items()},
+        "references": {
+            name: checksum(references[subset], "sha256") for name, subset in tests.items()
+        },
         "subwords": options.subwords,
         "tokenizer": options.tokenizer,
         "lowercased": options.lowercased,
@@ -152,16 +168,8 @@ def main():
     }
 
     def make(folder):
-        tokenizer = None if options.tokenizer == "none" else options.tokenizer
-        made = write_corpus(
-            data, pair, dictionaries, references, options.subwords, tokenizer, folder
-        )
-        if options.subword_model and made["subwords"]:
-            Subwords(options.subword_model)  # refuses what is none
-            (folder / "bpe").mkdir()
-            model = folder / "bpe" / MODELS[made["subwords"]]
-            model.write_bytes(options.subword_model.read_bytes())
-        made.update({"lowercased": options.lowercased, "all": options.pool_tests})
+        sets = tests or {subset: subset for subset in test_sets(data, pair)}
+        made = write_corpus(options, data, pair, dictionaries, sets, references, folder)
         return {**made, "options": settings, "versions": versions()}
 
     make_once(options.out, settings, make)

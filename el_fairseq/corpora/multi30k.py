@@ -74,12 +74,8 @@ def write_text(languages, source, folder, download):
         for pair in moses.tokenized(pairs.read_pairs(both, captions), languages)
     )
     written = pairs.write(folder, languages, FILES, placed)
-    references = {
-        subset: map(moses.lowercase, pairs.folded(files[subset][1]))
-        for subset in FILES
-        if subset != "train"
-    }
-    pairs.write_references(folder, languages[1], references)
+    targets = {subset: both[1] for subset, both in files.items()}
+    pairs.write_references(folder, languages[1], targets, moses.lowercase)
     return {
         "corpus": f"Multi30k {'-'.join(languages)} (captions of images)",
         "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},

@@ -112,9 +112,15 @@ def write(folder, languages, subsets, placed):
     }
 
 
-def write_references(folder, language, references):
-    """Write ``references/SUBSET.LANGUAGE`` below ``folder``: plain translations by subset."""
+def write_references(folder, language, paths, case=str):
+    """Write ``references/SUBSET.LANGUAGE`` below ``folder``: plain translations to score against.
+
+    Args:
+        paths: of the translations, by subset; training text is left out.
+        case: ``str`` or ``moses.lowercase``, for each line.
+    """
     (folder / "references").mkdir()
-    for subset, lines in references.items():
-        with create(folder / "references" / f"{subset}.{language}") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    for subset, path in paths.items():
+        if subset != "train":
+            with create(folder / "references" / f"{subset}.{language}") as file:
+                file.writelines(f"{case(line)}\n" for line in folded(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..common.cli import UserError, argument, run, whole_number
 from . import moses, pairs
 from .languages import characters_in, writes_without_spaces
-from .prepare import DATA, POOL_HELP, named_tests, nth_test, parser_of, prepare, say
+from .prepare import DATA, POOL_HELP, named_tests, parser_of, prepare, say
 from .sources import checksum
 
 PIECES = 8000
@@ -77,12 +77,8 @@ def write_text(parts, languages, settings, folder):
 
     written = pairs.write(folder, languages, parts, placed())
     if tokenize:
-        references = {
-            subset: map(case, pairs.folded(paths[1]))
-            for subset, paths in parts.items()
-            if subset != "train"
-        }
-        pairs.write_references(folder, languages[1], references)
+        targets = {subset: both[1] for subset, both in parts.items()}
+        pairs.write_references(folder, languages[1], targets, case)
     if duplicates and not settings["drop_test_duplicates"]:
         say(
             f"note: {duplicates:,} training pairs share a sentence with a test set; "
@@ -145,17 +141,13 @@ def main():
     if options.source == options.target:
         raise UserError(f"--source and --target are both {options.source}: expected two languages")
     longest = MAX_CHARACTERS if unit_of(languages)[1] == "characters" else MAX_TOKENS
-    tests = named_tests(options.test)
-    subsets = {name: nth_test(number) for number, name in enumerate(tests)}
-    prefixes = [options.train, options.valid, *tests.values()]
-    parts = {
-        subset: paths_of(prefix, languages)
-        for subset, prefix in zip(("train", "valid", *subsets.values()), prefixes)
-    }
+    tests, prefixes = named_tests(options.test)
+    prefixes = {"train": options.train, "valid": options.valid, **prefixes}
+    parts = {subset: paths_of(prefix, languages) for subset, prefix in prefixes.items()}
     unit, size = ("merges", options.merges) if options.merges else ("pieces", options.pieces)
     settings = {
         **{name: getattr(options, name) for name in OPTIONS},
-        **{"max_tokens": options.max_tokens or longest, unit: size or PIECES, "tests": subsets},
+        **{"max_tokens": options.max_tokens or longest, unit: size or PIECES, "tests": tests},
     }
     for subset, paths in parts.items():
         for side, path in zip(languages, paths):
@@ -164,7 +156,7 @@ def main():
     def text(folder):
         say("Reading, filtering and tokenizing.")
         made = write_text(parts, languages, settings, folder)
-        return {**made, "tests": subsets, "all": options.pool_tests}
+        return {**made, "tests": tests, "all": options.pool_tests}
 
     out = options.out or DATA / "-".join(languages)
     prepare(out, settings, text, joined=options.dictionaries == "joined")

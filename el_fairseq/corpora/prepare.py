@@ -45,25 +45,25 @@ def nth_test(number):
 
 
 def named_tests(texts):
-    """Paths of test sets by name, from ``NAME=PATH`` or ``PATH``.
+    """Subsets of test sets by name, and their paths by subset, from ``NAME=PATH`` or ``PATH``.
 
     A set without a name has that of its subset: ``test``, ``test1``, ...
 
     Raises:
         UserError: a name is there twice, or that of another subset.
     """
-    tests = {}
+    tests, paths = {}, {}
     for number, text in enumerate(texts):
         subset = nth_test(number)
-        name, equals, path = text.partition("=")
+        name, equals, paths[subset] = text.partition("=")
         if not equals or not _TEST_NAME.fullmatch(name):
-            name, path = subset, text
+            name, paths[subset] = subset, text
         if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
             raise UserError(
                 f"--test {text}: the name {name} is that of another set; choose another name"
             )
-        tests[name] = path
-    return tests
+        tests[name] = subset
+    return tests, paths
 
 
 def prepare(out, settings, write_text, joined=True):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..common.cli import UserError
 
-# Hexadecimal digits of each kind; git-blob is what git hash-object prints.
-DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
+# git-blob is what git hash-object prints.
+_CHECKSUM = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git-blob:[0-9a-f]{40}")
 ATTEMPTS = 5
 SECONDS_OF_SILENCE = 30
 BLOCK_BYTES = 1 << 20
@@ -30,8 +30,7 @@ def checksum(path, kind):
 
 def read_checksum(text):
     """A checksum that a user wrote, in lower case; raises ``ValueError`` for what is none."""
-    kind, _, digits = text.lower().partition(":")
-    if not re.fullmatch(f"[0-9a-f]{{{DIGITS.get(kind, 0)}}}", digits) or not digits:
+    if not _CHECKSUM.fullmatch(text.lower()):
         raise ValueError
     return text.lower()
 

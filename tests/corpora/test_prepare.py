@@ -92,7 +92,9 @@ def test_paths_that_fairseq_cannot_read_are_refused(tmp_path, name):
 
 
 def test_test_sets_have_names_of_their_own():
-    assert named_tests(["a/b=c/x", "news=y", "z"]) == {"test": "a/b=c/x", "news": "y", "test2": "z"}
+    tests, paths = named_tests(["a/b=c/x", "news=y", "z"])
+    assert tests == {"test": "test", "news": "test1", "test2": "test2"}
+    assert paths == {"test": "a/b=c/x", "test1": "y", "test2": "z"}
     for texts in (["news=x", "news=y"], ["valid=x"], ["test1=x"], ["x", "test=y"], ["all=x"]):
         with pytest.raises(UserError, match=r"the name .* is that of another set"):
             named_tests(texts)
