@@ -65,8 +65,3 @@ def test_the_documented_user_dir_is_found_from_another_folder_in_editable_mode(
     monkeypatch.chdir(tmp_path)
     utils.import_user_module(Namespace(user_dir=user_dir))
     assert "encouraging_loss" in criterions.CRITERION_REGISTRY
-
-
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        el_fairseq.nothing  # noqa: B018

@@ -17,7 +17,6 @@ with warnings.catch_warnings():
         BartForConditionalGeneration,
         BertConfig,
         BertForMaskedLM,
-        BertForMultipleChoice,
         BertForSequenceClassification,
         GPT2Config,
         GPT2LMHeadModel,
@@ -148,10 +147,10 @@ def trainer(model, folder, loss=None, data=None, kind=ELTrainer, **options):
     )
 
 
-def trained(build, folder, loss=None, **options):
+def trained(build, folder, loss=None, data=None, **options):
     """The first training loss, and all parameters after the steps of a training by SGD."""
     model = build()
-    of_training = trainer(model, folder, loss, **options)
+    of_training = trainer(model, folder, loss, data, **options)
     of_training.train()
     return of_training.state.log_history[0]["loss"], dict(model.named_parameters())
 
@@ -250,19 +249,14 @@ def test_half_precision_comes_near_single_precision(tmp_path):
     torch.testing.assert_close(half[1], single[1], rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"), [(BertForSequenceClassification, (5,)), (BertForMultipleChoice, (2, 5))]
-)
 @pytest.mark.parametrize("kind", [ELTrainer, Trainer])
-def test_classifiers_are_served(model, shape, kind, tmp_path):
-    numbers = [torch.arange(10).view(2, 5)[: shape[0] if len(shape) > 1 else 1] for _ in range(8)]
-    data = [
-        {"input_ids": (ids + 3 + n % 2).view(shape), "label": n % 2}
-        for n, ids in enumerate(numbers)
-    ]
+def test_classifiers_are_served(kind, tmp_path):
+    data = [{"input_ids": torch.arange(5) + 3 + n % 2, "label": n % 2} for n in range(8)]
     loss = encouraging_loss_func(bonus_weight=0.0)
-    actual = trained(lambda: bert(model), tmp_path, loss, data=data, kind=kind)
-    expected = trained(lambda: bert(model), tmp_path, data=data, kind=Trainer)
+    actual = trained(lambda: bert(BertForSequenceClassification), tmp_path, loss, data, kind=kind)
+    expected = trained(
+        lambda: bert(BertForSequenceClassification), tmp_path, data=data, kind=Trainer
+    )
     torch.testing.assert_close(actual, expected)
 
 
@@ -278,26 +272,14 @@ def test_a_plain_trainer_is_told_whether_labels_are_shifted(model, tmp_path):
 
 
 class OwnLoss(GPT2LMHeadModel):
+    def __init__(self):
+        super().__init__(language_model().config)
+
     def forward(self, input_ids, labels=None):
         output = super().forward(input_ids, labels=labels)
         if labels is not None:
             output.loss = output.loss * 1.01
         return output
-
-
-class NoLoss(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.model = language_model()
-
-    def forward(self, input_ids):
-        return self.model(input_ids)
-
-
-def own_loss():
-    model = language_model()
-    model.__class__ = OwnLoss
-    return model
 
 
 class OwnTrainer(Trainer):
@@ -318,8 +300,7 @@ def test_a_mixin_that_would_come_too_late_is_refused():
 @pytest.mark.parametrize(
     ("build", "loss", "options", "message"),
     [
-        (own_loss, None, {}, "the loss of OwnLoss is not the mean cross-entropy of its labels"),
-        (NoLoss, None, {}, "the batch has no labels"),
+        (OwnLoss, None, {}, "the loss of OwnLoss is not the mean cross-entropy of its labels"),
         (language_model, None, {"kind": ELOwnTrainer}, "computes a loss of its own and asks"),
         (
             language_model,
@@ -377,17 +358,10 @@ def test_by_hand_it_takes_the_mean_and_labels_that_are_shifted_as_told():
     assert torch.equal(pickle.loads(pickle.dumps(loss))(output, labels), told)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"log_end": 2}, "log_end is 2"),
-        ({"label_smoothing": "0.1"}, "label_smoothing is '0.1'"),
-        ({"shift_labels": "no"}, "shift_labels is 'no', expected True, False or None"),
-    ],
-)
-def test_wrong_options_are_refused_at_once(options, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        encouraging_loss_func(**options)
+def test_wrong_options_are_refused_at_once():
+    for option, value in (("label_smoothing", "0.1"), ("shift_labels", "no")):
+        with pytest.raises(ValueError, match=f"{option} is '{value}', expected "):
+            encouraging_loss_func(**{option: value})
 
 
 def test_transformers_is_imported_when_asked_for_and_a_missing_one_is_named():

@@ -313,9 +313,13 @@ def test_a_large_weight_of_the_bonus_does_not_overflow_in_half_precision_before_
 
 def test_no_rows_cost_nothing(kernel):
     logits = torch.zeros(0, 5, device=DEVICE, requires_grad=True)
-    loss = encouraging_loss(logits, torch.zeros(0, dtype=torch.int64, device=DEVICE))
+    weight = torch.ones(3, 5, device=DEVICE, requires_grad=True)
+    target = torch.zeros(0, dtype=torch.int64, device=DEVICE)
+    loss = encouraging_loss(logits, target) + linear_encouraging_loss(logits, weight, target)
     assert loss == 0
-    assert torch.autograd.grad(loss, logits)[0].shape == (0, 5)
+    of_logits, of_weight = torch.autograd.grad(loss, (logits, weight))
+    assert of_logits.shape == (0, 5)
+    assert not of_weight.any()
 
 
 def fail(*_, **__):
