@@ -102,7 +102,7 @@ def main():
         },
         "valid_subset": arguments.valid_subset if valid else None,
         "frequency_classes": frequency.describe_bounds(counts, bounds),
-        "ood": ood.measure(runner, models, dataset, others, columns, arguments),
+        "ood": ood.detections(runner, models, dataset, others, columns, arguments),
     }
     if valid:
         for model in models:
@@ -110,7 +110,7 @@ def main():
                 runner, model, valid, dataset, columns[model.name]
             )
     if chosen and translates:
-        result["noise"] = noise.measure(runner, models, dataset, chosen, subwords, arguments)
+        result["noise"] = noise.curves(runner, models, dataset, chosen, subwords, arguments)
     result = plain(result)
     write_json(out / "analysis.json", result)
     print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences", end="")

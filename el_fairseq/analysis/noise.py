@@ -84,7 +84,7 @@ def check_subwords(task, dataset, indices, subwords):
         )
 
 
-def measure(runner, models, dataset, chosen, subwords, arguments):
+def curves(runner, models, dataset, chosen, subwords, arguments):
     """Accuracy and BLEU of each model under noise in the source, on the chosen sentences.
 
     Args:
@@ -134,8 +134,8 @@ def character_curve(runner, model, dataset, indices, subwords, rates, seed, repl
         metrics = {"BLEU": BLEU(references=[references], tokenize=tokenize)}
         test = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)
         signatures, results = test()
-        (found,) = results["BLEU"]
-        bleu.append((found.score, max(found.score - found.ci, 0), found.score + found.ci))
+        (one,) = results["BLEU"]
+        bleu.append((one.score, max(one.score - one.ci, 0), one.score + one.ci))
     return {
         "rates": rates,
         "sentences": sentences,
@@ -150,8 +150,8 @@ def embedding_curve(runner, model, dataset, indices, strengths, seed, replicates
     counts = [[] for _ in strengths]
     for sample in runner.batches(model, dataset, "gradient sign", indices):
         attacked = attacked_logits(model, sample, runner.padding, strengths)
-        for found, logits in zip(counts, attacked):
-            found.append(count_correct(model, sample, logits, runner.padding))
+        for of_strength, logits in zip(counts, attacked):
+            of_strength.append(count_correct(model, sample, logits, runner.padding))
     accuracy = [accuracy_of(np.concatenate(one), replicates, seed) for one in counts]
     return {"strengths": strengths, "accuracy": _curve(accuracy)}
 

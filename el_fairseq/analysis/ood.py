@@ -8,7 +8,7 @@ RECALL = 0.95
 ROC_POINTS = 101
 
 
-def measure(runner, models, dataset, others, columns, arguments):
+def detections(runner, models, dataset, others, columns, arguments):
     """Detection of each out-of-domain set by each score of each model.
 
     Args:
@@ -81,12 +81,12 @@ def detection(in_domain, out_of_domain, replicates, seed):
         of the bootstrap's percentiles), and the curve ``roc`` at 101 false positive rates.
     """
     labels = np.repeat([1, 0], [len(in_domain), len(out_of_domain)])
-    value, curve = _measure(labels, np.concatenate([in_domain, out_of_domain]))
+    value, curve = _areas(labels, np.concatenate([in_domain, out_of_domain]))
     random = np.random.default_rng(seed)
     replicated = []
     for _ in range(replicates):
         drawn = [random.choice(scores, len(scores)) for scores in (in_domain, out_of_domain)]
-        replicated.append(_measure(labels, np.concatenate(drawn))[0])
+        replicated.append(_areas(labels, np.concatenate(drawn))[0])
     low, high = np.quantile(replicated, (0.025, 0.975), axis=0)
     result = {
         name: {"value": value[i], "low": low[i], "high": high[i]}
@@ -97,7 +97,7 @@ def detection(in_domain, out_of_domain, replicates, seed):
     return result
 
 
-def _measure(labels, scores):
+def _areas(labels, scores):
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
     at_recall = fpr[np.searchsorted(tpr, RECALL)]
     areas = roc_auc_score(labels, scores), average_precision_score(labels, scores)

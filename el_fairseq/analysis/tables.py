@@ -70,10 +70,15 @@ def frequency(models):
     rows = []
     for one in (*CLASSES, SPECIAL):
         for name, model in models.items():
-            found = model["by_frequency"].get(one)
-            if found:
-                row = [one, name, number(found["tokens"], ","), interval(found["accuracy"], ".2%")]
-                row += [number(found["prob"], ".3f"), number(found["median_margin"], ".2f")]
+            of_class = model["by_frequency"].get(one)
+            if of_class:
+                row = [
+                    one,
+                    name,
+                    number(of_class["tokens"], ","),
+                    interval(of_class["accuracy"], ".2%"),
+                ]
+                row += [number(of_class["prob"], ".3f"), number(of_class["median_margin"], ".2f")]
                 rows.append(row)
     columns = ["class", "model", "tokens", "accuracy", "mean probability", "median margin"]
     return Table("Frequency of tokens in training", columns, rows)
@@ -98,8 +103,8 @@ def measures(models, registered):
         unit = f", {measure['unit']}" if measure["unit"] else ""
         title = f"{measure['title']}{unit}{arrow.get(measure['higher_is_better'], '')}"
         for name, model in models.items():
-            found = model["quantities"][key]
-            values = [found["mean"], *(found["quantiles"][q] for q in QUANTILES.values())]
+            summary = model["quantities"][key]
+            values = [summary["mean"], *(summary["quantiles"][q] for q in QUANTILES.values())]
             rows.append([title, name, *(number(value, measure["form"]) for value in values)])
     return Table("Measures of tokens", ["", "model", "mean", *QUANTILES], rows)
 
@@ -109,8 +114,8 @@ def ood(sets):
     areas = ("auroc", "aupr", "fpr95")
     rows = [
         [set_name, name, label, *(interval(by_score[key][area], ".3f") for area in areas)]
-        for set_name, found in sets.items()
-        for name, by_score in found["models"].items()
+        for set_name, one in sets.items()
+        for name, by_score in one["models"].items()
         for key, label in OOD_SCORES.items()
     ]
     columns = ["set", "model", "score", *map(str.upper, areas)]

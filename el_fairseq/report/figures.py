@@ -96,10 +96,10 @@ def curves(axes, runs, quantity, label):
 def histogram(axes, models, quantity, label, sign=1, zero=None, log=False):
     """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
     for index, (name, model) in enumerate(models.items()):
-        found = model["quantities"][quantity]["histogram"]
-        tokens = _numbers(found["tokens"])
-        share = tokens / (tokens.sum() + found["below"] + found["above"])
-        edges = sign * _numbers(found["bin_edges"])
+        bins = model["quantities"][quantity]["histogram"]
+        tokens = _numbers(bins["tokens"])
+        share = tokens / (tokens.sum() + bins["below"] + bins["above"])
+        edges = sign * _numbers(bins["bin_edges"])
         order = slice(None, None, sign)
         line = _line(index)
         axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=line["color"])
@@ -121,8 +121,8 @@ def reliability(axes, models):
     """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
     _diagonal(axes)
     for index, (name, model) in enumerate(models.items()):
-        found = model["calibration"]["reliability"]
-        pairs = zip(found["confidence"], found["accuracy"])
+        curve = model["calibration"]["reliability"]
+        pairs = zip(curve["confidence"], curve["accuracy"])
         points = [pair for pair in pairs if None not in pair]
         axes.plot(*zip(*points), **_line(index), marker="o", markersize=4, label=name)
     axes.text(0.97, 0.03, "below: too sure", transform=axes.transAxes, ha="right", va="bottom")
@@ -166,9 +166,9 @@ def roc(axes, models, score):
     """ROC curve of each model for one score of sentences."""
     _diagonal(axes)
     for index, (name, scores) in enumerate(models.items()):
-        found = scores[score]
-        label = f"{name}: AUROC {found['auroc']['value']:.3f}"
-        rates = (_numbers(found["roc"][key]) for key in ("fpr", "tpr"))
+        one = scores[score]
+        label = f"{name}: AUROC {one['auroc']['value']:.3f}"
+        rates = (_numbers(one["roc"][key]) for key in ("fpr", "tpr"))
         axes.plot(*rates, **_line(index), label=label)
     x, y = (f"{which} sentences let through" for which in ("out-of-domain", "in-domain"))
     _label(axes, x, y, "xy", loc="lower right")
@@ -177,9 +177,9 @@ def roc(axes, models, score):
 @_drawing
 def against_noise(axes, models, strength, quantity, label, noise_label):
     """A quantity of each model over the strength of the noise, with its intervals."""
-    for index, (name, found) in enumerate(models.items()):
-        value, low, high = (_numbers(found[quantity][key]) for key in ("value", "low", "high"))
-        at = _numbers(found[strength])
+    for index, (name, curve) in enumerate(models.items()):
+        value, low, high = (_numbers(curve[quantity][key]) for key in ("value", "low", "high"))
+        at = _numbers(curve[strength])
         axes.errorbar(
             at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2),  # bars beside each other
             value,
@@ -225,8 +225,8 @@ def of_analysis(analysis):
         "confidence": histogram(models, "confidence", "probability of the model's first choice"),
         "frequency": frequency(models),
     }
-    for number, found in enumerate(analysis["ood"].values(), start=1):
-        drawn[f"roc-{number}"] = roc(found["models"], "mean_log_prob")
+    for number, one in enumerate(analysis["ood"].values(), start=1):
+        drawn[f"roc-{number}"] = roc(one["models"], "mean_log_prob")
     noise, characters = analysis.get("noise", {}), "characters with noise in the source"
     step = "step (standard deviations of the embeddings)"
     for name, part, *how in (

@@ -109,11 +109,13 @@ def intervals(results, texts, reference, of_bootstrap):
     scores = [score for score in SCORES if score.metric]
     keys = [score.key for score in scores]
     rows = []
-    for record, found in zip(results["runs"], bootstrap(texts, reference, results["target"], keys)):
+    for record, resampled in zip(
+        results["runs"], bootstrap(texts, reference, results["target"], keys)
+    ):
         p = of_bootstrap.get(record["loss"], {}).get(test, {}).get(record["seed"])
         rows.append([record["run"]])
         for key in keys:
-            low, high = found[key][0]
+            low, high = resampled[key][0]
             rows[-1].append(f"{record['scores'][test][kind][key]:.2f} [{low:.2f}, {high:.2f}]")
         rows[-1].append("" if p is None else f"{p:.3f}")
     columns = ["run", *(score.name for score in scores), "p, bootstrap (BLEU)"]
