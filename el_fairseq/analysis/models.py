@@ -150,10 +150,10 @@ def load_subset(task, data, subset):
     if not isinstance(first, LanguagePairDataset):
         raise UserError(f"--subset is {subset}: of a language model, name one subset")
     sides = [ConcatDataset([getattr(one, side) for one in datasets]) for side in ("src", "tgt")]
-    return pairs(task, *sides, first)
+    return translation_dataset(task, *sides, first)
 
 
-def pairs(task, sources, targets, like):
+def translation_dataset(task, sources, targets, like):
     """Translation dataset of token tensors, padded as the dataset ``like`` is."""
     sizes = [np.array([len(one) for one in side]) for side in (sources, targets)]
     return LanguagePairDataset(

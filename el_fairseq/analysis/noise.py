@@ -12,7 +12,7 @@ from ..common.cli import UserError
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.moses import characters
 from ..corpora.subwords import text_of
-from .models import options_of, pairs
+from .models import options_of, translation_dataset
 
 RATES = (0.0, 0.1, 0.2, 0.3)
 STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
@@ -64,7 +64,7 @@ def noisy_dataset(task, dataset, indices, subwords, rate, seed):
         return _encoded(with_noise(text, rate, random.Random(f"{seed} {i}")), dictionary, subwords)
 
     sources = [disturbed(i) if rate else dataset.src[i] for i in indices]
-    return pairs(task, sources, [dataset.tgt[i] for i in indices], dataset)
+    return translation_dataset(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
 def _encoded(text, dictionary, subwords):

@@ -82,20 +82,20 @@ def analyse(folder, results, options):
     corpus = manifest.read(results["data"])
     test, out = results["tests"][0], folder / "analysis"
     subset = ",".join(corpus.subsets_of(test))
-    words = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
+    arguments = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
     models = models_of(folder, results)
     for name, path in models.items():
-        words += ["--model", f"{name}={shown(path)}"]
+        arguments += ["--model", f"{name}={shown(path)}"]
     inputs, texts = [*models.values(), *sorted(corpus.bin.glob("*.bin"))], {}
     if corpus.subword_model:
         inputs.append(corpus.subword_model)
         for name, text in other_texts(corpus, test).items():
             texts[out / name.replace(" ", "-")] = text
-            words += ["--ood", f"{name}={shown(out / name.replace(' ', '-'))}:test"]
-        words += ["--subwords", shown(corpus.subword_model)]
-    words += options
+            arguments += ["--ood", f"{name}={shown(out / name.replace(' ', '-'))}:test"]
+        arguments += ["--subwords", shown(corpus.subword_model)]
+    arguments += options
     sums = {shown(path): checksum(path, "sha256") for path in inputs}
-    made_of = json.dumps({"format": FORMAT, "command": words, "sha256": sums}, indent=2)
+    made_of = json.dumps({"format": FORMAT, "command": arguments, "sha256": sums}, indent=2)
     record = out / MADE_OF
     if (out / "analysis.json").is_file() and record.is_file() and record.read_text() == made_of:
         return
@@ -103,7 +103,7 @@ def analyse(folder, results, options):
     record.unlink(missing_ok=True)
     for binary, text in texts.items():
         _binarize(corpus, *text, binary)
-    command = [sys.executable, "-m", "el_fairseq.analysis", *words]
+    command = [sys.executable, "-m", "el_fairseq.analysis", *arguments]
     if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
         raise UserError("the analysis failed, the reason stands above; run this again")
     with writing(record) as file:
