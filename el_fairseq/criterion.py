@@ -31,8 +31,8 @@ from .fairseq_compat import (
     predicts_by_softmax,
     unwrapped,
 )
-from .loss import BASE_LOSSES, checked_spec, loss_of_projection, mean_squared_error
-from .ops.autograd import loss_of_rows
+from .loss import BASE_LOSSES, checked_spec, mean_squared_error
+from .ops.function import loss_of_projection, loss_of_rows
 
 
 def option(default, help):

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops.autograd import loss_of_hidden, loss_of_rows
-from .ops.bonus import Bonus, Spec
-from .ops.rows import count, have_memory
+from .ops.function import count, have_memory, loss_of_projection, loss_of_rows
+from .ops.reference import Bonus, Spec
 
 BASE_LOSSES = ("ce", "mse")
 REDUCTIONS = ("mean", "sum", "none")
@@ -182,14 +181,6 @@ def linear_encouraging_loss(
         flat_hidden, weight, bias, flat_target, spec, reduction, class_weight
     )
     return loss.view(target.shape) if reduction == "none" else loss
-
-
-def loss_of_projection(hidden, weight, bias, target, spec, reduction, class_weight=None):
-    """:func:`~el_fairseq.ops.autograd.loss_of_hidden`, in autocast's dtype where that is on."""
-    dtype = F.linear(hidden[:0], weight[:1]).dtype
-    bias = None if bias is None else bias.to(dtype)
-    hidden, weight = hidden.to(dtype), weight.to(dtype)
-    return loss_of_hidden(hidden, weight, bias, target, spec, reduction, class_weight)
 
 
 def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction, class_weight=None):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ..ops.bonus import Bonus
+from ..ops.reference import Bonus
 
 WELL_CLASSIFIED = 0.5
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from ..common.cli import argument, run, whole_number
 from ..common.tables import Table
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
-from ..ops.autograd import loss_of_rows
+from ..ops.function import loss_of_rows
 
 SMOOTHING = 0.1
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]

@@ -1,4 +1,4 @@
-"""The encouraging loss of rows of logits, three times: ``formula``, ``cpu`` and ``gpu``.
+"""The encouraging loss of rows of logits, three times: ``reference``, ``cpu`` and ``gpu``.
 
 With ``p`` the softmax of a row of ``V`` logits, ``b`` the bonus, ``w`` its weight and ``q`` the
 target distribution (``q_k = eps / V``, and ``1 - eps`` more for the target; with class weights each
@@ -24,6 +24,6 @@ The product of all ``1 - p``, none below its floor, does not underflow: only one
 
 The steps over a row are: the largest logit; exponentials and their sum; product and sum of the
 slopes, where labels are smoothed; the gradient. An infinite logit makes the row NaN, as in
-``F.cross_entropy``. ``rows`` chooses among the three, ``autograd`` makes them operations of
-PyTorch, ``linear`` projects hidden states to logits block by block.
+``F.cross_entropy``. ``function`` chooses among the three, makes an operation of PyTorch of them,
+and projects hidden states to logits block by block.
 """

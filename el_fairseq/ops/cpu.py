@@ -27,8 +27,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 
-from .bonus import FLOOR
-from .formula import RowLosses, number_type
+from .reference import FLOOR, RowLosses, number_type
 
 _scalar = numba.njit(error_model="numpy", fastmath={"contract"})
 _loop = numba.njit(error_model="numpy", fastmath={"contract", "reassoc"})  # sums in any order
@@ -414,7 +413,7 @@ def _share(work, rows, classes):
 
 
 def row_losses(logits, target, spec, scale, gradient=None):
-    """Compiled: see :func:`el_fairseq.ops.formula.row_losses`."""
+    """Compiled: see :func:`el_fairseq.ops.reference.row_losses`."""
     rows, classes = logits.shape
     number = number_type(logits)
     if logits.dtype == number and logits.is_contiguous():

@@ -14,8 +14,7 @@ import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 
-from .bonus import FLOOR
-from .formula import RowLosses
+from .reference import FLOOR, RowLosses
 
 PROGRAMS = 1024  # of the kernel that multiplies; each takes every 1024th block
 
@@ -207,7 +206,7 @@ def lanes_of(classes):
 
 
 def row_losses(logits, target, spec, scale, gradient=None):
-    """By Triton: see :func:`el_fairseq.ops.formula.row_losses`; logits of at most 32 bits."""
+    """By Triton: see :func:`el_fairseq.ops.reference.row_losses`; logits of at most 32 bits."""
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     rows, classes = logits.shape
     types = torch.float32, torch.float32, torch.bool

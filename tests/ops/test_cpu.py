@@ -18,7 +18,7 @@ from formula import random_case
 
 from el_fairseq import encouraging_loss
 from el_fairseq.ops import cpu
-from el_fairseq.ops.bonus import Bonus, Spec
+from el_fairseq.ops.reference import Bonus, Spec
 
 SPEC = Spec(Bonus(), 0.1, -100)
 count = cpu._compiled.__wrapped__  # not the one that this process has compiled already

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
-from el_fairseq.ops import rows
-from el_fairseq.ops.autograd import loss_of_rows
-from el_fairseq.ops.bonus import Bonus, Spec
+from el_fairseq.ops import function
+from el_fairseq.ops.function import loss_of_rows
+from el_fairseq.ops.reference import Bonus, Spec
 
 KERNELS = ["formula", *(["cpu"] if DEVICE == "cpu" else []), "gpu", "gpu, rows in pieces"]
 LONG = [255, 256, 257, 600, *([5000, 100_002] if DEVICE == "cuda" else [])]  # rows
@@ -35,8 +35,8 @@ def chosen_anew():
     """Kernels are chosen as in a new process, and afterwards again."""
 
     def forget():
-        rows._kernel.cache_clear()
-        rows._warn_once.cache_clear()
+        function._kernel.cache_clear()
+        function._warn_once.cache_clear()
 
     forget()
     yield
@@ -49,7 +49,7 @@ def kernel(request, monkeypatch, chosen_anew):
     name, _, in_pieces = request.param.partition(", ")
     if name == "gpu" and DEVICE == "cpu" and not importlib.util.find_spec("triton"):
         pytest.skip("Triton is not installed: its wheels are for Linux on x86-64")
-    monkeypatch.setitem(rows.KERNELS, DEVICE, None if name == "formula" else f".{name}")
+    monkeypatch.setitem(function.KERNELS, DEVICE, None if name == "formula" else f".{name}")
     if in_pieces:
         from el_fairseq.ops import gpu
 

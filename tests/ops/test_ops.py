@@ -7,7 +7,7 @@ from formula import literal_losses, random_case
 from half import needs_half
 
 from el_fairseq import EncouragingLoss, encouraging_loss, linear_encouraging_loss
-from el_fairseq.ops import linear
+from el_fairseq.ops import function
 
 # Before torch 2.1 nothing tells whether another backward pass will follow.
 TELLS_OF_PASSES = hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph")
@@ -155,7 +155,7 @@ def test_half_precision_keeps_gradients_that_a_mean_over_many_rows_makes_small(d
 def test_the_fused_projection_equals_projection_and_loss_in_the_gradients_asked_for(
     monkeypatch, needing, rows_at_once, reduction
 ):
-    monkeypatch.setattr(linear, "BLOCK", 13 * rows_at_once)
+    monkeypatch.setattr(function, "BLOCK", 13 * rows_at_once)
     _, target = case()
     shapes = {"hidden": (9, 4), "weight": (13, 4), "bias": (13,)}
     tensors = {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}

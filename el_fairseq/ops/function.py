@@ -1,0 +1,342 @@
+"""The loss of rows of logits as an operation of PyTorch: kernel, gradient, projection."""
+
+import functools
+import importlib
+import warnings
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from . import reference
+from .reference import Bonus, Rows, Spec, in_blocks, number_type
+
+KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
+# Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
+# part to the gradient of the weight costs little beside the matrix products.
+BLOCK = 2**25
+
+
+def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
+    """Loss of logits (N, V) against targets (N,), reduced; each row's negative log-likelihood, and
+    whether its largest logit is the target's.
+
+    The gradient is computed with the loss, where it is required, and kept until the backward
+    pass. With ``in_place`` it takes the place of the logits: they must not be read afterwards,
+    and autograd refuses to if another operation has saved them.
+
+    Raises:
+        ValueError: a target on the CPU is neither a class nor ignored.
+    """
+    return _loss([logits], target, spec, reduction, class_weight, in_place)
+
+
+def loss_of_projection(hidden, weight, bias, target, spec, reduction, class_weight=None):
+    """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole.
+
+    They are of autocast's dtype where that is on.
+    """
+    dtype = F.linear(hidden[:0], weight[:1]).dtype
+    hidden, weight = hidden.to(dtype), weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    return _loss([hidden, weight, bias], target, spec, reduction, class_weight)
+
+
+def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
+    if class_weight is not None:
+        class_weight = class_weight.detach().to(number_type(inputs[0]))
+    problem = _Problem(target, spec, reduction, class_weight, in_place)
+    if not have_memory(target, *inputs):
+        return problem.reference_loss(inputs)
+    classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
+    scale = problem.scale(count(target, classes, spec), number_type(inputs[0]))
+    wanted = [each is not None and each.requires_grad for each in inputs]
+    if not (torch.is_grad_enabled() and any(wanted)):
+        losses, _ = problem.losses(inputs, scale, [False for _ in inputs])
+        return problem.reduced(losses.loss, scale), losses.nll, losses.correct
+    # Where each row's loss has a factor of its own, the projection's gradients cannot be computed
+    # before it is known; and the range of float16 is too small for a factor that comes later: most
+    # entries are near label_smoothing / V, which is 0 in float16 without the loss scale.
+    waits = inputs[0].dtype == torch.float16 or (len(inputs) > 1 and reduction == "none")
+    versions = _versions(inputs)
+    now = [each and not waits for each in wanted]
+    losses, gradients = problem.losses(inputs, scale, now, in_place)
+    known = problem.reduced(losses.loss, scale), problem, scale, versions
+    loss = _Loss.apply((*known, None if waits else gradients), *inputs)
+    return loss, losses.nll, losses.correct
+
+
+class _Problem(NamedTuple):
+    """What a loss is computed of, beside its inputs: logits, or hidden states, weight and bias."""
+
+    target: Tensor
+    spec: Spec
+    reduction: str
+    class_weight: Optional[Tensor]
+    in_place: bool
+
+    def scale(self, total, number):
+        """What the loss of a row counts in the reduced one, (1,); ``total`` targets count."""
+        if self.reduction != "mean":
+            total = 1
+        elif self.class_weight is not None:
+            total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
+            total = total + (total == 0)
+        if isinstance(total, int):
+            return torch.full((1,), 1 / max(total, 1), dtype=number, device=self.target.device)
+        return total.to(number).reciprocal().reshape(1)
+
+    def reduced(self, losses, scale):
+        if self.reduction == "none":
+            return losses
+        return (losses if self.reduction == "sum" else losses * scale).sum()
+
+    def reference_loss(self, inputs):
+        """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
+        logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
+        loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
+        counts = self.target != self.spec.ignore_index
+        scale = self.scale(counts.sum().clamp(min=1), loss.dtype)
+        return self.reduced(loss, scale), nll.detach(), correct
+
+    def losses(self, inputs, scale, wanted, in_place=False):
+        """By the kernels: :class:`RowLosses`, and the gradients of those inputs that are wanted."""
+        inputs = [None if each is None else each.detach() for each in inputs]
+        scale = scale.expand(len(self.target))
+        if len(inputs) > 1:
+            return projection_losses(*inputs, self, scale, wanted)
+        (logits,), gradient = inputs, None
+        if any(wanted):
+            is_place = in_place and logits.is_contiguous()
+            contiguous = torch.contiguous_format
+            gradient = logits if is_place else torch.empty_like(logits, memory_format=contiguous)
+        results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
+        if gradient is logits:
+            gradient[:0].zero_()  # bump the version counter: the kernel wrote in place
+        return results, [gradient]
+
+
+class _Loss(torch.autograd.Function):
+    """Saves the gradients, or the inputs where they must be computed in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, known, *inputs):
+        loss, ctx.problem, ctx.scale, ctx.versions, gradients = known
+        ctx.inputs, ctx.waits = inputs, gradients is None
+        ctx.save_for_backward(*(inputs if ctx.waits else gradients))
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad_loss):
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        again = _graph_is_kept()
+        if torch.is_grad_enabled() or not have_memory(grad_loss):
+            gradients = _differentiable_gradients(ctx, wanted, grad_loss)
+        elif ctx.waits:
+            in_place = ctx.problem.in_place and not again
+            _, gradients = ctx.problem.losses(saved, grad_loss * ctx.scale, wanted, in_place)
+        else:
+            times = _times if again else multiply
+            gradients = [each if each is None else times(each, grad_loss) for each in saved]
+        if not again:
+            ctx.inputs = None
+        return (None, *gradients)
+
+
+def _differentiable_gradients(ctx, wanted, grad_loss):
+    # Inputs are not saved by autograd, so that they may be changed, as after F.cross_entropy, by
+    # those who differentiate once.
+    if _versions(ctx.inputs) != ctx.versions:
+        raise RuntimeError(
+            "the logits were overwritten (by inplace_backward, for one) after the encouraging loss "
+            "was computed of them: its gradient cannot be differentiated again, or transformed"
+        )
+    with torch.enable_grad():
+        loss, _, _ = ctx.problem.reference_loss(ctx.inputs)
+        inputs = [each for each, is_wanted in zip(ctx.inputs, wanted) if is_wanted]
+        gradients = iter(torch.autograd.grad(loss, inputs, grad_loss, create_graph=True))
+    return [next(gradients) if is_wanted else None for is_wanted in wanted]
+
+
+def _versions(inputs):
+    return [None if each is None else each._version for each in inputs]
+
+
+def _times(gradient, grad_loss):
+    """``gradient`` times one number, or one a row, in memory of its own."""
+    factor = grad_loss.unsqueeze(1) if grad_loss.dim() else grad_loss
+    return (gradient * factor).to(gradient.dtype)
+
+
+def projection_losses(hidden, weight, bias, problem, scale, wanted):
+    """Losses of ``hidden @ weight.T + bias``, and the gradients of ``sum(scale * loss)``.
+
+    Args:
+        hidden: (N, D); weight: (V, D); bias: (V,) or ``None``; all of one dtype.
+        problem: target, options and class weights.
+        scale: (N,), of the loss's dtype.
+        wanted: which of the gradients of hidden, weight and bias to compute.
+
+    Returns:
+        :class:`~el_fairseq.ops.reference.RowLosses`, and the three gradients or ``None`` for each.
+        Those of weight and bias are summed over blocks in float32 where the dtype is narrower.
+    """
+    number = number_type(hidden)
+    of_hidden = torch.empty_like(hidden) if wanted[0] else None
+    of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
+    of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
+    memory = hidden.new_empty(min(len(hidden), max(1, BLOCK // max(len(weight), 1))), len(weight))
+
+    def of_block(block):
+        logits = memory[: block.stop - block.start]
+        if bias is None:
+            torch.mm(hidden[block], weight.t(), out=logits)
+        else:
+            torch.addmm(bias, hidden[block], weight.t(), out=logits)
+        of_rows = logits, problem.target[block], problem.spec, scale[block]
+        losses = row_losses(*of_rows, logits if any(wanted) else None, problem.class_weight)
+        if wanted[0]:
+            torch.mm(logits, weight, out=of_hidden[block])
+        if wanted[1] and number == hidden.dtype:
+            of_weight.addmm_(logits.t(), hidden[block])
+        elif wanted[1]:
+            of_weight.add_(logits.t() @ hidden[block])
+        if wanted[2]:
+            of_bias.add_(logits.sum(0, dtype=number))
+        return losses
+
+    losses = in_blocks(of_block, BLOCK, hidden, len(weight))
+    gradients = of_hidden, of_weight, of_bias
+    return losses, [None if each is None else each.to(hidden.dtype) for each in gradients]
+
+
+def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
+    """:func:`~el_fairseq.ops.reference.row_losses`, by the fastest version there is."""
+    kernel = _kernel(logits.device, logits.dtype)
+    if class_weight is None:
+        return kernel.row_losses(logits, target, spec, scale, gradient)
+    if spec.label_smoothing:  # takes a logarithm an entry, which the kernels do without
+        return reference.row_losses(logits, target, spec, scale, gradient, class_weight)
+    of_rows = weight_of_rows(target, spec, class_weight)
+    results = kernel.row_losses(logits, target, spec, scale * of_rows, gradient)
+    return results._replace(loss=results.loss * of_rows)
+
+
+def weight_of_rows(target, spec, class_weight):
+    """The weights (N,) of the targets' classes, 0 where ignored."""
+    counts = target != spec.ignore_index
+    return class_weight[target.masked_fill(~counts, 0)] * counts
+
+
+@functools.lru_cache(maxsize=None)
+def _kernel(device, dtype):
+    """The module for logits on a device, of a dtype: cpu, gpu or reference.
+
+    A kernel is tried on one row first: a compiler may be missing, or at odds with what else is.
+    """
+    name = KERNELS.get(device.type)
+    if name is None or (name == ".gpu" and dtype == torch.float64):
+        return reference
+    try:
+        kernel = importlib.import_module(name, __package__)
+        logits = torch.zeros(1, 2, dtype=dtype, device=device)
+        target = torch.zeros(1, dtype=torch.int64, device=device)
+        scale = torch.ones(1, dtype=number_type(logits), device=device)
+        kernel.row_losses(logits, target, Spec(Bonus(), 0.1, -100), scale, logits)
+        kernel.count(target, 2, -100)
+    except Exception as error:
+        _warn_once(device.type, f"{type(error).__name__}: {error}".partition("\n")[0])
+        return reference
+    return kernel
+
+
+@functools.lru_cache(maxsize=None)
+def _warn_once(device, reason):
+    warnings.warn(
+        f"the encouraging loss is slower than it could be on {device}, where its kernel does not "
+        f"run ({reason})",
+        stacklevel=2,
+    )
+
+
+def count(target, classes, spec):
+    """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
+
+    On a GPU, where to look at targets would be to wait, the device asserts that each is a class.
+
+    Raises:
+        ValueError: a target on the CPU is neither a class nor ignored.
+    """
+    kernel = _kernel(target.device, torch.float32)
+    if kernel is not reference:
+        number = kernel.count(target, classes, spec.ignore_index)
+        if target.is_cuda or number >= 0:
+            return number
+    counts = target != spec.ignore_index
+    is_wrong = counts & ((target < 0) | (target >= classes))
+    if target.is_cuda:
+        torch._assert_async(~is_wrong.any())
+    elif target.device.type == "cpu" and is_wrong.any():
+        raise ValueError(
+            f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
+            f"or ignore_index ({spec.ignore_index})"
+        )
+    return counts.sum().clamp(min=1)
+
+
+def multiply(values, factor):
+    """Multiply values in place by a tensor: of one number, or one a row of them.
+
+    Where it is 1 they are left alone; on a GPU the kernel sees that, and nobody waits.
+    """
+    if factor.dim():
+        return values.mul_(factor.unsqueeze(1))
+    if values.is_cuda and factor.is_cuda and values.is_contiguous():
+        kernel = _kernel(values.device, values.dtype)
+        if kernel is not reference:
+            return kernel.multiply(values, factor)
+    if factor.device.type == "cpu" and factor.item() == 1:
+        return values
+    return values.mul_(factor)
+
+
+def have_memory(*tensors):
+    """Whether kernels may read these tensors where they lie, unseen by PyTorch.
+
+    Not while it compiles, traces or transforms functions, in forward mode, under a mode that
+    watches all operations (FakeTensorMode is one), or where a tensor only stands for others.
+    """
+    return not (
+        _is_compiling()
+        or torch.jit.is_tracing()
+        or forward_ad._current_level >= 0
+        or _modes_active()
+        or _transforms_active()
+        or any(
+            tensor.is_meta
+            or type(tensor).__torch_dispatch__ is not _no_dispatch
+            or _is_batched(tensor)
+            for tensor in tensors
+            if tensor is not None
+        )
+    )
+
+
+def _of_torch(names, otherwise):
+    """What the dotted names lead to in torch, or the alternative where this torch lacks it."""
+    try:
+        return functools.reduce(getattr, names.split("."), torch)
+    except AttributeError:
+        return otherwise
+
+
+_no_dispatch = torch._C._disabled_torch_dispatch_impl
+_is_compiling = _of_torch("compiler.is_compiling", lambda: False)
+_transforms_active = _of_torch("_C._are_functorch_transforms_active", lambda: False)
+_is_batched = _of_torch("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)
+_modes_active = _of_torch("_C._len_torch_dispatch_stack", lambda: 0)
+# Whether the running backward pass keeps the graph, so that another one may follow: where torch
+# does not tell (before 2.1), it is taken to.
+_graph_is_kept = _of_torch("_C._autograd._get_current_graph_task_keep_graph", lambda: True)
