@@ -1,9 +1,9 @@
-"""Measure what models say of every target token of a subset, and how they take other input.
+"""Analyse fairseq models on binarized data, token by token.
 
-Runs fairseq models teacher-forced over binarized data and writes, into a folder, analysis.json
-(margins, energies, calibration before and after a temperature, accuracy by frequency, gradient
-shares, out-of-domain detection, robustness to noise) and the columns of all tokens,
-tokens-NAME.npz. Prints the tables of analysis.json.
+Runs the models teacher-forced and writes, into a folder, analysis.json (margins, energies,
+calibration before and after a temperature, accuracy by frequency, gradient shares, out-of-domain
+detection, robustness to noise) and a row for each target token, tokens-NAME.npz. Prints the tables
+of analysis.json.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main():
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
 
-    # All that can be wrong with the input shows before any long work starts.
+    # Wrong input is refused before any long work starts.
     task, models = load_models(paths, arguments.data, arguments.user_dir, device)
     dataset = load_subset(task, arguments.data, arguments.subset)
     others = {

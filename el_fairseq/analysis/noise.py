@@ -1,4 +1,4 @@
-"""How a model stands noise: in the characters of the source, and in its embeddings."""
+"""Accuracy and BLEU under noise: in the characters of the source, and in its embeddings."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Models going through data: batches, columns of tokens, and the models' own translations."""
+"""Passes of models over data: batches, columns of tokens, and the models' own translations."""
 
 import argparse
 
@@ -13,7 +13,7 @@ from .tokens import TokenTable
 
 
 class Runner:
-    """Models, their task and how to go through data: what every question shares.
+    """What every pass over data needs: the task, the models' limits, sizes and device.
 
     Attributes:
         left_out: by the label of a pass, how many sentences were too long for a model.
@@ -58,9 +58,10 @@ class Runner:
             yield utils.move_to_cuda(sample) if self.device == "cuda" else sample
 
     def token_columns(self, model, dataset, label, translate=False, temperature=1):
-        """Columns of every target token; the model's own translations are the target on demand.
+        """Columns (:class:`~.tokens.TokenTable`) of every target token.
 
-        Logits are divided by the temperature.
+        ``translate``: the model's own translations take the targets' place. Logits are divided by
+        the temperature.
         """
         table = TokenTable()
         own = self.translator(model) if translate else None
