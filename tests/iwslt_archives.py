@@ -125,8 +125,7 @@ def serving(content, *answers):
     """Serve ``content`` on 127.0.0.1; yields the address and the list of answers given.
 
     ``answers``, one a request, the last for all that follow: ``whole``, ``cut`` (the connection
-    ends in the middle), ``short`` (half the content, whose length is given as if it were all),
-    ``other`` (other content of the same length), or an HTTP status.
+    ends in the middle), ``other`` (other content of the same length), or an HTTP status.
     """
     given = []
 
@@ -137,27 +136,21 @@ def serving(content, *answers):
             if isinstance(answer, int):
                 self.send_error(answer)
                 return
-            half = len(content) // 2
-            length = half if answer == "short" else len(content)
             self.send_response(200)
-            self.send_header("Content-Length", str(length))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            body = {"whole": content, "other": bytes(len(content))}
-            self.wfile.write(body.get(answer, content[:half]))
+            bodies = {"whole": content, "cut": content[: len(content) // 2]}
+            self.wfile.write(bodies.get(answer, bytes(len(content))))
 
         def log_message(self, *_):
             pass
 
-    class Server(http.server.ThreadingHTTPServer):
-        def handle_error(self, *_):
-            pass  # the other side went away
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/talks.tgz", given
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda *_: None  # the other side went away
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/talks.tgz", given
+        finally:
+            server.shutdown()
+            thread.join()

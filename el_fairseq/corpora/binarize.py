@@ -27,14 +27,14 @@ def preprocess(*arguments):
     from fairseq_cli import preprocess as fairseq_preprocess  # which sets up all logging
 
     logger = logging.getLogger("fairseq_cli.preprocess")
-    before, logger.propagate = list(logger.handlers), False
+    logger.propagate = False
     logger.setLevel(logging.INFO)
     try:
         fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
     finally:
-        for handler in set(logger.handlers) - set(before):
-            logger.removeHandler(handler)
+        for handler in logger.handlers:  # the file
             handler.close()
+        logger.handlers.clear()
 
 
 def binarize(
@@ -138,7 +138,7 @@ def main():
     add = parser.add_argument
     add("--like", required=True, metavar="FOLDER", help="binarized data that the models know")
     model = "SentencePiece model (FILE ends in .model) or BPE codes of the training data"
-    add("--subwords", required=True, metavar="FILE", help=model)
+    add("--subwords", type=Subwords, required=True, metavar="FILE", help=model)
     pair = argument(_pair, "SOURCE-TARGET, such as de-en")
     several = "those of the text, where FOLDER has several pairs"
     add("--languages", type=pair, default=(None, None), metavar="SOURCE-TARGET", help=several)
@@ -147,18 +147,9 @@ def main():
     add("--out", required=True, metavar="FOLDER", help="folder to make")
     add("--subset", default="test", help="name of the data in it (%(default)s)")
     shuffle = "put the words of each source sentence in random order"
-    add("--shuffle-words", type=int, metavar="SEED", help=shuffle)
+    add("--shuffle-words", dest="shuffle_seed", type=int, metavar="SEED", help=shuffle)
     arguments = parser.parse_args()
-    binarize(
-        arguments.like,
-        Subwords(arguments.subwords),
-        arguments.source,
-        arguments.target,
-        arguments.out,
-        arguments.subset,
-        arguments.shuffle_words,
-        arguments.languages,
-    )
+    binarize(**vars(arguments))
     print(f"binarized into {arguments.out}: --ood NAME={arguments.out}:{arguments.subset}")
 
 

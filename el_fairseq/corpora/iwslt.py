@@ -71,10 +71,9 @@ def main(corpus):
     add(f"--{unit}", type=whole_number(1), default=size, metavar="N", help=subwords)
     options = parser.parse_args()
     out = options.out or DATA / corpus.NAME
-    kind = corpus.CHECKSUM.partition(":")[0]
     settings = {unit: getattr(options, unit)}
     if options.archive:
-        settings["archive"] = checksum(options.archive, kind)
+        settings["archive"] = checksum(options.archive, corpus.CHECKSUM.partition(":")[0])
 
     def text(folder):
         wanted = options.checksum or corpus.CHECKSUM

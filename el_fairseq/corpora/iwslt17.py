@@ -22,10 +22,11 @@ JOINED_DICTIONARY = True
 LOWERCASED = False
 EXPECTED = {}  # no counts have been published
 
-TRAIN = "train.tags.fr-en.{}"
-VALID = "IWSLT17.TED.dev2010.fr-en.{}.xml"
-TEST = "IWSLT17.TED.tst2015.fr-en.{}.xml"
-FILES = (TRAIN, VALID, TEST)
+FILES = (
+    "train.tags.fr-en.{}",
+    "IWSLT17.TED.dev2010.fr-en.{}.xml",
+    "IWSLT17.TED.tst2015.fr-en.{}.xml",
+)
 
 
 def training_sentences(path):
@@ -35,9 +36,9 @@ def training_sentences(path):
 
 def placed(read):
     """Yield (subset, pair); ``read(name, sentences_of)`` has tokenized pairs."""
-    readers = {"train": training_sentences, "valid": iwslt.segments_of, "test": iwslt.segments_of}
-    for split, name in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
-        for pair in read(name, readers[split]):
+    readers = training_sentences, iwslt.segments_of, iwslt.segments_of
+    for split, name, sentences_of in zip(("train", "valid", "test"), FILES, readers):
+        for pair in read(name, sentences_of):
             yield split, pair
 
 

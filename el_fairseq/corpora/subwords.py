@@ -53,9 +53,7 @@ class Subwords:
 def make(folder, languages, subsets, kind, size):
     """Make ``bpe/`` of a corpus folder from its ``text/``: the model, and each file in subwords.
 
-    Args:
-        kind: ``sentencepiece`` or ``subword-nmt``.
-        size: number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
+    ``size`` is the number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
 
     Returns:
         Warnings: the text gives fewer merges, or a set to validate or test on has a sentence that

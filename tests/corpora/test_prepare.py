@@ -1,4 +1,3 @@
-import errno
 import json
 import re
 import runpy
@@ -73,16 +72,6 @@ def test_what_is_no_corpus_is_left_as_it_is(tmp_path, kind):
 def test_a_second_preparation_at_the_same_time_is_told(tmp_path):
     with only_here(tmp_path / ".corpus.lock", "held"), pytest.raises(UserError, match="being made"):
         made(tmp_path / "corpus")
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
-    def full(folder):
-        (folder / "text").mkdir()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(UserError, match=r"corpus could not be written \(No space left.*make room"):
-        made(tmp_path / "corpus", full)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b"])
