@@ -95,11 +95,8 @@ def is_plain_transformer(model):
 def check_served(model):
     """End the program where the model predicts otherwise than token by token of a target."""
     model = unwrapped(model)
-    for kind, own in (
-        (RobertaModel, "masked_lm"),
-        (MaskedLMModel, "masked_lm"),
-        (FairseqNATModel, "nat_loss"),
-    ):
+    others = {RobertaModel: "masked_lm", MaskedLMModel: "masked_lm", FairseqNATModel: "nat_loss"}
+    for kind, own in others.items():
         if isinstance(model, kind):
             raise SystemExit(
                 f"criterion encouraging_loss cannot serve {type(model).__name__}: it is for "
@@ -132,20 +129,21 @@ def check_fusible(model):
             f"{type(model).__name__}, which does not end in the plain output projection of a "
             "fairseq Transformer; leave it out"
         )
-    elif _hooks(projection):
+    elif _hooks(model, decoder, projection):
         problem = (
-            "an output projection with hooks (as weight_norm, spectral_norm and pruning set them), "
-            "because it goes around them; remove them, or leave it out"
+            f"{type(model).__name__} with hooks (as weight_norm, spectral_norm and pruning set "
+            "them), because it goes around them; remove them, or leave it out"
         )
     else:
         return
     raise SystemExit(f"criterion encouraging_loss: --fused-projection cannot serve {problem}")
 
 
-def _hooks(module):
-    """A module's hooks but those of fairseq's NaN detector, which only looks."""
+def _hooks(*modules):
+    """The modules' hooks but those of fairseq's NaN detector, which only looks."""
     kinds = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
-    hooks = [hook for kind in kinds for hook in getattr(module, kind, {}).values()]
+    tables = [getattr(module, kind, {}) for module in modules for kind in kinds]
+    hooks = [hook for table in tables for hook in table.values()]
     return [hook for hook in hooks if not isinstance(getattr(hook, "__self__", None), NanDetector)]
 
 
@@ -169,8 +167,8 @@ def _with_warning_of_dropped_sentences(batch_by_size):
     """Have fairseq say, once, that it leaves sentences out.
 
     Its main branch, and so ve-fairseq, drops a last batch whose size is no multiple of
-    ``--required-batch-size-multiple`` (8 by default) in silence. No part of
-    fairseq that an extension is asked about knows both the option and the data.
+    ``--required-batch-size-multiple`` (8 by default) in silence. No part of fairseq that an
+    extension is asked about knows both the option and the data.
     """
     warned = []
 

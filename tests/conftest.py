@@ -59,7 +59,7 @@ def succeed(result):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """A made-up language pair with models that know a little of it (``tiny.Tiny``)."""
+    """A made-up language pair with models that know a little of it (``tiny.paths``)."""
     from tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))

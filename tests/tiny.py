@@ -2,6 +2,7 @@
 
 import json
 import random
+import types
 
 import sentencepiece
 import torch
@@ -28,15 +29,12 @@ SHORT = [
 ]
 
 
-class Tiny:
-    """Where everything is: ``text``, ``bin``, ``subwords``, ``lm``, and checkpoints by name."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.text, self.bin, self.lm = folder / "text", folder / "bin", folder / "lm"
-        self.subwords = folder / "bpe" / "sentencepiece.model"
-        self.ce, self.el = folder / "ce.pt", folder / "el.pt"
-        self.language_model = folder / "lm.pt"
+def paths(folder):
+    """Where everything is: texts, binary data, subwords, and checkpoints by name."""
+    names = {"text": "text", "bin": "bin", "lm": "lm", "subwords": "bpe/sentencepiece.model"}
+    models = {"ce": "ce.pt", "el": "el.pt", "language_model": "lm.pt"}
+    places = {name: folder / path for name, path in {**names, **models}.items()}
+    return types.SimpleNamespace(folder=folder, **places)
 
 
 def write_text(folder):
@@ -70,7 +68,7 @@ def train(to, options):
 
 def make(folder):
     """Make text, subwords, binary data and models below an empty folder."""
-    made = Tiny(folder)
+    made = paths(folder)
     write_text(made.text)
     write_manifest(made.folder)
     made.subwords.parent.mkdir()
