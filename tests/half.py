@@ -12,6 +12,7 @@ def _multiplies():
         return False
 
 
+MULTIPLIES = _multiplies()
 needs_half = pytest.mark.skipif(
-    not _multiplies(), reason=f"torch {torch.__version__} multiplies no float16 on a CPU"
+    not MULTIPLIES, reason=f"torch {torch.__version__} multiplies no float16 on a CPU"
 )
