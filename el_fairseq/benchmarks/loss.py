@@ -58,7 +58,19 @@ def loss_contenders(slow=True):
         )[0]
     if slow:
         contenders["EL, literal formula"] = literal_formula
+    if slow and torch.cuda.is_available():
+        contenders["EL, literal formula, compiled"] = torch.compile(literal_formula, dynamic=False)
+        contenders.update(_of_liger())
     return contenders
+
+
+def _of_liger():
+    """Liger-Kernel's cross-entropy for GPUs, where it is installed."""
+    try:
+        from liger_kernel.transformers.functional import liger_cross_entropy
+    except ImportError:
+        return {}
+    return {"Liger's cross-entropy": lambda *x: liger_cross_entropy(*x, label_smoothing=SMOOTHING)}
 
 
 def projection_contenders(slow=True):
@@ -153,12 +165,25 @@ def cells(results):
 
 
 def machine(device, dtype):
-    """In words, what was measured on."""
+    """In words, what was measured on; of a GPU also how fast it copies, which bounds any loss."""
     if device.type == "cuda":
-        chip = torch.cuda.get_device_name(device)
+        chip = f"{torch.cuda.get_device_name(device)}, copies {copy_speed(device) / 1e12:.2f} TB/s"
     else:
         chip = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     return f"{chip}, torch {torch.__version__}, {dtype}"
+
+
+def copy_speed(device):
+    """Bytes a second that are read and written by a copy of 1 GiB on a GPU."""
+    source = torch.zeros(2**30, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    _wait_for(device)
+    start = time.perf_counter()
+    for _ in range(10):
+        target.copy_(source)
+    _wait_for(device)
+    return 10 * 2 * len(source) / (time.perf_counter() - start)
 
 
 def benchmark(shapes, contenders, differentiated, device, dtype, repeats, threads, square=None):
@@ -215,7 +240,8 @@ def main():
     add(
         "--literal",
         action="store_true",
-        help="the slow ones, too: the paper's formula in eager PyTorch, F.linear_cross_entropy",
+        help="more to compare with: the paper's formula in PyTorch (compiled, too, on a GPU), "
+        "F.linear_cross_entropy, Liger-Kernel's cross-entropy",
     )
     add(
         "--after-matmul",

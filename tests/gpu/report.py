@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu-report.md")
     # The tests of this program run it on the CPU.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
-    parser.add_argument("--benchmark", default="--repeats 5", help=argparse.SUPPRESS)
+    parser.add_argument("--benchmark", default="--literal --repeats 5", help=argparse.SUPPRESS)
     args, others = parser.parse_known_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print(
@@ -78,14 +78,14 @@ def main():
     tests = [f"tests/{path}" for path in TESTS]
     words = ["pytest", "-q", "-rA", "--tb=short", "--show-capture=no", "--durations=0"]
     tests_failed, tested = run([*words, "-o", f"testpaths={' '.join(tests)}", *others], args.device)
-    benchmark = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
-    benchmark_failed, measured = run(benchmark, args.device)
+    words = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
+    timed = [run([*words, "--dtype", dtype], args.device) for dtype in ("float32", "float16")]
     what = tabulate(machine(args.device), ["what", "which"], "github", disable_numparse=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Tests on a GPU, {datetime.date.today()}"
-    args.out.write_text("\n\n".join([head, what, tested, measured]))
+    args.out.write_text("\n\n".join([head, what, tested, *(said for _, said in timed)]))
     print(f"The report is in {args.out}")
-    sys.exit(tests_failed or benchmark_failed)
+    sys.exit(tests_failed or any(failed for failed, _ in timed))
 
 
 if __name__ == "__main__":
