@@ -100,12 +100,10 @@ def prepare(out, settings, write_text, joined=True):
             *("--trainpref", train, "--validpref", valid, "--testpref", ",".join(tests)),
             *("--destdir", str(folder / "bin")),
         )
-        # As fairseq counts: with its four special symbols.
-        types = {
-            language: 4 + len(lines_of(folder / "bin" / f"dict.{language}.txt"))
-            for language in languages
-        }
-        counts = {**pairs, **{f"types {language}": types[language] for language in languages}}
+        counts = dict(pairs)
+        for language in languages:  # as fairseq counts: with its four special symbols
+            types = len(lines_of(folder / "bin" / f"dict.{language}.txt")) + 4
+            counts[f"types {language}"] = types
         warnings += [
             f"{name}: {counts[name]:,}, expected {count:,}: this is not the published data set"
             for name, count in made.get("expected", {}).items()
@@ -113,7 +111,7 @@ def prepare(out, settings, write_text, joined=True):
         ]
         for warning in warnings:
             say(f"warning: {warning}")
-        made.update(subwords=kind, options=settings, types=types, warnings=warnings)
+        made.update(subwords=kind, options=settings, warnings=warnings)
         return {**made, "versions": versions(), "sha256": _checksums(folder)}
 
     make_once(out, settings, make)

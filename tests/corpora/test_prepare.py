@@ -33,7 +33,7 @@ def test_an_empty_folder_becomes_the_corpus_and_a_corpus_stays_what_it_is(tmp_pa
     out.mkdir()
     made(out)
     found = json.loads((out / "manifest.json").read_text())
-    assert found["types"] == {"de": 16, "en": 16} and found["subwords"] == "subword-nmt"
+    assert found["subwords"] == "subword-nmt" and found["options"] == {"merges": 4}
     assert found["versions"]["sacremoses"] == sacremoses.__version__
     assert "bin/train.de-en.de.bin" in found["sha256"] and found["warnings"] == []
     assert not any("log" in name for name in found["sha256"])  # they hold times
