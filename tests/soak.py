@@ -4,9 +4,8 @@
 """
 
 import argparse
+import contextlib
 import ctypes
-import json
-import os
 import random
 import re
 import resource
@@ -16,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
+import psutil
 import torch
 from iwslt_archives import de_en, write_archive
+from sizes import transformer, words_of
 
 from el_fairseq.safe_load import load
 
@@ -28,27 +30,18 @@ from el_fairseq.experiments import run
 run.make_report = lambda folder: None
 run.run(run.main)
 """
-EXPERIMENT = """
+EXPERIMENT = f"""
 title = "Soak"
-[corpus]
-command = "bash data-prep/iwslt14-de-en.sh"
-[train]
-options = '''
+corpus.command = "bash data-prep/iwslt14-de-en.sh"
+train.options = '''
 --arch transformer_iwslt_de_en --share-decoder-input-output-embed
---encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 8 --decoder-embed-dim 8
---encoder-ffn-embed-dim 8 --decoder-ffn-embed-dim 8
---encoder-attention-heads 2 --decoder-attention-heads 2
+{" ".join(words_of(transformer(8)))}
 --optimizer adam --lr 0.02 --lr-scheduler inverse_sqrt --warmup-updates 10
 --label-smoothing 0.1 --dropout 0.1 --max-tokens 500 --required-batch-size-multiple 1
 --max-update 60 --save-interval-updates 3 --keep-last-epochs 3 --num-workers 0 --log-interval 1
 '''
-[evaluate]
-last = 2
-options = "--beam 1 --max-len-a 0 --max-len-b 8"
-[runs]
-seeds = [1]
-jobs = 2
-cpu = true
+evaluate = {{last = 2, options = "--beam 1 --max-len-a 0 --max-len-b 8"}}
+runs = {{seeds = [1], jobs = 2, cpu = true}}
 """
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 KILLS = 12  # at most, in a cycle
@@ -56,32 +49,15 @@ SECONDS_TO_END = 30
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-def descendants():
-    """Ids of all processes below this one, orphans included, which Linux hands to it."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if state != "Z":
-            parents[int(folder.name)] = int(parent)
-    found, new = set(), {os.getpid()}
-    while new:
-        new = {number for number, parent in parents.items() if parent in new} - found
-        found |= new
-    return sorted(found)
-
-
 def outliving():
-    """Names of those that are still there after some seconds; they are killed."""
-    end = time.monotonic() + SECONDS_TO_END
-    while descendants() and time.monotonic() < end:
-        time.sleep(0.05)
+    """Names of processes that are still there after some seconds; they are killed."""
+    end, own = time.monotonic() + SECONDS_TO_END, psutil.Process()
+    while time.monotonic() < end and own.children(recursive=True):
+        psutil.wait_procs(own.children(recursive=True), 1)
     names = []
-    for number in descendants():
-        names.append(Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")[:100])
-        os.kill(number, signal.SIGKILL)
+    for process in own.children(recursive=True):
+        names.append(" ".join(process.cmdline())[:100])
+        process.kill()
     return names
 
 
@@ -96,16 +72,16 @@ class Experiment:
 
     def start(self, file_size=None):
         """Start it, with a limit on the size of files, which is how a disk is full here."""
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
         with self.output.open("w") as output:
             command = [sys.executable, "-c", PROGRAM, *map(str, self.words)]
             started = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         if file_size:
-            resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (file_size, before[1]))
+            hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (file_size, hard))
         return started
 
     def said(self):
-        return self.output.read_text(errors="replace")
+        return self.output.read_text(errors="replace")[-3000:]
 
     def result(self):
         """All that must not depend on interruptions, by name."""
@@ -117,16 +93,11 @@ class Experiment:
                 found[name] = [state["model"], state.get("last_optimizer_state")]
             elif path.suffix == ".json":
                 text = path.read_text().replace(str(self.data), "DATA")
-                found[name] = without_times(json.loads(text.replace(str(self.folder), "")))
+                text = re.sub(r'"minutes": [\d.]+', "", text.replace(str(self.folder), ""))
+                found[name] = text
             elif path.name.startswith(("hypotheses.", "references.", "generate-")):
                 found[name] = re.sub(r" in [\d.]+s.*", "", path.read_text())
         return found
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {key: without_times(part) for key, part in value.items() if key != "minutes"}
-    return [without_times(part) for part in value] if isinstance(value, list) else value
 
 
 def same(one, two):
@@ -152,24 +123,21 @@ def disturb(draw, experiment, seconds):
     try:
         running.wait(600 if size else delay)
     except subprocess.TimeoutExpired:
-        there = descendants()
+        there = sorted(psutil.Process().children(recursive=True), key=lambda process: process.pid)
         at = int(choice * len(there))
         for process in there if how == "tree" else there[at : at + 1]:
-            try:
-                os.kill(process, number)
-            except ProcessLookupError:
-                continue
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
     try:
         running.wait(600)
     except subprocess.TimeoutExpired:
         outliving()
-        return name, f"{name}: it hung: {experiment.said()[-2000:]}"
+        return name, f"{name}: it hung: {experiment.said()}"
     left = outliving()
     if left:
         return name, f"{name}: {', '.join(left)} outlived it"
-    if "Traceback" in experiment.said():
-        return name, f"{name}: a traceback: {experiment.said()[-3000:]}"
-    return name, None
+    traceback = "Traceback" in experiment.output.read_text(errors="replace")
+    return name, f"{name}: a traceback: {experiment.said()}" if traceback else None
 
 
 def cycle(seed, expected, experiment, seconds, tried):
@@ -177,11 +145,10 @@ def cycle(seed, expected, experiment, seconds, tried):
     draw = random.Random(seed)
     for _ in range(draw.randint(2, KILLS)):
         name, wrong = disturb(draw, experiment, seconds)
-        tried[name] = tried.get(name, 0) + 1
+        tried[name] += 1
         if wrong:
             return [wrong]
-    running = experiment.start()
-    status = running.wait(1200)
+    status = experiment.start().wait(1200)
     outliving()
     if status:
         return [f"the same command could not leave it (status {status}): {experiment.said()}"]
@@ -198,10 +165,9 @@ def main():
         allow_abbrev=False,
     )
     parser.add_argument("--minutes", type=float, default=15, help="how long (%(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="which interruptions; each cycle takes the next (1)"
-    )
+    parser.add_argument("--seed", type=int, default=1, help="of the first cycle (1)")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     end = time.monotonic() + 60 * options.minutes
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans become children of this process
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -212,25 +178,22 @@ def main():
     if undisturbed.start().wait():
         sys.exit(f"error: undisturbed, the experiment fails: {undisturbed.said()}")
     seconds, expected = time.monotonic() - began, undisturbed.result()
-    print(f"Undisturbed: {seconds:.0f} s, {len(expected)} results to compare.", flush=True)
-    tried, failures, seed = {}, 0, options.seed
+    print(f"Undisturbed: {seconds:.0f} s, {len(expected)} results to compare.")
+    tried, failures, seed = Counter(), 0, options.seed
     while time.monotonic() < end:
         where, before = folder / f"seed-{seed}", sum(tried.values())
         data = None if seed % 4 == 0 else undisturbed.data  # or from the archive each time
         wrong = cycle(seed, expected, Experiment(archive, where, data), seconds, tried)
         count = sum(tried.values()) - before
-        print(
-            f"seed {seed}: {count} interruptions, {'; '.join(wrong) or 'no difference'}", flush=True
-        )
+        print(f"seed {seed}: {count} interruptions, {'; '.join(wrong) or 'no difference'}")
         failures += bool(wrong)
         if not wrong:
             shutil.rmtree(where)
         seed += 1
     for name, count in sorted(tried.items()):
         print(f"{count:5} {name}")
-    print(
-        f"{sum(tried.values())} interruptions in {seed - options.seed} cycles, {failures} failed."
-    )
+    cycles = seed - options.seed
+    print(f"{sum(tried.values())} interruptions in {cycles} cycles, {failures} failed.")
     if failures:
         sys.exit(f"error: see {folder}; bash scripts/soak.sh --seed N begins with cycle N")
     shutil.rmtree(folder)

@@ -1,6 +1,7 @@
 """What the package's command-line modules share: one clear line for what a user can mend."""
 
 import argparse
+import math
 import signal
 import sys
 from contextlib import contextmanager
@@ -28,20 +29,15 @@ def argument(read, expected):
     return read_argument
 
 
-def number_from(least):
-    """Reader of a whole number that is ``least`` or more."""
+def whole_number(least, most=math.inf):
+    """A reader for argparse of a whole number from ``least`` to ``most``."""
 
-    def read(value):
-        if isinstance(value, (bool, float)) or int(value) < least:
+    def read(text):
+        if not least <= int(text) <= most:
             raise ValueError
-        return int(value)
+        return int(text)
 
-    return read
-
-
-def whole_number(least):
-    """A reader for argparse of a whole number that is ``least`` or more."""
-    return argument(number_from(least), f"a whole number from {least}")
+    return argument(read, f"a whole number from {least}" + f" to {most}" * (most < math.inf))
 
 
 @contextmanager
@@ -61,10 +57,10 @@ def needs_extra(name):
 def run(main):
     """Run ``main``; a :class:`UserError` or a failing file operation ends in one line, status 1.
 
-    What the terminal's encoding lacks is printed as ``?``.
+    Each line is printed at once; what the terminal's encoding lacks is printed as ``?``.
     """
     if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors="replace", line_buffering=True)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while Python imported
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

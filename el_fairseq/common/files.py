@@ -16,11 +16,14 @@ def full_disk_told(path):
     """Turn the error of a full disk, which names no file, into a :class:`UserError` that does."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, RuntimeError) as error:
+        cause = error  # torch.save hides the first behind the second
+        while cause is not None and getattr(cause, "errno", None) not in _FULL:
+            cause = cause.__context__
+        if cause is None:
             raise
         raise UserError(
-            f"{path} could not be written ({error.strerror}): make room on its disk, and run the "
+            f"{path} could not be written ({cause.strerror}): make room on its disk, and run the "
             "same command again"
         ) from None
 

@@ -19,13 +19,13 @@ def epoch_checkpoints(folder):
 
 def _numbered(folder):
     """``checkpoint3.pt`` (an epoch's end) and ``checkpoint_3_400.pt``, the latest last."""
-    found = {}
+    paths = {}
     for path in Path(folder).glob("checkpoint*.pt"):
         match = re.fullmatch(r"checkpoint(?:(\d+)|_(\d+)_(\d+))\.pt", path.name)
         if match:
             end, epoch, updates = match.groups()
-            found[(int(epoch), int(updates)) if epoch else (int(end), float("inf"))] = path
-    return [found[key] for key in sorted(found)]
+            paths[(int(epoch), int(updates)) if epoch else (int(end), float("inf"))] = path
+    return [paths[key] for key in sorted(paths)]
 
 
 class Checkpoint:
@@ -37,12 +37,11 @@ class Checkpoint:
         extra = state.get("extra_state", {})
         self.path = path
         self.updates = state["optimizer_history"][-1]["num_updates"]
-        self.seconds = float(
-            extra.get("previous_training_time", 0)
-        )  # a tensor of several processes
+        # A tensor where several processes trained.
+        self.seconds = float(extra.get("previous_training_time", 0))
         self.validation = extra.get("last_validation", {})
-        self.best = extra.get("best")
-        self.is_best = self.best is not None and extra.get("val_loss") == self.best
+        best = extra.get("best")
+        self.is_best = best is not None and extra.get("val_loss") == best
 
 
 def _first_whole(paths):
@@ -65,24 +64,22 @@ def newest(folder):
         UserError: there are checkpoints, but none loads.
     """
     folder = Path(folder)
-    last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
-    groups = [[last], _numbered(folder)[::-1], [best]]
+    groups = [[folder / "checkpoint_last.pt"], _numbered(folder)[::-1]]
     groups = [[path for path in group if path.exists()] for group in groups]
-    found = list(filter(None, map(_first_whole, groups)))
-    if any(groups) and not found:
+    whole = list(filter(None, map(_first_whole, groups)))
+    if any(groups) and not whole:
         raise UserError(
             f"no checkpoint in {folder} is whole: move that folder away, and the same command "
             "trains from the beginning"
         )
-    return max(found, key=lambda progress: progress.updates, default=None)
+    return max(whole, key=lambda checkpoint: checkpoint.updates, default=None)
 
 
 def repair(folder):
     """Put in order what a kill, a full disk or a fault can leave, so that resuming works.
 
-    ``checkpoint_last.pt`` becomes the newest checkpoint that loads, and ``checkpoint_best.pt``,
-    where it is missing, damaged or older, the one it was to be. Nothing is removed before what
-    takes its place is there.
+    ``checkpoint_last.pt`` becomes the newest checkpoint that loads, and where that is the best so
+    far, ``checkpoint_best.pt`` too. Nothing is removed before what takes its place is there.
     """
     folder = Path(folder)
     for unfinished in [*folder.glob("*.pt.tmp"), *folder.glob(".*.pt.unfinished")]:
@@ -93,49 +90,22 @@ def repair(folder):
     last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
     if latest.path != last:
         copy(latest.path, last)
-    if latest.best is None:
-        return
-    before = _first_whole([best] if best.exists() else [])
-    if latest.is_best and (before is None or before.updates < latest.updates):
-        copy(latest.path, best)
-    elif before is None:
-        for path in reversed(_numbered(folder)):
-            progress = _first_whole([path])
-            if progress and progress.is_best and progress.best == latest.best:
-                copy(path, best)
-                break
+    if latest.is_best:
+        before = _first_whole([best] if best.exists() else [])
+        if before is None or before.updates < latest.updates:
+            copy(latest.path, best)
 
 
 def save(state, path):
-    """Write a checkpoint; it appears, or is replaced, when all of it is on the disk.
-
-    Raises:
-        UserError: it could not be written; the message says why.
-    """
-    try:
-        with writing(path, "wb") as file:
-            torch.save(state, file)
-    except (OSError, RuntimeError) as error:  # torch hides the first behind the second
-        raise _not_written(path, error) from None
+    """Write a checkpoint; it appears, or is replaced, when all of it is on the disk."""
+    with writing(path, "wb") as file:
+        torch.save(state, file)
 
 
 def copy(source, target):
     """Copy a checkpoint as :func:`save` writes one."""
-    try:
-        with Path(source).open("rb") as original, writing(target, "wb") as file:
-            shutil.copyfileobj(original, file)
-    except OSError as error:
-        raise _not_written(target, error) from None
-
-
-def _not_written(path, error):
-    while not isinstance(error, OSError) and error.__context__ is not None:
-        error = error.__context__
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return UserError(
-        f"{path} could not be written ({reason}): make room, and run the same command again; it "
-        "goes on from what is there"
-    )
+    with Path(source).open("rb") as original, writing(target, "wb") as file:
+        shutil.copyfileobj(original, file)
 
 
 def average(paths):
@@ -155,12 +125,9 @@ def average(paths):
         if sums and shapes != {name: tensor.shape for name, tensor in sums.items()}:
             raise UserError(f"{path} is of another model than {paths[0]}: average those of one run")
         for name, tensor in checkpoint["model"].items():
-            if not tensor.is_floating_point():
-                sums[name] = tensor
-            elif name in sums:
-                sums[name] += tensor.double()
-            else:
-                sums[name] = tensor.double()
+            if tensor.is_floating_point():
+                tensor = sums.get(name, 0) + tensor.double()
+            sums[name] = tensor
     checkpoint["model"] = {
         name: (sums[name] / len(paths)).to(tensor.dtype) if tensor.is_floating_point() else tensor
         for name, tensor in checkpoint["model"].items()
@@ -181,8 +148,4 @@ def average_last(folder, last, output):
             f"{folder} holds {len(paths)} epoch checkpoints, expected {last} to average: train "
             "longer, keep more (--keep-last-epochs), or lower --last"
         )
-    averaged = average(paths)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save(averaged, output)
-    names = ", ".join(path.name for path in paths)
-    print(f"Averaged {names} into {output}", file=sys.stderr)
+    save(average(paths), output)

@@ -8,7 +8,7 @@ import difflib
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Dict, List, Optional, Tuple
+from typing import Annotated, Dict, List, Literal, Optional
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
+    PositiveInt,
     PrivateAttr,
     ValidationError,
 )
@@ -45,11 +47,11 @@ def _different(values):
 
 Words = Annotated[List[str], BeforeValidator(_words)]
 Text = Annotated[str, Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # numpy takes no larger one
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy takes no larger one
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class CorpusOf(_Section):
@@ -69,8 +71,8 @@ class Training(_Section):
 class Evaluation(_Section):
     """``last`` epoch checkpoints are averaged (0: none); ``best``: ``checkpoint_best.pt``, too."""
 
-    last: Annotated[int, Field(ge=0, strict=True)] = 0
-    best: Annotated[bool, Field(strict=True)] = False
+    last: NonNegativeInt = 0
+    best: bool = False
     options: Words = []
 
 
@@ -78,8 +80,8 @@ class Runs(_Section):
     """Seeds, trainings side by side on a CPU, and whether a CPU is what it is made for."""
 
     seeds: Annotated[List[Seed], Field(min_length=1), AfterValidator(_different)] = [1, 2, 3, 4, 5]
-    jobs: Annotated[int, Field(ge=1, strict=True)] = 1
-    cpu: Annotated[bool, Field(strict=True)] = False
+    jobs: PositiveInt = 1
+    cpu: bool = False
 
 
 class Report(_Section):
@@ -92,8 +94,8 @@ class Published(_Section):
     """Published figures: of a score (``measure``) each loss has its mean and standard deviation."""
 
     source: Text = "published"
-    measure: str = "bleu"
-    scores: Dict[str, Tuple[float, float]] = {}
+    measure: Literal[tuple(score.key for score in SCORES)] = "bleu"
+    scores: Dict[str, Annotated[List[float], Field(min_length=2, max_length=2)]] = {}
 
 
 class Loss(BaseModel):
@@ -134,14 +136,26 @@ class Experiment(_Section):
         return self.path.stem
 
     @property
-    def folder(self):
+    def argument(self):
+        """What commands in the repository's folder call it by: its name, or its file."""
+        return self.name if self.path.parent == FOLDER else shown(self.path)
+
+    @property
+    def data(self):
         """The corpus's folder."""
         return ROOT / (self.corpus.folder or Path("data", self.name))
 
     @property
-    def word(self):
-        """What a command in the repository's folder calls it by: its name, or its file."""
-        return self.name if self.path.parent == FOLDER else shown(self.path)
+    def folder(self):
+        """The folder of its runs."""
+        return ROOT / "runs" / self.name
+
+    @property
+    def models(self):
+        """What is evaluated of a run, ``{"averaged5": 5, "best": 0}``; tables compare the first."""
+        last = self.evaluate.last
+        averaged = {f"averaged{last}": last} if last else {}
+        return {**averaged, "best": 0} if self.evaluate.best else averaged
 
     def loss(self, name):
         """The :class:`Loss` that is called so, in capitals or not.
@@ -154,7 +168,7 @@ class Experiment(_Section):
             if name.lower() in (known.lower(), loss.slug):
                 return loss
         raise UserError(
-            f"there is no loss {name} in {self.word}: name one of {', '.join(self.losses)}"
+            f"there is no loss {name} in {self.argument}: name one of {', '.join(self.losses)}"
         )
 
 
@@ -163,8 +177,11 @@ def names():
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def read_experiment(name_or_file):
+def read_experiment(name_or_file, last=None):
     """Read an experiment by its name, or from a file.
+
+    Args:
+        last: how many epoch checkpoints to average; ``None``: what the file says.
 
     Raises:
         UserError: there is none of that name, or its file has an unknown, missing or wrong key;
@@ -178,28 +195,20 @@ def read_experiment(name_or_file):
         experiment = Experiment.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error.errors())}") from None
+    if last is not None:
+        evaluation = experiment.evaluate.model_copy(update={"last": last})
+        experiment = experiment.model_copy(update={"evaluate": evaluation})
     experiment._path = path
-    if not re.fullmatch(r"[\w.-]+", path.stem):
-        raise UserError(
-            f"{path}: the file's name names the experiment, expected letters, digits, '.', '_', '-'"
-        )
-    if not experiment.evaluate.last and not experiment.evaluate.best:
+    if not experiment.models:
         raise UserError(
             f"{path}: [evaluate] has neither last nor best: say how many epoch checkpoints to "
-            "average (last = 5), or take the best one (best = true)"
+            "average (last = 5, or --last 5), or take the best one (best = true)"
         )
-    measures = [score.key for score in SCORES]
-    if experiment.published.measure not in measures:
+    for name in set(experiment.published.scores) - set(experiment.losses):
         raise UserError(
-            f"{path}: published.measure is {experiment.published.measure!r}, expected one of "
-            f"{', '.join(measures)}"
+            f"{path}: published.scores names {name}, expected some of the losses "
+            f"{', '.join(experiment.losses)}"
         )
-    for name in experiment.published.scores:
-        if name not in experiment.losses:
-            raise UserError(
-                f"{path}: published.scores names {name}, expected some of the losses "
-                f"{', '.join(experiment.losses)}"
-            )
     slugs = [experiment.loss(name).slug for name in experiment.losses]
     if len(set(slugs)) < len(slugs) or not all(slugs):
         raise UserError(
@@ -222,21 +231,16 @@ def _parsed(path, asked):
         raise UserError(f"{path} is no TOML: {error}") from None
 
 
-def _keys():
-    """Every key that a file may have, as ``section.key``."""
-    found = []
-    for name, field in Experiment.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        found += [f"{name}.{key}" for key in inner] if inner else [name]
-    return found
-
-
 def _first(errors):
-    """What the first of pydantic's errors is, in words of ours."""
+    """The first of pydantic's errors as a line; an unknown key comes before all others."""
     error = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        like = difflib.get_close_matches(key, _keys(), 1) or [", ".join(_keys())]
+        keys = []
+        for name, field in Experiment.model_fields.items():
+            inner = getattr(field.annotation, "model_fields", None)
+            keys += [f"{name}.{one}" for one in inner] if inner else [name]
+        like = difflib.get_close_matches(key, keys, 1) or [", ".join(keys)]
         return f"there is no key {key}, expected {like[0]}"
     if error["type"] == "missing":
         return f"{key} is missing"

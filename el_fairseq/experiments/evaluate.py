@@ -17,7 +17,7 @@ import torch
 
 from ..common import processes
 from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
-from ..common.files import writing
+from ..common.files import making, writing
 from ..common.locks import locked
 from ..common.paths import ROOT, shown
 from ..common.state import read_json, write_json
@@ -28,13 +28,12 @@ from ..safe_load import load
 from . import scores
 from .checkpoints import average_last
 from .options import check_decoding
-from .train import differing, identity_of_corpus, read_run, usable
+from .train import differing, failure, identity_of_corpus, read_run, usable
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
-AGAIN = "delete that folder to evaluate again"
 
 
-def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
+def evaluate(folder, last, test, data=None, options=(), name=None):
     """Translate and score a test set with a finished run, unless that is done.
 
     Args:
@@ -44,7 +43,6 @@ def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
         data: the corpus's folder; ``None``: the one that the run was trained on.
         options: more options for fairseq-generate, some of :data:`~.options.DECODING`.
         name: an addition to the folder's name.
-        say: gets a line where something is translated.
 
     Returns:
         The folder with the scores: ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's,
@@ -61,45 +59,48 @@ def evaluate(folder, last, test, data=None, options=(), name=None, say=print):
     subsets = corpus.subsets_of(test)
     kind = f"averaged{last}" if last else "best"
     out = usable(folder / "evaluation") / "-".join(filter(None, [test, kind, name]))
+    words = ["--data", shown(corpus.folder)] if shown(corpus.folder) != record["data"] else []
+    words += ["--name", name] if name else []
     wanted = {
         "test": test,
         "checkpoints": kind,
-        "corpus": _identity_of(corpus, subsets),
+        "corpus": {
+            "trained": identity_of_corpus(corpus.bin),
+            "tests": [identity_of_corpus(corpus.bin, [f"{subset}.*"]) for subset in subsets],
+        },
         "options": options,
-        "training": read_json(folder / "training.json", AGAIN),
-        "command": _command(folder, record, corpus, test, last, name, options),
+        "training": read_json(folder / "training.json", f"delete {folder} to train again"),
+        "command": command(folder, last, test, options, words),
     }
     parts = []
     if len(subsets) > 1:
         single = {subset: one for one, subset in corpus.tests.items()}
-        parts = [
-            evaluate(folder, last, single[subset], data, options, name, say) for subset in subsets
-        ]
+        parts = [evaluate(folder, last, single[subset], data, options, name) for subset in subsets]
     if _is_made(out, wanted):
         return out
     out.parent.mkdir(exist_ok=True)
-    busy = f"{out} is being made by another process; wait for it, or stop it first"
-    with locked(out.with_name(f".{out.name}.lock"), busy) as lock:
-        unfinished = out.with_name(f".{out.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        if parts:
-            _put_together(unfinished, corpus, test, parts)
-        else:
-            checkpoint = folder / "checkpoints" / "checkpoint_best.pt"
-            if last:
-                checkpoint = unfinished / "averaged.pt"
-                average_last(folder / "checkpoints", last, checkpoint)
-            _check_fits(checkpoint, corpus, record)
-            say(f"{folder.name:12} translating {test} with {kind}")
-            _translate(unfinished, checkpoint.resolve(), corpus, subsets[0], options, lock)
-            generated = unfinished / f"generate-{subsets[0]}.txt"
-            references = corpus.references(test)
-            plain = corpus.detokenize(scores.hypotheses(generated, len(references)))
-            _score(unfinished, corpus, test, plain, references, generated)
-        write_json(unfinished / "evaluation.json", wanted)
+    busy = f"{folder} is being evaluated by another process; wait for it, or stop it first"
+    with locked(folder / "lock", busy) as lock:
         shutil.rmtree(out, ignore_errors=True)
-        unfinished.replace(out)
+        with making(out) as unfinished:
+            generated, hypotheses = None, []
+            if parts:
+                for part in parts:
+                    hypotheses += lines_of(part / f"hypotheses.{corpus.target}")
+                (unfinished / "averaged.pt").symlink_to(f"../{parts[0].name}/averaged.pt")
+            else:
+                checkpoint = folder.absolute() / "checkpoints" / "checkpoint_best.pt"
+                if last:
+                    checkpoint = unfinished / "averaged.pt"
+                    average_last(folder / "checkpoints", last, checkpoint)
+                _check_fits(checkpoint, corpus, record)
+                print(f"{folder.name:12} translating {test} with {kind}")
+                _translate(folder, unfinished, checkpoint, corpus, subsets[0], options, lock)
+                generated = unfinished / f"generate-{subsets[0]}.txt"
+                count = len(corpus.references(test))
+                hypotheses = corpus.detokenize(scores.hypotheses(generated, count))
+            _score(unfinished, corpus, test, hypotheses, generated)
+            write_json(unfinished / "evaluation.json", wanted)
     return out
 
 
@@ -117,6 +118,13 @@ def corpus_of(folder, data=None):
             f"{folder} is not trained to its end; its scripts/train.sh command goes on with it"
         )
     return manifest.read(usable(data or ROOT / record["data"])), record
+
+
+def command(folder, last, test=None, options=(), more=()):
+    """What a user types in the repository's folder to have these scores."""
+    words = ["bash", "scripts/evaluate.sh", shown(folder), *(["--subset", test] if test else [])]
+    words += ["--last", str(last)] if last else ["--best"]
+    return [*words, *more, *(["--", *options] if options else [])]
 
 
 def _check_fits(checkpoint, corpus, record):
@@ -139,29 +147,12 @@ def _check_fits(checkpoint, corpus, record):
         )
 
 
-def _identity_of(corpus, subsets):
-    """What makes scores those of this corpus: what was trained on, and the test sets."""
-    return {
-        "trained": identity_of_corpus(corpus.bin),
-        "tests": [identity_of_corpus(corpus.bin, [f"{subset}.*"]) for subset in subsets],
-    }
-
-
-def _command(folder, record, corpus, test, last, name, options):
-    """What a user types in the repository's folder to have these scores."""
-    words = ["bash", "scripts/evaluate.sh", shown(folder), "--subset", test]
-    words += ["--last", str(last)] if last else ["--best"]
-    if shown(corpus.folder) != record["data"]:
-        words += ["--data", shown(corpus.folder)]
-    words += ["--name", name] if name else []
-    return words + (["--", *options] if options else [])
-
-
 def _is_made(out, wanted):
     path = out / "evaluation.json"
     if not path.exists():
         return False
-    before = read_json(path, f"{out}: {AGAIN}")
+    again = f"delete {out} to evaluate again"
+    before = read_json(path, again)
     for name in ("corpus", "options"):
         if before.get(name) != wanted[name]:
             was, now = differing(before.get(name), wanted[name])
@@ -169,57 +160,42 @@ def _is_made(out, wanted):
                 f"{out} holds scores with {name} {was}, now it is {now}; give a --name to have "
                 "these beside them, or delete that folder"
             )
-    read_json(out / "scores.json", f"{out}: {AGAIN}")
+    read_json(out / "scores.json", again)
     return {**before, "command": None} == {**wanted, "command": None}
 
 
-def _score(folder, corpus, test, hypotheses, references, generated=None):
+def _score(folder, corpus, test, hypotheses, generated):
+    references = corpus.references(test)
     for name, text in (("hypotheses", hypotheses), ("references", references)):
         with writing(folder / f"{name}.{corpus.target}") as file:
             file.writelines(line + "\n" for line in text)
-    translation = scores.Translation(
-        corpus.source_lines(test), hypotheses, references, corpus.target, generated
+    computed = scores.scores(
+        scores.Translation(
+            corpus.source_lines(test), hypotheses, references, corpus.target, generated
+        )
     )
-    found = scores.scores(translation)
-    write_json(folder / "scores.json", {"test": test, **found})
+    write_json(folder / "scores.json", {"test": test, **computed})
     with writing(folder / "scores.txt") as file:
-        file.writelines(line + "\n" for line in scores.shown(found))
+        file.writelines(line + "\n" for line in scores.shown(computed))
 
 
-def _put_together(folder, corpus, test, parts):
-    hypotheses = []
-    for part in parts:
-        hypotheses += lines_of(part / f"hypotheses.{corpus.target}")
-    (folder / "averaged.pt").symlink_to(f"../{parts[0].name}/averaged.pt")
-    _score(folder, corpus, test, hypotheses, corpus.references(test))
-
-
-def _translate(folder, checkpoint, corpus, subset, options, lock):
-    command = [sys.executable, "-m", "fairseq_cli.generate", str(corpus.bin)]
-    command += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
-    command += ["--source-lang", corpus.source, "--target-lang", corpus.target]
-    command += ["--gen-subset", subset, *OPTIONS]
+def _translate(run, folder, checkpoint, corpus, subset, options, lock):
+    words = [sys.executable, "-m", "fairseq_cli.generate", str(corpus.bin)]
+    words += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
+    words += ["--source-lang", corpus.source, "--target-lang", corpus.target]
+    words += ["--gen-subset", subset, *OPTIONS]
     # The model alone says how long a sentence may be.
     for side in ("source", "target"):
-        command += [f"--max-{side}-positions", str(sys.maxsize)]
-    command += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
-    command += ["--required-batch-size-multiple", "1", "--num-workers", "0"]
-    command += ["--results-path", str(folder)]
-    command += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
-    log = folder / "generate.log"
+        words += [f"--max-{side}-positions", str(sys.maxsize)]
+    words += ["--remove-bpe", corpus.remove_bpe] if corpus.remove_bpe else []
+    words += ["--required-batch-size-multiple", "1", "--num-workers", "0"]
+    words += ["--results-path", str(folder)]
+    words += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
+    log = run / "generate.log"
     with log.open("w") as output:
-        status = processes.call(command, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
+        status = processes.call(words, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
     if status:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        last_line = ([line for line in lines if line.strip()] or ["it printed nothing"])[-1].strip()
-        last_line = last_line.replace(
-            "skip this example with --skip-invalid-size-inputs-valid-test",
-            "which a model with larger --max-source-positions and --max-target-positions takes",
-        )
-        raise UserError(
-            f"fairseq-generate failed ({processes.ending(status)}): {last_line} "
-            f"(all it said is in {log})"
-        )
+        raise failure("fairseq-generate", log, status)
 
 
 def _part_of_name(text):

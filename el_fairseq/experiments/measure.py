@@ -14,41 +14,40 @@ import torch
 from ..analysis.calibration import of_checkpoint
 from ..common import processes
 from ..common.cli import run
-from ..common.paths import ROOT
 from ..common.state import read_json, write_json
 from ..corpora.manifest import read as read_corpus
-from . import results as found
 from .config import names, read_experiment
 from .evaluate import OPTIONS, evaluate
 from .options import check_decoding
+from .results import compared_checkpoint, gather
 
 
 def measure(folder, results, record, experiment):
     """What ``measures.json`` of a run holds, by its record in the ``results.json`` of a folder."""
     corpus, kind = read_corpus(results["data"]), results["checkpoints"][0]
-    where, options = folder / record["run"], experiment.evaluate.options
-    last = experiment.evaluate.last
+    tests, options = results["tests"], experiment.evaluate.options
 
-    def scores(test, name, *more):
-        out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
-        return read_json(out / "scores.json", f"delete {out}, and run scripts/measure.sh again")
+    def scores(name, *more):
+        found = {}
+        for test in tests:
+            where, last = folder / record["run"], experiment.evaluate.last
+            out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
+            found[test] = read_json(out / "scores.json", f"delete {out} to evaluate again")
+        return found
 
     own = str(check_decoding([*OPTIONS, *options]).beam)
-    beams = {test: {own: record["scores"][test][kind]} for test in results["tests"]}
-    for test in results["tests"] if own != "1" else ():
-        beams[test]["1"] = scores(test, "beam1", "--beam", "1")
+    greedy = scores("beam1", "--beam", "1") if own != "1" else {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = found.compared_checkpoint(folder, results, record["run"])
-    subset = ",".join(corpus.subsets_of(results["tests"][0]))
+    path = compared_checkpoint(folder, results, record["run"])
+    subset = ",".join(corpus.subsets_of(tests[0]))
     calibration = of_checkpoint(path, corpus.bin, subset, device)
-    temperature = f"{calibration['temperature']:.3f}"
     return {
-        "beams": beams,
-        "calibration": calibration,
-        "tempered": {
-            test: scores(test, "tempered", "--temperature", temperature)
-            for test in results["tests"]
+        "beams": {
+            test: {own: record["scores"][test][kind], **({"1": greedy[test]} if greedy else {})}
+            for test in tests
         },
+        "calibration": calibration,
+        "tempered": scores("tempered", "--temperature", f"{calibration['temperature']:.3f}"),
     }
 
 
@@ -67,16 +66,16 @@ def main():
     )
     options = parser.parse_args()
     experiment = read_experiment(options.experiment)
-    folder = options.runs or ROOT / "runs" / experiment.name
+    folder = options.runs or experiment.folder
 
     def work():
-        results = found.gather(experiment, folder)
+        results = gather(experiment, folder)
         for record in results["runs"]:
             if "tempered" not in record:
-                print(f"{record['run']}: measuring", flush=True)
+                print(f"{record['run']}: measuring")
                 measured = measure(folder, results, record, experiment)
                 write_json(folder / record["run"] / "measures.json", measured)
-        found.gather(experiment, folder)
+        gather(experiment, folder)
         print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
 
     processes.supervise(work)

@@ -3,73 +3,35 @@
 An option either leaves a run and its scores what their names say, or it is refused by name.
 """
 
-import argparse
-import shlex
+import dataclasses
+import math
+import re
 
 from ..common.cli import UserError
 from ..loss import checked_spec
 
-_DATA = "DATA"
-_UNSET = object()
-_BY_LOSS = "the experiment's [losses] have options of their own, and --losses chooses some of them"
-
-# What a training gets from us, and how that is asked for.
-OURS_IN_TRAINING = {
-    "seed": "name seeds by --seeds, or as the argument of train.sh",
-    "save_dir": "name the run's folder by --out (train.sh) or --runs",
-    "no_save": "a run without checkpoints cannot be scored",
-    "checkpoint_suffix": "a run's checkpoints are found by fairseq's own names",
-    "no_save_optimizer_state": "a training that is stopped could not go on as it was",
-    "train_subset": "the corpus says what is trained on",
-    "valid_subset": "the corpus says what is validated on",
-    "source_lang": "the corpus says which language is the source",
-    "target_lang": "the corpus says which language is the target",
-    "user_dir": "the runs use el_fairseq's",
-    "log_format": "the curves are read from the JSON that is logged",
-    "log_file": "the run's train.log has it",
-    "tensorboard_logdir": "the run's folder has it, in tensorboard/",
-    "restore_file": "a run goes on from its own; --finetune-from-model begins with others",
-    **dict.fromkeys(
-        (
-            *("distributed_world_size", "distributed_rank"),
-            *("distributed_no_spawn", "distributed_init_method"),
-        ),
-        "--gpus-per-run says how many GPUs a training has",
-    ),
-    "device_id": "CUDA_VISIBLE_DEVICES says which GPUs are seen",
-    "cpu": "reproduce.sh and train.sh have --cpu, before --",
+# What a training gets from us, by the reason.
+REFUSED_IN_TRAINING = {
+    "name seeds by --seeds, or as the argument of train.sh": "--seed",
+    "name the run's folder by --out (train.sh) or --runs": "--save-dir",
+    "the corpus says it": "--train-subset --valid-subset --source-lang -s --target-lang -t",
+    "the runs use el_fairseq's": "--user-dir",
+    "a run keeps whole checkpoints by fairseq's names and goes on from its own "
+    "(--finetune-from-model begins with others)": "--no-save --no-save-optimizer-state "
+    "--checkpoint-suffix --restore-file",
+    "the run's train.log and tensorboard/ have it": "--log-format --log-file --tensorboard-logdir",
+    "reproduce.sh and train.sh have --cpu and --gpus-per-run, before --": "--cpu --device-id "
+    "--distributed-world-size --distributed-rank --distributed-no-spawn --distributed-init-method",
 }
-# What makes a loss another one: for an experiment's [losses] alone.
-OF_A_LOSS = (
-    *("--criterion", "--log-end", "--bonus-start", "--bonus-weight", "--bonus-delay-updates"),
-    *("--bonus-warmup-updates", "--class-weight-power", "--class-weight-smoothing"),
-    *("--class-weight-delay-updates", "--base-loss"),
-)
 # What may change in a translation without changing what its score means.
 DECODING = {
-    *("beam", "lenpen", "unkpen", "temperature", "max_len_a", "max_len_b", "min_len"),
-    *("no_repeat_ngram_size", "match_source_len", "unnormalized", "no_early_stop"),
-    *("sampling", "sampling_topk", "sampling_topp", "diverse_beam_groups"),
-    *("diverse_beam_strength", "diversity_rate", "lm_path", "lm_weight", "seed"),
-    *("batch_size", "max_tokens", "num_workers", "fp16", "bf16", "cpu", "no_progress_bar"),
-    *("iter_decode_eos_penalty", "iter_decode_max_iter", "iter_decode_force_max_iter"),
-    *("iter_decode_with_beam",),
-}
-INSTEAD_IN_DECODING = {
-    "gen_subset": "--subset names a test set",
-    "results_path": "the scores go into the run's folder, and --name keeps others beside them",
-    "nbest": "the best hypothesis of each sentence is scored",
-    "path": "--last or --best chooses the model",
-    "post_process": "the corpus says how its subwords are undone",
-    "source_lang": "the corpus says which language is the source",
-    "target_lang": "the corpus says which language is the target",
-    "score_reference": "it would score the references themselves",
-    "prefix_size": "it would show the model the references",
-    "scoring": "all scores are sacreBLEU's, on detokenized text",
-    "sacrebleu": "all scores are sacreBLEU's, on detokenized text",
-    "skip_invalid_size_inputs_valid_test": "a part of a test set is not scored; longer sentences "
-    "are translated by a model trained with larger --max-source-positions and "
-    "--max-target-positions",
+    *("--beam", "--lenpen", "--unkpen", "--temperature", "--max-len-a", "--max-len-b", "--min-len"),
+    *("--no-repeat-ngram-size", "--match-source-len", "--unnormalized", "--no-early-stop"),
+    *("--sampling", "--sampling-topk", "--sampling-topp", "--diverse-beam-groups"),
+    *("--diverse-beam-strength", "--diversity-rate", "--lm-path", "--lm-weight", "--seed"),
+    *("--batch-size", "--max-tokens", "--num-workers", "--fp16", "--bf16", "--cpu"),
+    *("--no-progress-bar", "--iter-decode-eos-penalty", "--iter-decode-max-iter"),
+    *("--iter-decode-force-max-iter", "--iter-decode-with-beam"),
 }
 
 
@@ -89,25 +51,23 @@ def check_training(own, loss, given=()):
     """
     from fairseq import options
 
-    refused = dict.fromkeys(OF_A_LOSS, _BY_LOSS)
-    refused["--user-dir"] = OURS_IN_TRAINING["user_dir"]  # fairseq's parser would import it
-    for place, words in (("[train] options", own), ("the options after --", given)):
-        for flag in map(_flag_of, words):
-            if flag in refused:
-                raise UserError(f"{flag} in {place} is refused: {refused[flag]}")
-    if "--criterion" not in map(_flag_of, loss.options):  # fairseq would take cross_entropy
-        raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
-    parser = options.get_training_parser()
-    everything = _read(parser, [*own, *loss.options, *given], f"the options of {loss.name}")
-    for place, words in (
-        ("the options after --", given),
-        ("[train] options", own),
-        (f"the options of the loss {loss.name}", loss.options),
+    refused = {flag: why for why, some in REFUSED_IN_TRAINING.items() for flag in some.split()}
+    of_a_loss = dict.fromkeys(
+        _flags_of_a_loss(),
+        "the experiment's [losses] have options of their own, and --losses chooses some of them",
+    )
+    for place, words, table in (
+        ("[train] options", own, {**refused, **of_a_loss}),
+        (f"the options of the loss {loss.name}", loss.options, refused),
+        ("the options after --", given, {**refused, **of_a_loss}),
     ):
-        for name in _set_by(parser, everything, words):
-            advice = OURS_IN_TRAINING.get(name)
-            if advice:
-                raise UserError(f"{_flag(parser, name, words)} in {place} is refused: {advice}")
+        for flag in _flags(words):
+            if flag in table:
+                raise UserError(f"{flag} in {place} is refused: {table[flag]}")
+    if "--criterion" not in _flags(loss.options):  # fairseq would take cross_entropy
+        raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
+    words = [*own, *loss.options, *given]
+    everything = _read(options.get_training_parser(), words, f"the options of {loss.name}")
     if not hasattr(everything, "source_lang"):
         raise UserError(
             f"--task {everything.task} is refused: the runs translate from one language into "
@@ -118,7 +78,12 @@ def check_training(own, loss, given=()):
             "neither --max-epoch nor --max-update is given: say in [train] options how long to "
             "train"
         )
-    _check_loss(loss, everything)
+    if everything.criterion == "encouraging_loss":  # fairseq's parser does not know the ranges
+        names = ("log_end", "label_smoothing", "bonus_start", "bonus_weight", "base_loss")
+        try:
+            checked_spec(**{name: getattr(everything, name) for name in names})
+        except ValueError as error:
+            raise UserError(f"the loss {loss.name}: {error}") from None
     return everything
 
 
@@ -132,16 +97,31 @@ def check_decoding(words):
     """
     from fairseq import options
 
-    parser = options.get_generation_parser()
-    everything = _read(parser, words, "the options of fairseq-generate")
-    for name in _set_by(parser, everything, words):
-        if name not in DECODING:
-            advice = INSTEAD_IN_DECODING.get(name, "it is not known to leave a score what it is")
+    for flag in _flags(words):
+        if flag not in DECODING:
             raise UserError(
-                f"{_flag(parser, name, words)} is refused for fairseq-generate: {advice}. "
-                "Allowed are " + ", ".join(sorted("--" + one.replace("_", "-") for one in DECODING))
+                f"{flag} is refused for fairseq-generate: a score is that of the best hypothesis "
+                "of every sentence of a test set (--subset), by one model (--last, --best), in "
+                f"plain text. Allowed are {', '.join(sorted(DECODING))}"
             )
-    return everything
+    return _read(options.get_generation_parser(), words, "the options of fairseq-generate")
+
+
+def _flags(words):
+    """The options in ``words``, as written. fairseq's parsers know no abbreviations."""
+    flags = [word for word in words if re.match("--|-[a-zA-Z]", word)]
+    return [flag.partition("=")[0] if flag.startswith("--") else flag[:2] for flag in flags]
+
+
+def _flags_of_a_loss():
+    """Options that make a loss another one."""
+    from ..criterion import EncouragingLossCriterionConfig as Ours
+
+    own, common = (
+        {field.name for field in dataclasses.fields(kind)} for kind in (Ours, Ours.__base__)
+    )
+    names = {"criterion", *own} - common - {"fused_projection", "no_inplace"}
+    return ["--" + name.replace("_", "-") for name in names]
 
 
 def _read(parser, words, what):
@@ -155,42 +135,9 @@ def _read(parser, words, what):
 
     parser.error = refuse
     try:
-        return options.parse_args_and_arch(parser, [_DATA, *words])
+        return options.parse_args_and_arch(parser, ["DATA", *words])
     except (ValueError, KeyError) as error:
         raise UserError(f"fairseq refuses {what}: {error}") from None
-
-
-def _set_by(parser, everything, words):
-    """Names (argparse's ``dest``) of the options that ``words`` themselves set."""
-    only = argparse.ArgumentParser(add_help=False, parents=[parser])
-    only.error = parser.error
-    only.set_defaults(**dict.fromkeys(vars(everything), _UNSET))
-    found = vars(only.parse_args([_DATA, *words]))
-    if found.pop("data", _DATA) != _DATA:
-        raise UserError(f"{shlex.join(words)}: the data is named by --data, before --")
-    return [name for name, value in found.items() if value is not _UNSET]
-
-
-def _flag_of(word):
-    return word.partition("=")[0]
-
-
-def _flag(parser, name, words):
-    """An option as it was written in ``words``."""
-    (action,) = (one for one in parser._actions if one.dest == name)
-    written = set(map(_flag_of, words))
-    return next((flag for flag in action.option_strings if flag in written), f"--{name}")
-
-
-def _check_loss(loss, everything):
-    """The ranges of our criterion's options, which fairseq's parser does not know."""
-    if everything.criterion != "encouraging_loss":
-        return
-    names = ("log_end", "label_smoothing", "bonus_start", "bonus_weight", "base_loss")
-    try:
-        checked_spec(**{name: getattr(everything, name) for name in names})
-    except ValueError as error:
-        raise UserError(f"the loss {loss.name}: {error}") from None
 
 
 def divided_update_freq(everything, gpus):
@@ -199,7 +146,7 @@ def divided_update_freq(everything, gpus):
     Raises:
         UserError: it is not divisible.
     """
-    if gpus == 1:
+    if gpus <= 1:
         return []
     before = everything.update_freq
     if any(number % gpus for number in before):
@@ -213,26 +160,21 @@ def divided_update_freq(everything, gpus):
 
 def check_checkpoints(everything, last):
     """Raise :class:`UserError` where a training will not keep the ``last`` epochs to average."""
-    if not last:
-        return
-    for name in ("keep_last_epochs", "max_epoch"):
-        kept = getattr(everything, name) or 0
-        if 0 < kept < last:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(
-                f"{last} epoch checkpoints are to be averaged, but {flag} is {kept}: lower --last "
-                f"to {kept}, or raise {flag}"
-            )
-    epochs, interval = everything.max_epoch or 0, everything.save_interval
-    if 0 < epochs < last * interval:
+    kept, name = min(
+        (
+            everything.keep_last_epochs if everything.keep_last_epochs > 0 else math.inf,
+            "--keep-last-epochs",
+        ),
+        (
+            (everything.max_epoch or math.inf) / everything.save_interval,
+            "--max-epoch, by --save-interval,",
+        ),
+        (0 if everything.no_epoch_checkpoints else math.inf, "--no-epoch-checkpoints"),
+    )
+    if last > kept:
         raise UserError(
-            f"{last} epoch checkpoints are to be averaged, but --max-epoch is {epochs} and "
-            f"--save-interval {interval}: leave out --save-interval, or raise --max-epoch"
-        )
-    if everything.no_epoch_checkpoints:
-        raise UserError(
-            f"{last} epoch checkpoints are to be averaged, but --no-epoch-checkpoints keeps none: "
-            "take it out, or set last = 0 and best = true in the experiment"
+            f"{last} epoch checkpoints are to be averaged, but {name} leaves {int(kept)}: lower "
+            "--last, or change that option"
         )
 
 

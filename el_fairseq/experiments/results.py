@@ -1,13 +1,11 @@
 """Finished runs of an experiment, gathered in ``results.json``, and their translations."""
 
-import fcntl
 import gzip
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import Annotated, Literal, NotRequired, TypedDict
 
 from ..common.cli import UserError
 from ..common.files import writing
@@ -18,9 +16,6 @@ from ..corpora.manifest import read as read_corpus
 from . import training_log
 from .options import shared_options
 from .train import read_run
-
-FORMAT = 3
-_TRAIN_AGAIN = "delete that run's folder and run the experiment again"
 
 
 class RunRecord(TypedDict):
@@ -55,7 +50,7 @@ class Results(TypedDict):
     come from are not.
     """
 
-    format: int
+    format: Literal[3]
     experiment: str
     word: str
     title: str
@@ -73,16 +68,7 @@ class Results(TypedDict):
     options: List[str]
     report_options: List[str]
     p_values: NotRequired[Dict[str, Dict[str, Dict[str, float]]]]
-    runs: List[RunRecord]
-
-
-_RESULTS = TypeAdapter(Results)
-
-
-def kinds_of_checkpoints(experiment):
-    """Which models of a run are evaluated: ``averaged5``, ``best``; the first is compared."""
-    averaged = [f"averaged{experiment.evaluate.last}"] if experiment.evaluate.last else []
-    return averaged + (["best"] if experiment.evaluate.best else [])
+    runs: Annotated[List[RunRecord], Field(min_length=1)]
 
 
 def tests_of(experiment, corpus):
@@ -101,27 +87,93 @@ def tests_of(experiment, corpus):
     return experiment.corpus.tests or there
 
 
+def is_finished(experiment, folder, tests):
+    """Whether the run in a folder is trained, and scored on all test sets."""
+    return (folder / "training.json").exists() and all(
+        (folder / "evaluation" / f"{test}-{kind}" / "scores.json").exists()
+        for test in tests
+        for kind in experiment.models
+    )
+
+
 def gather(experiment, folder):
-    """Write ``results.json`` of the finished runs in a folder, if anything is new; return it.
+    """Write ``results.json`` of the finished runs in a folder, and return it.
 
     Raises:
         UserError: no run is finished, or they are not of one experiment, corpus and training.
     """
-    folder = Path(folder)
-    results = _gathered(experiment, folder)
+    records, common, data = [], None, None
+    for run in sorted(path.parent for path in Path(folder).glob("*/run.json")):
+        asked = read_run(run)
+        if asked["experiment"] != experiment.name:
+            raise UserError(
+                f"{run} is a run of the experiment {asked['experiment']}, expected "
+                f"{experiment.name}: name the folder or the experiment that belongs to the other"
+            )
+        tests = tests_of(experiment, ROOT / asked["data"])
+        if asked["loss"] not in experiment.losses or not is_finished(experiment, run, tests):
+            continue
+        loss = experiment.loss(asked["loss"])
+        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"], loss)}
+        if common not in (None, same):
+            raise UserError(
+                f"{run} was trained with other data or options than {records[0]['run']}: a table "
+                "of both would compare more than the loss; move one of them to another folder"
+            )
+        common, data = same, ROOT / asked["data"]
+        records.append(_record(experiment, run, asked, tests))
+    if not records:
+        raise UserError(
+            f"no run of {experiment.name} is finished in {folder}: "
+            f"bash scripts/reproduce.sh {experiment.argument}"
+        )
+    corpus, losses = read_corpus(data), list(experiment.losses)
+    results = {
+        "format": 3,
+        "experiment": experiment.name,
+        "word": experiment.argument,
+        "title": experiment.title,
+        "data": shown(data),
+        "corpus": common["corpus"],
+        "source": corpus.source,
+        "target": corpus.target,
+        "tokenizer": corpus.tokenizer,
+        "lowercased": corpus.lowercased,
+        "redistributable": corpus.redistributable,
+        "losses": losses,
+        "tests": tests_of(experiment, data),
+        "checkpoints": list(experiment.models),
+        "published": experiment.published.model_dump(mode="json"),
+        "options": common["options"],
+        "report_options": experiment.report.options,
+        "runs": in_order(losses, records),
+    }
     try:
-        with (folder / "results.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                before = read(folder)
-            except UserError:
-                before = None
-            if results != before:
-                data = results["data"] and shown(results["data"])
-                write_json(folder / "results.json", {**results, "data": data})
+        write_json(Path(folder, "results.json"), results)
     except PermissionError:
         print(f"warning: {folder} is not writable, and its results.json is left as it is")
-    return results
+    return {**results, "data": str(data)}
+
+
+def _record(experiment, run, asked, tests):
+    again = f"delete {run}, and run the experiment again"
+    record = read_json(run / "training.json", again)
+    if (run / "measures.json").exists():
+        record.update(read_json(run / "measures.json", "delete it, and run scripts/measure.sh"))
+    scores = {
+        test: {
+            kind: read_json(run / "evaluation" / f"{test}-{kind}" / "scores.json", again)
+            for kind in experiment.models
+        }
+        for test in tests
+    }
+    same = {name: asked[name] for name in ("loss", "seed", "options", "command", "device", "gpus")}
+    return {"run": run.name, **same, **record, "scores": scores}
+
+
+def in_order(losses, records):
+    """Records by loss, in the experiment's order, and by seed."""
+    return sorted(records, key=lambda one: (losses.index(one["loss"]), one["seed"]))
 
 
 def read(folder):
@@ -131,33 +183,17 @@ def read(folder):
         UserError: there are none, or the file is damaged.
     """
     path = Path(folder, "results.json")
-    again = "run the experiment (bash scripts/reproduce.sh) or its table.sh"
-    results = read_json(path, again)
-    if results.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is of format {results.get('format', 1)}, expected {FORMAT}: delete it, and "
-            "run its experiment's table.sh"
-        )
-    if not results.get("runs"):
-        raise UserError(f"{path} holds no runs: delete it, and run its experiment's table.sh")
+    results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
     try:
-        results = _RESULTS.validate_python(results)
+        results = TypeAdapter(Results).validate_python(results)
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
+        first = error.errors()[0]
         raise UserError(
-            f"{path} is damaged ({where}: {error.errors()[0]['msg']}): delete it, and run its "
+            f"{path} is damaged, or of another version of el_fairseq "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}): delete it, and run its "
             "experiment's table.sh"
         ) from None
     return {**results, "data": results["data"] and str(ROOT / results["data"])}
-
-
-def is_finished(experiment, folder, tests):
-    """Whether the run in a folder is trained, and scored on all test sets."""
-    return (folder / "training.json").exists() and all(
-        (folder / "evaluation" / f"{test}-{kind}" / "scores.json").exists()
-        for test in tests
-        for kind in kinds_of_checkpoints(experiment)
-    )
 
 
 def compared_checkpoint(folder, results, run):
@@ -174,15 +210,6 @@ def hypotheses(folder, results, run, test, checkpoints):
     return _lines(Path(folder, run, "evaluation", f"{test}-{checkpoints}", name))
 
 
-def has_texts(folder, results):
-    """Whether references and hypotheses are there: kept results may hold scores alone."""
-    try:
-        references(folder, results, results["tests"][0])
-    except UserError:
-        return False
-    return True
-
-
 def references(folder, results, test):
     """References of a test set, plain text."""
     exported = Path(folder, "references", f"{test}.{results['target']}")
@@ -191,6 +218,15 @@ def references(folder, results, test):
     run, kind = results["runs"][0]["run"], results["checkpoints"][0]
     name = f"references.{results['target']}"
     return _lines(Path(folder, run, "evaluation", f"{test}-{kind}", name))
+
+
+def has_texts(folder, results):
+    """Whether references and hypotheses are there: kept results may hold scores alone."""
+    try:
+        references(folder, results, results["tests"][0])
+    except UserError:
+        return False
+    return True
 
 
 def export(folder, results, p_values, to):
@@ -231,11 +267,6 @@ def export(folder, results, p_values, to):
     return exported
 
 
-def in_order(losses, records):
-    """Records by loss, in the experiment's order, and by seed."""
-    return sorted(records, key=lambda one: (losses.index(one["loss"]), one["seed"]))
-
-
 def with_curves(folder, record):
     """A run's record with nll (bits) and accuracy (percent) over its updates, from its log."""
     log = Path(folder, record["run"], "train.log")
@@ -249,81 +280,11 @@ def with_curves(folder, record):
     return {**record, "curves": curves}
 
 
-def _gathered(experiment, folder):
-    records, common, data = [], None, None
-    for run in sorted(path.parent for path in folder.glob("*/run.json")):
-        asked = read_run(run)
-        if asked["experiment"] != experiment.name:
-            raise UserError(
-                f"{run} is a run of the experiment {asked['experiment']}, expected "
-                f"{experiment.name}: name the folder or the experiment that belongs to the other"
-            )
-        tests = tests_of(experiment, ROOT / asked["data"])
-        if asked["loss"] not in experiment.losses or not is_finished(experiment, run, tests):
-            continue
-        loss = experiment.loss(asked["loss"])
-        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"], loss)}
-        if common is not None and same != common:
-            raise UserError(
-                f"{run} was trained with other data or options than {records[0]['run']}: a table "
-                "of both would compare more than the loss; move one of them to another folder"
-            )
-        common, data = same, ROOT / asked["data"]
-        records.append(_record(experiment, run, asked, tests))
-    if common is None:
-        raise UserError(
-            f"no run of {experiment.name} is finished in {folder}: "
-            f"bash scripts/reproduce.sh {experiment.word}"
-        )
-    corpus = read_corpus(data)
-    losses = list(experiment.losses)
-    return {
-        "format": FORMAT,
-        "experiment": experiment.name,
-        "word": experiment.word,
-        "title": experiment.title,
-        "data": str(data),
-        "corpus": common["corpus"],
-        "source": corpus.source,
-        "target": corpus.target,
-        "tokenizer": corpus.tokenizer,
-        "lowercased": corpus.lowercased,
-        "redistributable": corpus.redistributable,
-        "losses": losses,
-        "tests": tests_of(experiment, data),
-        "checkpoints": kinds_of_checkpoints(experiment),
-        "published": experiment.published.model_dump(mode="json"),
-        "options": common["options"],
-        "report_options": experiment.report.options,
-        "runs": in_order(losses, records),
-    }
-
-
-def _record(experiment, run, asked, tests):
-    trained = read_json(run / "training.json", _TRAIN_AGAIN)
-    scores = {}
-    for test in tests:
-        scores[test] = {}
-        for kind in kinds_of_checkpoints(experiment):
-            path = run / "evaluation" / f"{test}-{kind}"
-            advice = f"delete {path}, and run the experiment again"
-            scores[test][kind] = read_json(path / "scores.json", advice)
-    measured = run / "measures.json"
-    if measured.exists():
-        advice = f"delete {measured}, and run scripts/measure.sh again"
-        trained.update(read_json(measured, advice))
-    same = {name: asked[name] for name in ("loss", "seed", "options", "command", "device", "gpus")}
-    return {"run": run.name, **same, **trained, "scores": scores}
-
-
 def _lines(path):
     packed = path.with_name(f"{path.name}.gz")
     if not packed.exists():
         return lines_of(path)
-    try:
-        return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{packed} is damaged ({error}): take it from a whole copy") from None
+    return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
 
 
 def _write_packed(path, lines):

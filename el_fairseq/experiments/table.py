@@ -1,8 +1,8 @@
 """The table of an experiment: means over seeds, differences, and how sure they are."""
 
 import argparse
+import contextlib
 import csv
-import io
 import logging
 import math
 import statistics
@@ -13,7 +13,7 @@ from ..common.files import writing
 from ..common.paths import ROOT
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
-from . import results as found
+from . import results as experiment_results
 from .config import names, read_experiment
 from .scores import SCORES, score_of
 from .significance import POWER, RESAMPLINGS, bootstrap_p, over_seeds
@@ -23,15 +23,28 @@ BITS = 1 / math.log(2)
 
 
 def mean_and_deviation(values, form="{:.2f}"):
-    """``mean ± standard deviation`` (of a sample; none for one value)."""
-    mean = form.format(statistics.fmean(values))
-    return f"{mean} ± {form.format(statistics.stdev(values))}" if len(values) > 1 else mean
+    """``mean ± standard deviation`` (of a sample; none for one value, nor a whole 0)."""
+    if len(values) < 2:
+        return form.format(*values)
+    both = map(form.format, (statistics.fmean(values), statistics.stdev(values)))
+    return " ± ".join(both).removesuffix(" ± 0")
+
+
+def means(records, columns):
+    """Cells of runs, one a column ``(title, form, value(record))``; "" where a run has no value."""
+    cells = []
+    for _, form, value in columns:
+        try:
+            cells.append(mean_and_deviation([value(record) for record in records], form))
+        except KeyError:
+            cells.append("")
+    return cells
 
 
 def by_loss(results):
     """Records by loss, in the experiment's order, and by seed: ``{loss: {seed: record}}``."""
     groups = {}
-    for record in found.in_order(results["losses"], results["runs"]):
+    for record in experiment_results.in_order(results["losses"], results["runs"]):
         groups.setdefault(record["loss"], {})[record["seed"]] = record
     return groups
 
@@ -41,70 +54,67 @@ def compared_losses(results):
     return [loss for loss in by_loss(results) if loss != results["losses"][0]]
 
 
-def scores_of(results):
-    """Those of :data:`~.scores.SCORES` that the runs have."""
-    test, kind = results["tests"], results["checkpoints"][0]
-    return [
-        score
-        for score in SCORES
-        if all(
-            any(score.key in run["scores"][one][kind] for one in test) for run in results["runs"]
-        )
-        and (score.metric or results["tokenizer"])
-    ]
-
-
-def scores_table(results):
-    """A row for each loss, test set and kind of checkpoint: means over seeds, figures beside."""
-    published = results["published"] if results["published"]["scores"] else None
-    several = len(results["tests"]) > 1
-    rows = []
-    for loss, seeds in by_loss(results).items():
-        for test in results["tests"]:
-            for kind in results["checkpoints"]:
-                records = [record["scores"][test][kind] for record in seeds.values()]
-                row = [loss, *([test] if several else []), kind_name(kind), str(len(records))]
-                row += [_mean_of(score, records) for score in scores_of(results)]
-                if published:
-                    first = (results["tests"][0], results["checkpoints"][0]) == (test, kind)
-                    figure = published["scores"].get(loss) if first else None
-                    row.append("{:.2f} ± {:.2f}".format(*figure) if figure else "")
-                rows.append(row)
-    columns = ["loss", *(["test set"] if several else []), "checkpoints", "seeds"]
-    columns += [score.name for score in scores_of(results)]
-    if published:
-        columns.append(f"{published['source']} {score_of(published['measure']).name}")
-    return Table("Scores, mean ± standard deviation over seeds", columns, rows)
-
-
-def _mean_of(score, records):
-    values = [one[score.key] for one in records if score.key in one]
-    return mean_and_deviation(values, score.form) if len(values) == len(records) else ""
-
-
 def kind_name(kind):
     """A kind of checkpoint in words: ``last 5``, ``best``."""
     return f"last {kind[len('averaged') :]}" if kind.startswith("averaged") else kind
 
 
-def training_table(results):
-    """A row for each loss: validation at the end, length of training."""
+def scores_of(results):
+    """Those of :data:`~.scores.SCORES` that the runs have."""
+    kind = results["checkpoints"][0]
+    return [
+        score
+        for score in SCORES
+        if all(
+            any(score.key in run["scores"][test][kind] for test in results["tests"])
+            for run in results["runs"]
+        )
+        and (score.metric or results["tokenizer"])
+    ]
+
+
+def score_in(results, key, test=None, kind=None):
+    """Function of a run to a score of it; that which is compared where no more is said."""
+    test, kind = test or results["tests"][0], kind or results["checkpoints"][0]
+    return lambda run: run["scores"][test][kind][key]
+
+
+def scores_table(results):
+    """A row for each loss, test set and kind of checkpoint: means over seeds, figures beside."""
+    published, several = results["published"], len(results["tests"]) > 1
+    columns = ["loss", *(["test set"] if several else []), "checkpoints", "seeds"]
+    columns += [score.name for score in scores_of(results)]
+    if published["scores"]:
+        columns.append(f"{published['source']} {score_of(published['measure']).name}")
     rows = []
     for loss, seeds in by_loss(results).items():
-        records = list(seeds.values())
-        row = [loss, str(len(records))]
-        for name, form in (
-            ("valid_nll", "{:.3f}"),
-            ("valid_accuracy", "{:.1f}"),
-            ("updates", "{:,.0f}"),
-            ("minutes", "{:.1f}"),
-        ):
-            values = [record[name] for record in records if name in record]
-            same = name == "updates" and len(set(values)) == 1
-            row.append(mean_and_deviation(values[:1] if same else values, form) if values else "")
-        rows.append(row)
-    columns = ["loss", "seeds", "valid nll, bits", "valid accuracy, %", "updates", "minutes"]
-    return Table("Training, mean ± standard deviation over seeds", columns, rows)
+        figure = published["scores"].get(loss)
+        for test in results["tests"]:
+            for kind in results["checkpoints"]:
+                row = [loss, *([test] if several else []), kind_name(kind), str(len(seeds))]
+                row += means(
+                    seeds.values(),
+                    [
+                        (one.name, one.form, score_in(results, one.key, test, kind))
+                        for one in scores_of(results)
+                    ],
+                )
+                if published["scores"]:
+                    row.append("{:.2f} ± {:.2f}".format(*figure) if figure else "")
+                    figure = None  # of the compared checkpoints on the compared test set alone
+                rows.append(row)
+    return Table("Scores, mean ± standard deviation over seeds", columns, rows)
+
+
+def training_table(results):
+    """A row for each loss: validation at the end, length of training."""
+    columns = [
+        ("valid nll, bits", "{:.3f}", lambda run: run["valid_nll"]),
+        ("valid accuracy, %", "{:.1f}", lambda run: run["valid_accuracy"]),
+        ("updates", "{:,.0f}", lambda run: run["updates"]),
+        ("minutes", "{:.1f}", lambda run: run["minutes"]),
+    ]
+    return _by_loss(results, "Training, mean ± standard deviation over seeds", columns)
 
 
 def measured_table(results):
@@ -113,48 +123,49 @@ def measured_table(results):
     On the compared test set: BLEU by beam size and at the fitted temperature, calibration error
     and nll before and after temperature scaling.
     """
-    test, rows, beams, tempered = results["tests"][0], [], (), False
-    for loss, seeds in by_loss(results).items():
-        records = [record for record in seeds.values() if "calibration" in record]
-        if not records:
-            continue
-        beams = sorted(records[0].get("beams", {}).get(test, {}), key=int)
-        row = [loss, str(len(records))]
-        row += [
-            mean_and_deviation([one["beams"][test][beam]["bleu"] for one in records])
-            for beam in beams
-        ]
-        tempered = all("tempered" in one for one in records)
-        if tempered:
-            row.append(mean_and_deviation([one["tempered"][test]["bleu"] for one in records]))
-        of_runs = [one["calibration"] for one in records]
-        row.append(mean_and_deviation([one["temperature"] for one in of_runs], "{:.3f}"))
-        for name, factor, form in (
-            ("expected_calibration_error", 100, "{:.2f}"),
-            ("nll_nats", BITS, "{:.3f}"),
-        ):
-            for when in ("before", "after"):
-                values = [factor * one[when][name] for one in of_runs]
-                row.append(mean_and_deviation(values, form))
-        rows.append(row)
-    if not rows:
+    measured = [run for run in results["runs"] if "calibration" in run]
+    if not measured:
         return None
-    columns = ["loss", "seeds", *(f"BLEU, beam {beam}" for beam in beams)]
-    columns += ["BLEU at temperature"] if tempered else []
-    columns += ["temperature", "calibration error, %", "after scaling"]
-    columns += ["nll, bits", "after scaling"]
+    test = results["tests"][0]
+    columns = [
+        (f"BLEU, beam {beam}", "{:.2f}", lambda run, beam=beam: run["beams"][test][beam]["bleu"])
+        for beam in sorted(measured[0].get("beams", {}).get(test, {}), key=int)
+    ]
+    if all("tempered" in run for run in measured):
+        columns.append(("BLEU at temperature", "{:.2f}", lambda run: run["tempered"][test]["bleu"]))
+
+    def calibration(when, name, factor):
+        return lambda run: factor * run["calibration"][when][name]
+
+    error, nll = ("expected_calibration_error", 100), ("nll_nats", BITS)
+    columns += [
+        ("temperature", "{:.3f}", lambda run: run["calibration"]["temperature"]),
+        ("calibration error, %", "{:.2f}", calibration("before", *error)),
+        ("after scaling", "{:.2f}", calibration("after", *error)),
+        ("nll, bits", "{:.3f}", calibration("before", *nll)),
+        ("after scaling", "{:.3f}", calibration("after", *nll)),
+    ]
     where = f", test set {test}" if len(results["tests"]) > 1 else ""
-    return Table(f"Search and calibration{where}, mean ± standard deviation", columns, rows)
+    title = f"Search and calibration{where}, mean ± standard deviation"
+    return _by_loss({**results, "runs": measured}, title, columns)
 
 
-def pairs(results, loss):
+def _by_loss(results, title, columns):
+    rows = [
+        [loss, str(len(seeds)), *means(seeds.values(), columns)]
+        for loss, seeds in by_loss(results).items()
+    ]
+    return Table(title, ["loss", "seeds", *(column[0] for column in columns)], rows)
+
+
+def paired(results, loss):
     """``{seed: (record of the baseline, record of the loss)}`` where both have the seed."""
     groups = by_loss(results)
-    baseline = groups.get(results["losses"][0], {})
-    return {seed: (baseline[seed], r) for seed, r in groups[loss].items() if seed in baseline}
+    baseline, own = groups.get(results["losses"][0], {}), groups.get(loss, {})
+    return {seed: (baseline[seed], record) for seed, record in own.items() if seed in baseline}
 
 
-def paired_differences(results, loss, value):
+def differences(results, loss, value):
     """``{seed: loss minus baseline}`` of ``value(record)``, where both have the seed.
 
     Every difference that is printed, drawn or tested is one of these. Nine decimals, so that two
@@ -162,14 +173,8 @@ def paired_differences(results, loss, value):
     """
     return {
         seed: round(value(after) - value(before), 9)
-        for seed, (before, after) in pairs(results, loss).items()
+        for seed, (before, after) in paired(results, loss).items()
     }
-
-
-def differences(results, loss, test, key):
-    """:func:`paired_differences` of a score of the compared checkpoints."""
-    kind = results["checkpoints"][0]
-    return paired_differences(results, loss, lambda run: run["scores"][test][kind][key])
 
 
 def differences_table(results, loss, test, p_values):
@@ -177,34 +182,32 @@ def differences_table(results, loss, test, p_values):
 
     ``p_values`` are those of the bootstrap by BLEU, {seed: p}.
     """
-    kind = results["checkpoints"][0]
+    kind, seeds = results["checkpoints"][0], list(paired(results, loss))
+    if not seeds:
+        return None
     scores = [
         score
         for score in scores_of(results)
         if all(score.key in run["scores"][test][kind] for run in results["runs"])
     ]
-    values = {score.key: differences(results, loss, test, score.key) for score in scores}
-    seeds = list(values["bleu"])
-    if not seeds:
-        return None
+    values = [differences(results, loss, score_in(results, score.key, test)) for score in scores]
     rows = [
         [
             f"seed {seed}",
-            *(f"{one[seed]:+.2f}" for one in values.values()),
+            *(f"{of_seeds[seed]:+.2f}" for of_seeds in values),
             f"{p_values[seed]:.3f}" if seed in p_values else "",
         ]
         for seed in seeds
     ]
     if len(seeds) > 1:
-        tests = [over_seeds(list(one.values())) for one in values.values()]
-        means = [f"{statistics.fmean(one.values()):+.2f}" for one in values.values()]
-        rows.append(["mean", *means, ""])
-        for name, show in (
-            ("95 % interval", lambda test: f"{test.low:+.2f} to {test.high:+.2f}"),
-            ("p over seeds", lambda test: f"{test.p_value:.3f}"),
-            ("detectable", lambda test: f"{test.detectable:.2f}"),
+        rows.append(["mean", *(f"{statistics.fmean(one.values()):+.2f}" for one in values), ""])
+        tests = [over_seeds(list(one.values())) for one in values]
+        for name, form in (
+            ("95 % interval", "{0.low:+.2f} to {0.high:+.2f}"),
+            ("p over seeds", "{0.p_value:.3f}"),
+            ("detectable", "{0.detectable:.2f}"),
         ):
-            rows.append([name, *("" if test is None else show(test) for test in tests), ""])
+            rows.append([name, *("" if one is None else form.format(one) for one in tests), ""])
     where = kind_name(kind) + (f", test set {test}" if len(results["tests"]) > 1 else "")
     columns = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
     return Table(f"{loss}, minus {results['losses'][0]} ({where})", columns, rows)
@@ -217,82 +220,84 @@ def p_values(results, folder):
             loss: {test: {int(seed): p for seed, p in of.items()} for test, of in tests.items()}
             for loss, tests in results["p_values"].items()
         }
-    kind, computed = results["checkpoints"][0], {}
+    kind, target, computed = results["checkpoints"][0], results["target"], {}
     for loss in compared_losses(results):
         computed[loss] = {}
         for test in results["tests"]:
-            reference = found.references(folder, results, test)
+            reference = experiment_results.references(folder, results, test)
             computed[loss][test] = {
                 seed: bootstrap_p(
-                    *(found.hypotheses(folder, results, one["run"], test, kind) for one in both),
+                    *(
+                        experiment_results.hypotheses(folder, results, record["run"], test, kind)
+                        for record in both
+                    ),
                     reference,
-                    results["target"],
+                    target,
                 )
-                for seed, both in pairs(results, loss).items()
+                for seed, both in paired(results, loss).items()
             }
     return computed
 
 
 def all_tables(results, of_bootstrap):
     """Every table of an experiment, and the number of p-values that they hold."""
-    tables = [scores_table(results), training_table(results), measured_table(results)]
-    tables, count = [table for table in tables if table is not None], 0
+    tables, count = [scores_table(results), training_table(results), measured_table(results)], 0
     for loss in compared_losses(results):
         for test in results["tests"]:
             of_seeds = of_bootstrap.get(loss, {}).get(test, {})
             table = differences_table(results, loss, test, of_seeds)
             if table is not None:
                 tables.append(table)
-                seeds = len(pairs(results, loss))
-                count += len(of_seeds) + (len(table.columns) - 2 if seeds > 1 else 0)
-    return tables, count
+                several = len(paired(results, loss)) > 1
+                count += len(of_seeds) + (len(table.columns) - 2 if several else 0)
+    return [table for table in tables if table is not None], count
 
 
 def notes(results, comparisons):
     """What a reader must know to read the figures, a line each."""
+    scores = scores_of(results)
+    shown = [score for score in scores if score.metric]
     first = [record["scores"][results["tests"][0]] for record in results["runs"]]
-    shown = [score for score in scores_of(results) if score.metric]
     signatures = {
         score.name: sorted({one[kind][f"{score.key}_signature"] for one in first for kind in one})
         for score in shown
     }
     named = [score.name + " (less is better)" * (not score.higher_is_better) for score in shown]
-    plain = f"{', '.join(named)}: {shown[0].origin}"
-    of_case = "the corpus is lowercased, and so are both: not to be compared with cased scores."
-    told = of_case if results["lowercased"] else case(signatures)
-    lines = ["; ".join(filter(None, [plain, told]))]
-    for score in scores_of(results):
-        if not score.metric:
-            lowercased = ", lowercased" if results["lowercased"] else ""
-            lines.append(f"{score.name}: {score.origin}{lowercased}.")
+    told = [f"{', '.join(named)}: {shown[0].origin}", case(signatures)]
+    if results["lowercased"]:
+        told[1] = "the corpus is lowercased, and so are both: not to be compared with cased scores."
+    lines = ["; ".join(filter(None, told))]
+    lines += [
+        f"{score.name}: {score.origin}{', lowercased' if results['lowercased'] else ''}."
+        for score in scores
+        if not score.metric
+    ]
     if "all" in results["tests"]:
         lines.append("all: every test set together, scored as one.")
+    seeds = len({record["seed"] for record in results["runs"]})
     if comparisons:
-        seeds = len({record["seed"] for record in results["runs"]})
         lines.append(
             f"p, bootstrap: for other test sentences, with these models ({RESAMPLINGS:,} paired "
             "resamplings)."
             + (" With one seed nothing is known of other seeds." if seeds == 1 else "")
         )
-        if seeds > 1:
-            lines.append(
-                "Over seeds: paired t-test, two-sided. detectable: the true difference "
-                f"that so many seeds would find in {POWER:.0%} of experiments."
-            )
-        if comparisons > 1:
-            lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
-    lines += [f"{name}: {one}" for name, of_score in signatures.items() for one in of_score]
-    return lines
+    if comparisons and seeds > 1:
+        lines.append(
+            "Over seeds: paired t-test, two-sided. detectable: the true difference "
+            f"that so many seeds would find in {POWER:.0%} of experiments."
+        )
+    if comparisons > 1:
+        lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
+    return lines + [f"{name}: {one}" for name, of_score in signatures.items() for one in of_score]
 
 
 def case(signatures):
     """What sacreBLEU's signatures, ``{score: [signature]}``, say of upper and lower case."""
-    told = {"case:mixed": [], "case:lc": []}
-    for name, of_score in signatures.items():
-        for one in {part for signature in of_score for part in signature.split("|")} & set(told):
-            told[one].append(name)
-    words = zip(("cased", "lowercased"), told.values())
-    return "; ".join(f"{word}: {' and '.join(of)}" for word, of in words if of)
+    told = []
+    for part, says in (("case:mixed", "cased"), ("case:lc", "lowercased")):
+        scores = [name for name, some in signatures.items() if part in "|".join(some).split("|")]
+        told += [f"{says}: {' and '.join(scores)}"] if scores else []
+    return "; ".join(told)
 
 
 def kept_results(results, folder):
@@ -303,20 +308,20 @@ def kept_results(results, folder):
     path = ROOT / "scripts" / "results" / results["experiment"]
     if not path.exists() or path.resolve() == Path(folder).resolve():
         return None
-    kept = found.read(path)
+    kept = experiment_results.read(path)
     if any(kept[name] != results[name] for name in ("options", "tests", "checkpoints")):
         return None
-    shown, baseline, test = [], kept["losses"][0], kept["tests"][0]
+    shown = []
     for loss in compared_losses(kept):
-        more = list(differences(kept, loss, test, "bleu").values())
-        ours = loss in by_loss(results)
-        yours = list(differences(results, loss, test, "bleu").values()) if ours else []
+        more, yours = (
+            list(differences(one, loss, score_in(one, "bleu")).values()) for one in (kept, results)
+        )
         over = over_seeds(more)
         if over is None or len(yours) >= len(more):
             continue
         shown.append(
             f"{len(more)} seeds of the same experiment ({path.relative_to(ROOT)}) gave {loss}, "
-            f"minus {baseline}: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} to "
+            f"minus {kept['losses'][0]}: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} to "
             f"{over.high:+.2f}, p = {over.p_value:.2f}"
             + (f"; yours, {len(yours)}: {statistics.fmean(yours):+.2f}." if yours else ".")
         )
@@ -324,17 +329,17 @@ def kept_results(results, folder):
 
 
 def examples(results, folder, count):
-    """Lines with translations of the first test set: source, reference, and each loss's."""
+    """Lines with translations, spread over the first test set: source, reference, each loss's."""
     test, kind = results["tests"][0], results["checkpoints"][0]
-    texts = {"reference": found.references(folder, results, test)}
+    texts = {"reference": experiment_results.references(folder, results, test)}
     if results["data"]:
         texts = {"source": read_corpus(results["data"]).source_lines(test), **texts}
     for loss, seeds in by_loss(results).items():
-        record = next(iter(seeds.values()))
-        texts[loss] = found.hypotheses(folder, results, record["run"], test, kind)
-    width = max(map(len, texts))
-    lines = []
-    for number in spread(texts["reference"], count):
+        name = next(iter(seeds.values()))["run"]
+        texts[loss] = experiment_results.hypotheses(folder, results, name, test, kind)
+    width, lines = max(map(len, texts)), []
+    indices, _ = long_enough(texts["reference"], count)
+    for number in indices[:: max(len(indices) // count, 1)][:count]:
         lines += [f"{name:>{width}}  {sentences[number]}" for name, sentences in texts.items()]
         lines.append("")
     return lines
@@ -355,40 +360,24 @@ def long_enough(sentences, count):
     return [i for i, length in enumerate(lengths) if length >= words], words
 
 
-def spread(sentences, count):
-    """Indices of ``count`` sentences of some length, evenly spread over the test set."""
-    indices, _ = long_enough(sentences, count)
-    step = max(len(indices) / count, 1)
-    return [indices[int(i * step)] for i in range(min(count, len(indices)))]
-
-
-def comma_separated(tables):
-    """The tables as CSV, one below the other, an empty line between them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for number, table in enumerate(tables):
-        if number:
-            text.write("\n")
-        writer.writerows([table.columns, *table.rows])
-    return text.getvalue()
-
-
 def write_tables(folder, title, tables, remarks):
     """Write ``table.md`` and ``table.csv`` into a folder."""
     with writing(Path(folder, "table.md")) as file:
         file.write(f"# {title}\n\n" + "\n".join(table.text("github") for table in tables))
         file.write("\n" + "".join(f"- {line}\n" for line in remarks))
     with writing(Path(folder, "table.csv")) as file:
-        file.write(comma_separated(tables))
+        for number, table in enumerate(tables):
+            file.write("\n" * (number > 0))
+            csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
 
 
 def print_table(experiment, folder, translations=0, export=None):
     """Print the table of the finished runs in a folder, and write it there and to ``export``."""
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
-        results = found.gather(experiment, folder)
+        results = experiment_results.gather(experiment, folder)
     else:
-        results = found.read(folder)
+        results = experiment_results.read(folder)
         if results["experiment"] != experiment.name:
             raise UserError(
                 f"{folder} holds results of {results['experiment']}, expected {experiment.name}"
@@ -397,14 +386,12 @@ def print_table(experiment, folder, translations=0, export=None):
     tables, comparisons = all_tables(results, of_bootstrap)
     remarks = notes(results, comparisons)
     if export:
-        kept = found.export(folder, results, of_bootstrap, export)
+        kept = experiment_results.export(folder, results, of_bootstrap, export)
         kept_tables, kept_comparisons = all_tables(kept, p_values(kept, export))
         write_tables(export, kept["title"], kept_tables, notes(kept, kept_comparisons))
-    try:
+    with contextlib.suppress(PermissionError):  # gather() told of it
         write_tables(folder, results["title"], tables, remarks)
-    except PermissionError:
-        print(f"note: {folder} is not writable; table.md and table.csv there stay as they are")
-    if translations and found.has_texts(folder, results):
+    if translations and experiment_results.has_texts(folder, results):
         print(f"\nTranslations, evenly spread over the test set {results['tests'][0]}:\n")
         print("\n".join(examples(results, folder, translations)))
     print(f"{results['title']}\n")
@@ -423,27 +410,28 @@ def main():
         "how sure they are. It goes to table.md and table.csv in the folder of the runs, too.",
         allow_abbrev=False,
     )
-    parser.add_argument("experiment", help=f"{', '.join(names())}, or a .toml file")
-    parser.add_argument(
+    add = parser.add_argument
+    add("experiment", help=f"{', '.join(names())}, or a .toml file")
+    add(
         "--runs",
         type=Path,
         metavar="DIR",
         help="the folder of its runs, or one that --export made (runs/EXPERIMENT)",
     )
-    parser.add_argument(
+    add(
         "--last",
         type=whole_number(0),
         metavar="N",
         help="how many epoch checkpoints were averaged (the experiment's)",
     )
-    parser.add_argument(
+    add(
         "--translations",
         type=whole_number(0),
         default=0,
         metavar="N",
         help="show N translations of the test set before",
     )
-    parser.add_argument(
+    add(
         "--export",
         type=Path,
         metavar="DIR",
@@ -451,11 +439,8 @@ def main():
         "them to one that is there",
     )
     options = parser.parse_args()
-    experiment = read_experiment(options.experiment)
-    if options.last is not None:
-        evaluation = experiment.evaluate.model_copy(update={"last": options.last})
-        experiment = experiment.model_copy(update={"evaluate": evaluation})
-    folder = options.runs or ROOT / "runs" / experiment.name
+    experiment = read_experiment(options.experiment, options.last)
+    folder = options.runs or experiment.folder
     if not folder.is_dir():
         raise UserError(
             f"there is no folder {folder}: bash scripts/reproduce.sh {options.experiment}"

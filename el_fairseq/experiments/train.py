@@ -7,7 +7,9 @@ A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/`
 import argparse
 import functools
 import hashlib
+import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,10 +22,11 @@ from typing import Optional
 import torch
 
 from ..common import processes
-from ..common.cli import UserError, argument, number_from, split_at_dashes, whole_number
+from ..common.cli import UserError, split_at_dashes, whole_number
 from ..common.cli import run as run_command
+from ..common.files import full_disk_told
 from ..common.locks import locked
-from ..common.paths import ROOT, shown
+from ..common.paths import shown
 from ..common.state import read_json, write_json
 from ..corpora import manifest
 from ..corpora.sources import checksum
@@ -36,7 +39,9 @@ from .options import check_checkpoints, check_training, divided_update_freq
 FORMAT = 3
 # What makes two trainings the same one: the corpus by its content, wherever it lies.
 IDENTITY = ("loss", "seed", "corpus", "device", "gpus", "options")
-SECONDS_BETWEEN_PROGRESS = 15
+TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
+SEED = whole_number(0, 2**32 - 1)  # numpy takes no larger one
+SECONDS_BETWEEN_PROGRESS = 30
 # glibc gives large tensors back to Linux at once, which clears the pages again for the next update:
 # a quarter of a training on the CPU. So it keeps them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -44,19 +49,15 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 @dataclass(frozen=True)
 class Run:
-    """One training. ``given`` are options of fairseq-train beside those of experiment and loss.
-
-    ``gpus`` is their number, 0 on the CPU; ``visible`` their names for CUDA_VISIBLE_DEVICES, or
-    ``None`` for those that are visible anyway.
-    """
+    """One training. ``given`` are options of fairseq-train beside those of experiment and loss;
+    ``gpus`` names of GPUs as in CUDA_VISIBLE_DEVICES, none for the CPU."""
 
     experiment: Experiment
     loss: Loss
     seed: int
     data: Path
     folder: Path
-    gpus: int = 0
-    visible: Optional[str] = None
+    gpus: tuple = ()
     threads: Optional[int] = None
     given: tuple = ()
 
@@ -66,8 +67,8 @@ class Run:
         return f"{self.loss.slug}-seed{self.seed}"
 
     @property
-    def device(self):
-        return "cuda" if self.gpus else "cpu"
+    def is_trained(self):
+        return (self.folder / "training.json").exists()
 
     @functools.cached_property
     def checked(self):
@@ -84,14 +85,14 @@ class Run:
         """The options that shape the training."""
         words = [*self.experiment.train.options, *self.loss.options, *self.given]
         words += [] if "--report-accuracy" in words else ["--report-accuracy"]
-        share = divided_update_freq(self.checked, max(self.gpus, 1))
+        share = divided_update_freq(self.checked, len(self.gpus))
         return [*words, *share, "--seed", str(self.seed)]
 
     def command(self):
         """What a user types in the repository's folder to train it."""
-        words = ["bash", "scripts/train.sh", self.experiment.word, self.loss.slug, str(self.seed)]
-        words += ["--data", shown(self.data), "--out", shown(self.folder)]
-        words += ["--gpus-per-run", str(self.gpus)] if self.gpus > 1 else []
+        words = ["bash", "scripts/train.sh", self.experiment.argument, self.loss.slug]
+        words += [str(self.seed), "--data", shown(self.data), "--out", shown(self.folder)]
+        words += ["--gpus-per-run", str(len(self.gpus))] if len(self.gpus) > 1 else []
         return words + (["--", *self.given] if self.given else [])
 
     def fairseq_command(self, languages):
@@ -101,25 +102,22 @@ class Run:
         words += ["--source-lang", languages[0], "--target-lang", languages[1]]
         words += ["--save-dir", str(self.folder / "checkpoints"), "--log-format", "json"]
         words += ["--tensorboard-logdir", str(self.folder / "tensorboard")]
-        words += ["--fp16", "--distributed-world-size", str(self.gpus)] if self.gpus else ["--cpu"]
+        gpus = len(self.gpus)
+        words += ["--fp16", "--distributed-world-size", str(gpus)] if gpus else ["--cpu"]
         # Sent by the first process, its options are a class that the safe loader refuses.
-        words += ["--load-checkpoint-on-all-dp-ranks"] if self.gpus > 1 else []
+        words += ["--load-checkpoint-on-all-dp-ranks"] if gpus > 1 else []
         return [*words, *self.options()]
 
     def environment(self):
         """Variables of that process: the GPUs that it sees, its threads, how it keeps memory."""
-        found = {"PYTHONUNBUFFERED": "1"}
-        if not self.gpus:
-            found.update(CUDA_VISIBLE_DEVICES="", **KEEP_MEMORY)
-        elif self.visible is not None:
-            found["CUDA_VISIBLE_DEVICES"] = self.visible
+        variables = {"PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+        variables.update({} if self.gpus else KEEP_MEMORY)
         if self.threads is not None and "OMP_NUM_THREADS" not in os.environ:
-            found["OMP_NUM_THREADS"] = str(self.threads)
-        return found
+            variables["OMP_NUM_THREADS"] = str(self.threads)
+        return variables
 
     def record(self):
         """What ``run.json`` holds."""
-        options = self.options()
         return {
             "format": FORMAT,
             "experiment": self.experiment.name,
@@ -127,14 +125,11 @@ class Run:
             "seed": self.seed,
             "data": shown(self.data),
             "corpus": identity_of_corpus(self.data / "bin"),
-            "device": self.device,
-            "gpus": self.gpus,
-            "options": options,
+            "device": "cuda" if self.gpus else "cpu",
+            "gpus": len(self.gpus),
+            "options": self.options(),
             "command": self.command(),
         }
-
-
-TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
 
 
 def identity_of_corpus(bin_folder, patterns=TRAINED_ON):
@@ -159,8 +154,7 @@ def read_run(folder):
     path = Path(folder, "run.json")
     advice = f"delete {folder} to train anew, or choose another --out"
     record = read_json(path, advice)
-    missing = [name for name in (*IDENTITY, "experiment", "data") if name not in record]
-    if record.get("format") != FORMAT or missing:
+    if record.get("format") != FORMAT:
         raise UserError(
             f"{path} is of format {record.get('format', 1)}, expected {FORMAT}: it is of another "
             f"version of el_fairseq; go on with that version, or {advice}"
@@ -168,11 +162,10 @@ def read_run(folder):
     return record
 
 
-def train(run, say=print):
+def train(run, progress):
     """Train a run to its end, or go on from its newest checkpoint; nothing where it is finished.
 
     fairseq's whole output is appended to ``train.log``; ``training.json`` says that it finished.
-    ``say`` gets a line of progress now and then.
 
     Raises:
         UserError: another process trains there, another run was trained there, or fairseq-train
@@ -183,15 +176,14 @@ def train(run, say=print):
     out.mkdir(parents=True, exist_ok=True)
     busy = f"{out} is being trained by another process; wait for it, or stop it first"
     with locked(out / "lock", busy) as lock:
-        _claim(out, record)
-        if (out / "training.json").exists():
+        claim(out, record)
+        if run.is_trained:
             return
         repair(out / "checkpoints")
         corpus = manifest.read(run.data)
         command = run.fairseq_command((corpus.source, corpus.target))
         log = out / "train.log"
-        progress = Progress(run.name, run.checked, say)
-        with log.open("a", encoding="utf-8") as copy:
+        with full_disk_told(log), log.open("a", encoding="utf-8") as copy:
             print(f"\n{shlex.join(command)}", file=copy, flush=True)
             with processes.started(
                 command,
@@ -207,16 +199,23 @@ def train(run, say=print):
                 for line in child.stdout:
                     copy.write(line)
                     copy.flush()
-                    progress.see(line)
+                    progress.see(run, line)
     if child.returncode == processes.STOPPED:
-        say(f"{run.name:12} stopped after a checkpoint; the same command goes on")
+        print(f"{run.name:12} stopped after a checkpoint; the same command goes on")
         raise processes.Stopped(processes.STOPPED)
     if child.returncode:
-        raise UserError(f"fairseq-train failed: {_last_words(log, child.returncode)}")
-    write_json(out / "training.json", finished(out))
+        raise failure("fairseq-train", log, child.returncode)
+    latest = newest(out / "checkpoints")
+    if latest is None:
+        raise UserError(f"fairseq-train ended well and left no checkpoint in {out / 'checkpoints'}")
+    ended = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
+    for name, key in (("nll_loss", "valid_nll"), ("accuracy", "valid_accuracy")):
+        if name in latest.validation:
+            ended[key] = latest.validation[name]  # bits a token, percent
+    write_json(out / "training.json", ended)
 
 
-def _claim(out, record):
+def claim(out, record):
     """Make ``out`` the run of ``record``, or see that it is that run already.
 
     Once there is a checkpoint, what was asked may no longer change.
@@ -227,8 +226,8 @@ def _claim(out, record):
         return
     before = read_run(out)
     for name in IDENTITY:
-        if before[name] != record[name]:
-            was, now = differing(before[name], record[name])
+        if before.get(name) != record[name]:
+            was, now = differing(before.get(name), record[name])
             raise UserError(
                 f"{out} was trained with {name} {was}, now it is {now}; delete {out} to train "
                 "anew, or choose another --out"
@@ -237,142 +236,115 @@ def _claim(out, record):
 
 def differing(before, now):
     """Both values as text; of options, those alone that are not in both."""
-    if isinstance(before, list) and isinstance(now, list):
-        before, now = _grouped(before), _grouped(now)
-        only = [[words for words in before if words not in now]]
-        only += [[words for words in now if words not in before]]
-        return [f"'{shlex.join(word for words in some for word in words)}'" for some in only]
-    return [repr(before), repr(now)]
+    if not (isinstance(before, list) and isinstance(now, list)):
+        return repr(before), repr(now)
+    both = [re.split(" (?=--)", shlex.join(options)) for options in (before, now)]
+    only = [[one for one in some if one not in other] for some, other in (both, both[::-1])]
+    return [f"'{' '.join(some)}'" for some in only]
 
 
-def _grouped(options):
-    """Options as lists, of an option and its values each."""
-    groups = []
-    for word in options:
-        if word.startswith("--") or not groups:
-            groups.append([])
-        groups[-1].append(word)
-    return groups
-
-
-def _last_words(log, status):
+def failure(program, log, status):
+    """The error that tells of a failed program of fairseq's, with the last line that it printed."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     said = ([line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1]
     if status < 0:
-        ended = f"{processes.ending(status)} ended it; the same command goes on"
-        said = f"{ended} (after: {said})"
-    return f"{said} (all it said is in {log})"
-
-
-def finished(out):
-    """What is known of a run at its end: updates, minutes of all its processes, validation.
-
-    ``valid_nll`` (bits a token) and ``valid_accuracy`` (percent) are those of the last
-    validation; without one they are left out.
-    """
-    latest = newest(out / "checkpoints")
-    if latest is None:
-        raise UserError(f"fairseq-train ended well and left no checkpoint in {out / 'checkpoints'}")
-    result = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
-    for name, number in latest.validation.items():
-        result[{"nll_loss": "valid_nll", "accuracy": "valid_accuracy"}[name]] = number
-    return result
+        said = f"{signal.Signals(-status).name} ended it; the same command goes on (after: {said})"
+    return UserError(f"{program} failed: {said} (all it said is in {log})")
 
 
 class Progress:
-    """Says now and then how far a training is, and how long it will take."""
+    """Says now and then how far each of some runs is, and how long all of them will take."""
 
-    def __init__(self, name, options, say):
-        self.name, self.options, self.say = name, options, say
-        self.first = None
-        self.said = 0.0
+    def __init__(self, runs):
+        self.runs, self.shares, self.said = runs, {}, {}
+        self.start, self.gained = time.monotonic(), 0.0
 
-    def see(self, line):
-        """Take a line of fairseq's log."""
-        record = training_log.parse(line)
-        now = time.monotonic()
-        if record is None:
-            return
-        kind, numbers = record
+    def see(self, run, line):
+        """Take a line of a training's log."""
+        kind, numbers = training_log.parse(line) or (None, None)
         if kind == "valid":
-            found = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
-            found += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
-            self._say(f"epoch {numbers['epoch']:3.0f}  validation: {', '.join(found) or 'done'}")
+            values = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
+            values += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
+            print(
+                f"{run.name:12} epoch {numbers['epoch']:3.0f}  "
+                f"validation: {', '.join(values) or 'done'}"
+            )
         elif kind == "train_inner":
-            if self.first and now - self.said < SECONDS_BETWEEN_PROGRESS:
+            updates, epochs = run.checked.max_update, run.checked.max_epoch
+            share = numbers["num_updates"] / (updates or math.inf)
+            share = min(max(share, numbers["update"] / (epochs or math.inf)), 1)
+            # What was trained before this start is no gain.
+            self.gained += share - self.shares.get(run.folder, share)
+            self.shares[run.folder] = share
+            now = time.monotonic()
+            if now - self.said.get(run.folder, -math.inf) < SECONDS_BETWEEN_PROGRESS:
                 return
-            done = training_log.share_done(numbers, self.options)
-            self.first = self.first or (now, done)
-            self.said = now
-            left = ""
-            if done > self.first[1]:
-                seconds = (now - self.first[0]) * (1 - done) / (done - self.first[1])
-                left = f", about {max(seconds / 60, 0):.0f} min left"
-            self._say(
-                f"update {numbers['num_updates']:6.0f}  loss {numbers['loss']:.3f} bits, "
-                f"{numbers['wps']:,.0f} tokens/s{left}"
+            self.said[run.folder] = now
+            print(
+                f"{run.name:12} update {numbers['num_updates']:6.0f}  loss {numbers['loss']:.3f} "
+                f"bits, {numbers['wps']:,.0f} tokens/s{self.left(now)}"
             )
 
-    def _say(self, text):
-        self.say(f"{self.name:12} {text}")
+    def left(self, now):
+        """How many runs are trained, and how long the others take, as far as that is known."""
+        waiting = [run for run in self.runs if not run.is_trained]
+        count = len(self.runs)
+        text = f"; {count - len(waiting)} of {count} runs trained" if count > 1 else ""
+        if self.gained > 0:
+            shares = sum(1 - self.shares.get(run.folder, 0) for run in waiting)
+            text += f", about {duration((now - self.start) * shares / self.gained)} left"
+        return text
 
 
-def gpus_of(wanted, cpu):
-    """How many GPUs a training gets: ``wanted``; 0 on the CPU.
+def duration(seconds):
+    """A length of time in the unit a reader would choose."""
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds / 60, 1):.0f} min"
+
+
+def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
+    """The GPUs of each of the runs that are trained side by side; none: on the CPU.
+
+    Args:
+        number: of GPUs to use; ``None``: all that are here. A dry run may name more.
+
+    Returns:
+        A list of tuples of names as in CUDA_VISIBLE_DEVICES.
 
     Raises:
-        UserError: there are fewer, or it is to be trained on the CPU.
+        UserError: there are fewer GPUs than are asked for.
     """
-    here = 0 if cpu else torch.cuda.device_count()
-    if not here and wanted > 1:
+    count = 0 if cpu else torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+    if number is not None and number > len(gpus):
+        if not dry_run:
+            raise UserError(f"--gpus is {number}, expected at most {len(gpus)}, the GPUs here")
+        gpus = [str(index) for index in range(number)]
+    gpus = gpus[:number]
+    if per_run > max(len(gpus), 1):
         raise UserError(
-            f"--gpus-per-run is {wanted}, and a CPU trains in one process: leave it out"
+            f"--gpus-per-run is {per_run}, expected at most {len(gpus)}, the GPUs to use here; a "
+            "CPU trains in one process"
         )
-    if here and wanted > here:
-        raise UserError(f"--gpus-per-run is {wanted}, expected at most {here}, the GPUs here")
-    return wanted if here else 0
-
-
-def check_alone():
-    """Raise :class:`UserError` where a launcher started several of this process."""
-    for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
-        if int(os.environ.get(name) or 1) > 1:
-            raise UserError(
-                f"{name} is {os.environ[name]}: a launcher started several processes, and a run "
-                "has one, which trains on the GPUs of one machine (--gpus-per-run). On several, "
-                "start fairseq-train itself by the launcher"
-            )
+    return [tuple(gpus[i : i + per_run]) for i in range(0, len(gpus) - per_run + 1, per_run)]
 
 
 def usable(folder):
     """The absolute path of a folder that fairseq can be given.
 
     Raises:
-        UserError: it holds a colon, or is not UTF-8.
+        UserError: it holds a colon.
     """
-    folder = Path(folder).resolve()
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{str(folder)!r} is not UTF-8: rename it, or choose another folder"
-        ) from None
+    folder = Path(folder).absolute()
     if os.pathsep in str(folder):
         raise UserError(
             f"{folder} holds '{os.pathsep}', where fairseq takes one folder to end and another to "
             "begin: rename it, or choose another folder"
         )
     return folder
-
-
-def seed(value):
-    """Reader of a seed: a whole number below 2^32, which is all that numpy takes."""
-    if number_from(0)(value) >= 2**32:
-        raise ValueError
-    return int(value)
-
-
-SEED = argument(seed, "a whole number from 0 to 2^32 - 1")
 
 
 def parser():
@@ -407,20 +379,25 @@ def parser():
 def main():
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser().parse_args(ours)
-    check_alone()
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise UserError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a launcher started several processes, and "
+            "a run has one, which trains on the GPUs of one machine (--gpus-per-run). On several, "
+            "start fairseq-train itself by the launcher"
+        )
     experiment = read_experiment(arguments.experiment)
     loss = experiment.loss(arguments.loss)
-    name = f"{loss.slug}-seed{arguments.seed}"
+    gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)
     run = Run(
         experiment,
         loss,
         arguments.seed,
-        usable(arguments.data or experiment.folder),
-        usable(arguments.out or ROOT / "runs" / experiment.name / name),
-        gpus_of(arguments.gpus_per_run, arguments.cpu),
+        usable(arguments.data or experiment.data),
+        usable(arguments.out or experiment.folder / f"{loss.slug}-seed{arguments.seed}"),
+        gpus[0] if gpus else (),
         given=tuple(theirs),
     )
-    processes.supervise(lambda: train(run, lambda line: print(line, flush=True)))
+    processes.supervise(lambda: train(run, Progress([run])))
     print(f"{run.folder.name} is trained: {shown(run.folder)}")
 
 

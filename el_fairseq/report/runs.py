@@ -22,6 +22,7 @@ from ..experiments.table import (
     long_enough,
     notes,
     p_values,
+    score_in,
 )
 
 # How many translations are shown.
@@ -74,7 +75,7 @@ def comparisons(results, of_bootstrap):
     and p of the first seed's two models."""
     test, made = results["tests"][0], []
     for loss in compared_losses(results):
-        of_seeds = differences(results, loss, test, "bleu")
+        of_seeds = differences(results, loss, score_in(results, "bleu"))
         if of_seeds:
             first = next(iter(of_seeds))
             made.append(

@@ -20,8 +20,8 @@ from ..experiments.table import (
     differences,
     kind_name,
     mean_and_deviation,
-    paired_differences,
-    pairs,
+    paired,
+    score_in,
 )
 from .figures import COLOURS, INK, panel, png
 
@@ -63,8 +63,8 @@ def cells(results, loss):
     """By a quantity's title the cells of baseline, loss, and what separates them over the seeds."""
     made = {}
     for title, form, value in quantities(results):
-        both = zip(*pairs(results, loss).values())
-        of_seeds = list(paired_differences(results, loss, value).values())
+        both = zip(*paired(results, loss).values())
+        of_seeds = list(differences(results, loss, value).values())
         signed, test = form.replace("{:", "{:+"), over_seeds(of_seeds)
         difference = signed.format(statistics.fmean(of_seeds))
         if test:
@@ -97,7 +97,7 @@ def other_table(all_results):
         if (results, loss) not in full:
             made = cells(results, loss)
             name = f"{pair(results, all_results)}: {loss}"
-            row = [name, str(len(pairs(results, loss))), *made["BLEU"]]
+            row = [name, str(len(paired(results, loss))), *made["BLEU"]]
             row += [made["validation accuracy, %"][2], *made["calibration error, %"][:2]]
             rows.append(row)
     columns = ["", "seeds", "BLEU: CE", "EL", "difference", "accuracy, difference"]
@@ -117,13 +117,13 @@ def compared(all_results):
         (results, loss)
         for results in all_results
         for loss in compared_losses(results)
-        if pairs(results, loss)
+        if paired(results, loss)
     ]
 
 
 def in_full(all_results):
     """Those of :func:`compared` with the most seeds."""
-    seeds = [len(pairs(*one)) for one in compared(all_results)]
+    seeds = [len(paired(*one)) for one in compared(all_results)]
     return [one for one, count in zip(compared(all_results), seeds) if count == max(seeds)]
 
 
@@ -133,7 +133,7 @@ def picture(all_results):
     with panel(height=1 + 0.75 * len(lines)) as (figure, axes):
         dot, mean = COLOURS[:2]
         for y, (results, loss) in enumerate(lines):
-            of_seeds = list(differences(results, loss, results["tests"][0], "bleu").values())
+            of_seeds = list(differences(results, loss, score_in(results, "bleu")).values())
             axes.plot(of_seeds, [y - 0.2] * len(of_seeds), "o", color=dot, alpha=0.6, markersize=5)
             test = over_seeds(of_seeds)
             if test is not None:

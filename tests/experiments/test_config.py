@@ -91,10 +91,12 @@ def test_multi30k_is_trained_by_the_published_recipe_in_every_direction():
         assert words in shlex.join(found[0].options)
 
 
-def test_what_is_left_out_has_the_documented_default(written):
-    experiment = written(SMALLEST)
+def test_options_are_in_shell_syntax_and_what_is_left_out_has_the_documented_default(written):
+    options = "'''\n--arch x # why\n--betas '(1, 2)'\n'''"
+    experiment = written(SMALLEST.replace('"--arch transformer"', options))
     assert experiment.name == "small"
-    assert experiment.folder.parts[-2:] == ("data", "small")
+    assert experiment.train.options == ["--arch", "x", "--betas", "(1, 2)"]
+    assert experiment.data.parts[-2:] == ("data", "small")
     assert experiment.corpus.command == ["make", "it"]
     assert experiment.corpus.tests is None and experiment.published.scores == {}
     assert (experiment.evaluate.last, experiment.evaluate.best) == (0, True)
@@ -103,14 +105,11 @@ def test_what_is_left_out_has_the_documented_default(written):
 
 
 def test_an_experiment_names_its_losses_each_with_its_options(written):
-    text = (
-        SMALLEST
-        + """
+    text = f"""{SMALLEST}
 [losses]
 "no smoothing" = "--criterion cross_entropy"
 "EL, delayed" = "--criterion encouraging_loss --bonus-delay-updates 100"
 """
-    )
     experiment = written(text)
     assert list(experiment.losses) == ["no smoothing", "EL, delayed"]
     loss = experiment.loss("el, DELAYED")
@@ -119,11 +118,6 @@ def test_an_experiment_names_its_losses_each_with_its_options(written):
     assert loss.options[-1] == "100"
     with pytest.raises(UserError, match=r"no loss CE in .*: name one of no smoothing, EL, delayed"):
         experiment.loss("CE")
-
-
-def test_options_are_in_shell_syntax_with_comments(written):
-    text = SMALLEST.replace('"--arch transformer"', "'''\n--arch x # why\n--betas '(1, 2)'\n'''")
-    assert written(text).train.options == ["--arch", "x", "--betas", "(1, 2)"]
 
 
 @pytest.mark.parametrize(
@@ -138,35 +132,15 @@ def test_options_are_in_shell_syntax_with_comments(written):
         ("best = true", "last = -1", "evaluate.last is -1: input should be greater"),
         ("best = true", "last = true", "evaluate.last is True: input should be a valid int"),
         ("best = true", "last = 2.5", "evaluate.last is 2.5: input should be a valid int"),
-        (
-            "best = true",
-            "best = true\n[runs]\nseeds = [-1]",
-            "runs.seeds.0 is -1: input should be gr",
-        ),
-        (
-            "best = true",
-            "best = true\n[runs]\nseeds = [1, 1]",
-            "runs.seeds is [1, 1]: expected no value",
-        ),
-        ("best = true", "best = true\n[runs]\nseeds = 1", "runs.seeds is 1: "),
-        ("best = true", "best = true\n[runs]\nlog-ends = [1.5]", "there is no key runs.log-ends"),
-        ("best = true", "best = true\n[losses]\nCE = 3", "losses.CE is 3: expected options"),
-        ("best = true", "best = true\n[losses]\n'C E' = ''\nc-e = ''", "would name their runs c-e"),
-        (
-            "best = true",
-            "best = true\n[published]\nscores = {CE = 3}",
-            "published.scores.CE is 3: ",
-        ),
-        (
-            "best = true",
-            "best = true\n[published]\nmeasure = 'blue'",
-            "published.measure is 'blue', ex",
-        ),
-        (
-            "best = true",
-            "best = true\n[published]\nscores = {XX = [1, 2]}",
-            "names XX, expected some",
-        ),
+        ("[train]", "[runs]\nseeds = [-1]\n[train]", "runs.seeds.0 is -1: input should be gr"),
+        ("[train]", "[runs]\nseeds = [1, 1]\n[train]", "runs.seeds is [1, 1]: expected no value"),
+        ("[train]", "[runs]\nseeds = 1\n[train]", "runs.seeds is 1: "),
+        ("[train]", "[runs]\nlog-ends = [1.5]\n[train]", "there is no key runs.log-ends"),
+        ("[train]", "[losses]\nCE = 3\n[train]", "losses.CE is 3: expected options"),
+        ("[train]", "[losses]\n'C E' = ''\nc-e = ''\n[train]", "would name their runs c-e"),
+        ("[train]", "[published]\nscores = {CE = 3}\n[train]", "published.scores.CE is 3: "),
+        ("[train]", "[published]\nscores = {XX = [1, 2]}\n[train]", "names XX, expected some"),
+        ("[train]", "[published]\nmeasure = 'blue'\n[train]", "published.measure is 'blue': "),
         ("[train]", "[train", "is no TOML"),
     ],
 )
@@ -175,11 +149,6 @@ def test_a_wrong_file_is_refused_with_file_key_and_what_was_expected(written, ol
         written(SMALLEST.replace(old, new))
     assert "small.toml" in str(caught.value) and "\n" not in str(caught.value)
     assert reason in str(caught.value)
-
-
-def test_a_name_that_no_folder_could_have_is_refused(written):
-    with pytest.raises(UserError, match="the file's name names the experiment"):
-        written(SMALLEST, "two words.toml")
 
 
 def test_an_unknown_name_is_told_which_there_are():

@@ -1,11 +1,9 @@
 import json
 import shutil
-import sys
 
 import pytest
 from made import EXPERIMENT
 
-from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import measure
 from el_fairseq.experiments.config import read_experiment
 
@@ -44,12 +42,3 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
     assert 0 < before["expected_calibration_error"] < 1 and temperature > 0
     assert after["nll_nats"] != before["nll_nats"]
     assert json.loads(json.dumps(found)) == found
-
-
-def test_with_no_finished_run_it_says_what_to_run(experiment, tmp_path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    call = ["", experiment.path, "--runs", tmp_path / "runs"]
-    monkeypatch.setattr(sys, "argv", [str(word) for word in call])
-    monkeypatch.setattr(measure.processes, "supervise", lambda work: work())
-    with pytest.raises(UserError, match="no run of tiny is finished"):
-        measure.main()

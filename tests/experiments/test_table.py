@@ -22,20 +22,16 @@ def columns_of(table):
 
 
 def test_means_and_deviations_stand_beside_published_figures_of_the_compared_checkpoints():
-    rows = columns_of(comparison.scores_table(results_of(CE + EL)))
-    assert [row["loss"] for row in rows] == ["CE", "CE", "EL", "EL"]
-    assert [row["checkpoints"] for row in rows] == ["last 10", "best"] * 2
+    rows = columns_of(comparison.scores_table(results_of([*CE, *EL, record("EL 0.75", 1, 35.0)])))
+    assert [row["loss"] for row in rows] == ["CE", "CE", "EL", "EL", "EL 0.75", "EL 0.75"]
+    assert [row["checkpoints"] for row in rows] == ["last 10", "best"] * 3
+    assert rows[4]["BLEU"] == "35.00", "one seed has no deviation"
     deviation = statistics.stdev([34.0, 35.0, 35.5])
     assert rows[0]["BLEU"] == f"34.83 ± {deviation:.2f}"
     assert rows[0]["tokenized BLEU"] == f"35.83 ± {deviation:.2f}"
     assert rows[0]["seeds"] == "3"
     published = [row["the paper's tokenized BLEU"] for row in rows]
-    assert published == ["35.09 ± 0.07", "", "35.50 ± 0.11", ""]
-
-
-def test_a_loss_without_a_published_figure_has_none_beside_it():
-    rows = columns_of(comparison.scores_table(results_of([*CE, record("EL 0.75", 1, 35.0)])))
-    assert [row["the paper's tokenized BLEU"] for row in rows] == ["35.09 ± 0.07", "", "", ""]
+    assert published == ["35.09 ± 0.07", "", "35.50 ± 0.11", "", "", ""]
 
 
 def test_fairseqs_bleu_is_left_out_where_the_corpus_has_no_tokens():
@@ -56,10 +52,6 @@ def test_validation_and_length_of_training_are_tabled():
     (ce, _) = columns_of(comparison.training_table(results_of(CE + EL)))
     assert ce["valid nll, bits"] == "3.000 ± 0.000"
     assert (ce["updates"], ce["minutes"]) == ("1,000", "7.0 ± 1.0")
-
-
-def test_one_seed_has_a_mean_and_no_deviation():
-    assert comparison.mean_and_deviation([3.14159]) == "3.14"
 
 
 def test_differences_pair_the_runs_of_one_seed():
@@ -89,8 +81,8 @@ def test_differences_are_those_of_the_scores_as_they_are_shown():
     ]
     results = results_of(runs)
     shown = [-0.61, -0.62, -0.61, -0.62]
-    found_ones = comparison.differences(results, "EL", "test", "bleu")
-    assert list(found_ones.values()) == shown
+    by_seed = comparison.differences(results, "EL", comparison.score_in(results, "bleu"))
+    assert list(by_seed.values()) == shown
     table = comparison.differences_table(results, "EL", "test", dict.fromkeys(range(4), 1.0))
     assert table.rows[4][:2] == ["mean", f"{statistics.fmean(shown):+.2f}"]
 
@@ -183,10 +175,10 @@ def test_what_is_said_of_case_comes_from_each_scores_signature():
 
 def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
     table = comparison.scores_table(results_of(CE + EL))
-    rows = list(csv.reader(comparison.comma_separated([table, table]).splitlines()))
+    comparison.write_tables(tmp_path, "Made up", [table, table], ["a remark"])
+    rows = list(csv.reader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[0] == table.columns and rows[1 : len(table.rows) + 1] == table.rows
     assert rows[len(table.rows) + 1] == []
-    comparison.write_tables(tmp_path, "Made up", [table], ["a remark"])
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| CE" in text and "35.83 ± 0.76" in text and text.endswith("- a remark\n")
 
@@ -227,4 +219,3 @@ def test_translations_are_spread_over_the_test_set(tmp_path):
 def test_as_many_translations_are_shown_as_were_asked_for(lengths, count, expected, words):
     sentences = [" ".join(["word"] * length) for length in lengths]
     assert comparison.long_enough(sentences, count) == (expected, words)
-    assert len(comparison.spread(sentences, count)) == min(count, len(sentences))

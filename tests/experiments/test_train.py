@@ -2,16 +2,25 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
+import torch
 from conftest import ROOT, run
 from small import MODEL
 
 from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments import train as module
 from el_fairseq.experiments.config import read_experiment
-from el_fairseq.experiments.train import Run, gpus_of, identity_of_corpus, train, usable
+from el_fairseq.experiments.train import (
+    Progress,
+    Run,
+    claim,
+    gpus_of_runs,
+    identity_of_corpus,
+    main,
+)
+from el_fairseq.experiments.train import train as train_with
 from el_fairseq.safe_load import load
 
 TRAINING = [
@@ -43,6 +52,10 @@ def small_run(small, tmp_path):
     return make
 
 
+def train(a_run):
+    train_with(a_run, Progress([a_run]))
+
+
 def begun(a_run):
     """Make a run's folder one that has a checkpoint to lose."""
     a_run.folder.mkdir(parents=True)
@@ -55,25 +68,27 @@ def is_held(a_run):
     return run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 1
 
 
-def test_a_run_is_held_while_it_is_trained_which_is_once_and_says_how_it_ended(small_run):
-    a_run, said = small_run(updates=40), []
+def test_a_run_is_held_while_it_is_trained_which_is_once_and_says_how_it_ended(small_run, capsys):
+    a_run = small_run(updates=40)
+    progress, lines = Progress([a_run]), []
 
-    def say(line):
-        if not said:
-            assert is_held(a_run)
+    def see(_, line):
+        if not lines:
+            assert run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 1
             with pytest.raises(UserError, match="is being trained by another process"):
-                train(a_run, print)
-        said.append(line)
+                train(a_run)
+        lines.append(line)
+        progress.see(a_run, line)
 
-    train(a_run, say)
-    assert not is_held(a_run)
+    train_with(a_run, types.SimpleNamespace(see=see))
+    assert run(["flock", "-n", a_run.folder / "lock", "true"]).returncode == 0
     ended = json.loads((a_run.folder / "training.json").read_text())
     assert ended["updates"] == 40 and 0 < ended["valid_accuracy"] <= 100
-    assert any("validation: nll" in line for line in said)
+    assert "validation: nll" in capsys.readouterr().out
     assert json.loads((a_run.folder / "run.json").read_text()) == a_run.record()
     log = (a_run.folder / "train.log").read_text()
     assert "--source-lang de --target-lang en" in log
-    train(a_run, say)
+    train(a_run)
     assert (a_run.folder / "train.log").read_text() == log
 
 
@@ -83,7 +98,7 @@ def test_a_training_whose_test_set_the_model_could_not_translate_ends_in_its_las
         r"fairseq-train failed: error: .*test are longer than .*--max-source-positions.*train\.log"
     )
     with pytest.raises(UserError, match=said):
-        train(a_run, print)
+        train(a_run)
     assert not any((a_run.folder / "checkpoints").iterdir())
     assert not (a_run.folder / "training.json").exists()
 
@@ -114,13 +129,13 @@ def test_sigusr1_before_the_first_checkpoint_stops_after_one_and_the_run_goes_on
         ({"seed": 2}, "trained with seed 1, now it is 2; delete "),
         ({"loss": "CE"}, "trained with loss 'EL', now it is 'CE'"),
         ({"updates": 4}, "trained with options '--max-update 3', now it is '--max-update 4'; del"),
-        ({"gpus": 1}, "trained with device 'cpu', now it is 'cuda'"),
+        ({"gpus": ("0",)}, "trained with device 'cpu', now it is 'cuda'"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused_by_what_differs_alone(small_run, change, said):
     begun(small_run())
     with pytest.raises(UserError) as refused:
-        train(small_run(**change), print)
+        train(small_run(**change))
     assert said in str(refused.value)
 
 
@@ -130,33 +145,27 @@ def test_a_run_does_not_go_on_with_another_corpus_and_does_with_the_same_elsewhe
     begun(small_run())
     moved = tmp_path / "moved"
     subprocess.run(["cp", "-r", small, moved], check=True)
-    module._claim(small_run().folder, small_run(data=moved).record())
+    claim(small_run().folder, small_run(data=moved).record())
     dictionary = moved / "bin" / "dict.de.txt"
     dictionary.write_text(dictionary.read_text() + "more 1\n")
     with pytest.raises(UserError, match="trained with corpus 'sha256:"):
-        train(small_run(data=moved), print)
+        train(small_run(data=moved))
 
 
 def test_options_that_led_to_no_checkpoint_do_not_bind(small_run):
     begun(small_run(seed=2))
     (small_run().folder / "checkpoints" / "checkpoint1.pt").unlink()
-    module._claim(small_run().folder, small_run().record())
+    claim(small_run().folder, small_run().record())
     assert json.loads((small_run().folder / "run.json").read_text())["seed"] == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"criterion": "el"}', '{"format": 2}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 2}'])
 def test_a_record_that_is_damaged_or_of_another_version_is_named(small_run, content):
     begun(small_run())
     folder = small_run().folder
     (folder / "run.json").write_text(content)
     with pytest.raises(UserError, match=rf"{folder}/run.json is .* delete {folder} to train anew"):
-        train(small_run(), print)
-
-
-@pytest.mark.parametrize("name", ["12:30", "caf\udce9"])
-def test_a_folder_that_fairseq_could_not_take_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match=r"holds ':'|is not UTF-8"):
-        usable(tmp_path / name)
+        train(small_run())
 
 
 def test_a_corpus_that_is_not_there_is_named(tmp_path):
@@ -165,7 +174,7 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path):
 
 
 def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
-    a_run = small_run(gpus=2, visible="4,5", given=("--update-freq", "4"))
+    a_run = small_run(gpus=("4", "5"), given=("--update-freq", "4"))
     words = a_run.fairseq_command(("de", "en"))
     assert words[words.index("--distributed-world-size") + 1] == "2"
     assert "--load-checkpoint-on-all-dp-ranks" in words and "--fp16" in words
@@ -174,19 +183,36 @@ def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
     assert a_run.command()[-7:-4] == ["--gpus-per-run", "2", "--"]
 
 
-def test_several_processes_on_a_cpu_are_refused():
-    with pytest.raises(UserError, match="--gpus-per-run is 2, and a CPU trains in one process"):
-        gpus_of(2, cpu=True)
+@pytest.mark.parametrize(
+    ("here", "words", "expected"),
+    [
+        (3, {"per_run": 1}, [("a",), ("b",), ("c",)]),
+        (3, {"per_run": 2}, [("a", "b")]),
+        (3, {"per_run": 1, "number": 2}, [("a",), ("b",)]),
+        (3, {"per_run": 1, "cpu": True}, []),
+        (0, {"per_run": 2, "number": 4, "dry_run": True}, [("0", "1"), ("2", "3")]),
+        (0, {"per_run": 2}, "--gpus-per-run is 2, expected at most 0, the GPUs to use here; a CPU"),
+        (1, {"per_run": 1, "number": 2}, "--gpus is 2, expected at most 1, the GPUs here"),
+    ],
+)
+def test_trainings_side_by_side_have_gpus_of_their_own(monkeypatch, here, words, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c" if here else "")
+    if isinstance(expected, list):
+        assert gpus_of_runs(**words) == expected
+    else:
+        with pytest.raises(UserError, match=expected):
+            gpus_of_runs(**words)
 
 
 def test_a_launcher_that_started_several_is_told_what_a_run_is(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["train", "iwslt14-de-en", "ce", "1"])
     with pytest.raises(UserError, match=r"WORLD_SIZE is 2: .* start fairseq-train itself"):
-        module.check_alone()
+        main()
 
 
-def test_progress_is_shown_of_criterions_that_know_no_accuracy():
-    said = []
-    progress = module.Progress("ce-seed1", None, said.append)
-    progress.see('2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.1", "valid_nll_loss": "4.5"}')
-    assert said == ["ce-seed1     epoch   1  validation: nll 4.500 bits"]
+def test_progress_is_shown_of_criterions_that_know_no_accuracy(small_run, capsys):
+    line = '2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.1", "valid_nll_loss": "4.5"}'
+    Progress([]).see(small_run(loss="CE"), line)
+    assert capsys.readouterr().out == "ce-seed1     epoch   1  validation: nll 4.500 bits\n"

@@ -1,6 +1,3 @@
-import pytest
-
-from el_fairseq.common.cli import UserError
 from el_fairseq.experiments.training_log import epochs, parse
 
 PREFIX = "2026-11-23 21:00:00 | INFO | "
@@ -27,8 +24,3 @@ def test_an_epoch_trained_again_after_an_interruption_counts_once_with_its_later
 def test_a_record_that_a_kill_cut_off_is_none(tmp_path):
     assert parse(VALID[:-20] + 'fairseq-train --eval-bleu-args \'{"beam": 1}\n') is None
     assert parse(VALID[:-20] + '{"beam": 1}\n') is None
-
-
-def test_a_missing_log_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"there is no .*train\.log"):
-        epochs(tmp_path / "train.log")

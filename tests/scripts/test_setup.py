@@ -156,51 +156,37 @@ def test_what_pip_installs_is_whole_and_works_from_another_folder(tmp_path):
     assert result.stdout == f"{site}/el_fairseq/criterion.py EncouragingLossCriterion\n"
 
 
-def test_the_tests_packages_are_added_to_the_scripts_environment(machine):
+def test_the_tests_packages_are_added_and_what_is_there_is_not_installed_again(machine):
     succeed(script("scripts/setup.sh", env=machine))
     tests = f"-q --no-deps -r {ROOT / 'scripts' / 'constraints-tests.txt'}"
     before = pip_calls(machine)
     assert tests not in before
     succeed(script("scripts/setup.sh", "--tests", env=machine))
-    assert pip_calls(machine) == [*before, tests]
     for arguments in ((), ("--tests",)):
         assert succeed(script("scripts/setup.sh", *arguments, env=machine)).stderr == ""
     assert pip_calls(machine) == [*before, tests]
-
-
-def test_an_environment_made_for_the_tests_serves_the_scripts(machine):
-    succeed(script("scripts/setup.sh", "--tests", env=machine))
-    before = pip_calls(machine)
-    assert sum(" -r " in call for call in before) == 2
-    assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
-    assert pip_calls(machine) == before
-
-
-def test_another_build_of_torch_leaves_the_tests_packages_alone(machine):
-    succeed(script("scripts/setup.sh", "--tests", env={**machine, "BUILD": ""}))
-    before = len(pip_calls(machine))
-    cpu = {**machine, "EL_TORCH": "cpu", "AT_HAND": "yes"}
-    succeed(script("scripts/setup.sh", "--tests", env=cpu))
-    assert not any("constraints-tests.txt" in call for call in pip_calls(machine)[before:])
-
-
-def test_tests_packages_are_installed_again_where_the_environment_had_to_be_made_again(machine):
-    succeed(script("scripts/setup.sh", "--tests", env=machine))
     Path(machine["EL_VENV"], "bin", "python").unlink()
     succeed(script("scripts/setup.sh", "--tests", env=machine))
-    assert sum("constraints-tests.txt" in call for call in pip_calls(machine)) == 2
+    assert Path(machine["EL_VENV"], "bin", "python").exists()
+    assert pip_calls(machine).count(tests) == 2
 
 
-def test_an_unknown_argument_is_named():
-    result = script("scripts/setup.sh", "--test")
-    assert result.returncode == 2 and "unexpected arguments '--test'" in result.stderr
-
-
-def test_a_second_call_installs_and_says_nothing(machine):
-    succeed(script("scripts/setup.sh", env=machine))
-    before = pip_calls(machine)
-    assert succeed(script("scripts/setup.sh", env=machine)).stderr == ""
-    assert pip_calls(machine) == before
+@pytest.mark.parametrize(
+    ("arguments", "variables", "status", "said"),
+    [
+        (["--test"], {}, 2, "unexpected arguments '--test'"),
+        ([], {"EL_TORCH": "rocm"}, 2, "EL_TORCH is 'rocm', expected cuda or cpu"),
+        ([], {"EL_TORCH": "cuda"}, 1, "EL_TORCH is cuda, but pip installed the cpu build"),
+        ([], {"EL_PYTHON": "{old}"}, 1, "old (Python 3.8.18), expected a Python 3.11 or 3.12"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(machine, tmp_path, arguments, variables, status, said):
+    old = tmp_path / "bin" / "old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18\nexit 1\n')
+    old.chmod(0o755)
+    variables = {name: value.format(old=old) for name, value in variables.items()}
+    result = script("scripts/setup.sh", *arguments, env={**machine, **variables})
+    assert result.returncode == status and said in result.stderr
 
 
 def test_a_killed_installation_is_gone_on_with(machine):
@@ -211,31 +197,20 @@ def test_a_killed_installation_is_gone_on_with(machine):
     assert "-e" in pip_calls(machine)[-1]
 
 
-def test_a_machine_without_gpu_takes_the_cpu_build_where_it_can_be_had(machine):
-    succeed(script("scripts/setup.sh", env={**machine, "AT_HAND": "yes", "BUILD": ""}))
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_machine_without_gpu_takes_the_cpu_build_where_it_can_be_had(machine, at_hand):
+    environment = {**machine, "BUILD": "", **({"AT_HAND": "yes"} if at_hand else {})}
+    result = succeed(script("scripts/setup.sh", env=environment))
     index = "https://download.pytorch.org/whl/cpu"
-    assert pip_calls(machine)[0].endswith(f"torch==2.13.0+cpu --extra-index-url {index}")
-    assert "torch" not in pip_calls(machine)[1]
-
-
-def test_without_it_the_registrys_build_is_taken(machine):
-    result = succeed(script("scripts/setup.sh", env={**machine, "BUILD": ""}))
-    assert pip_calls(machine)[1].endswith("constraints.txt torch==2.13.0")
-    assert "its CPU build could not be had" in result.stderr
+    first, second = pip_calls(machine)[:2]
+    assert first.endswith(f"torch==2.13.0+cpu --extra-index-url {index}")
+    assert second.endswith("constraints.txt torch==2.13.0") == (not at_hand)
+    assert ("its CPU build could not be had" in result.stderr) == (not at_hand)
 
 
 def test_a_gpu_machine_gets_the_cuda_build_even_with_a_cpu_build_at_hand(machine, gpu):
     succeed(run(gpu, env={**machine, "AT_HAND": "yes", "BUILD": ""}))
     assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
-
-
-def test_a_python_that_does_not_suit_is_refused_by_name_and_version(machine, tmp_path):
-    old = tmp_path / "bin" / "old"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18\nexit 1\n')
-    old.chmod(0o755)
-    result = script("scripts/setup.sh", env={**machine, "EL_PYTHON": str(old)})
-    assert result.returncode == 1
-    assert f"EL_PYTHON is {old} (Python 3.8.18), expected a Python 3.11 or 3.12" in result.stderr
 
 
 def test_without_a_python_it_says_how_to_get_one(tools, tmp_path):
@@ -281,54 +256,21 @@ def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(mach
     assert pip_calls(machine)[len(before)].endswith("torch==2.13.0,!=2.13.0+cpu")
 
 
-def test_a_build_that_pip_did_not_give_is_told(machine):
-    result = script("scripts/setup.sh", env={**machine, "EL_TORCH": "cuda"})
-    assert result.returncode == 1
-    assert "EL_TORCH is cuda, but pip installed the cpu build" in result.stderr
-
-
-def test_an_unknown_build_is_refused(machine):
-    result = script("scripts/setup.sh", env={**machine, "EL_TORCH": "rocm"})
-    assert result.returncode == 2
-    assert "EL_TORCH is 'rocm', expected cuda or cpu" in result.stderr
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(machine, tmp_path):
+@pytest.mark.parametrize("there", ["thesis.tex", "bin/python"])
+def test_a_folder_that_this_script_did_not_make_is_left_alone(machine, tmp_path, there):
     home = tmp_path / "home"
-    home.mkdir()
+    (home / there).parent.mkdir(parents=True)
     (home / "pyvenv.cfg").touch()
-    (home / "thesis.tex").write_text("years of work")
+    (home / there).write_text("#!/bin/sh\nexit 1\n")
+    (home / there).chmod(0o755)
     result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(home)})
     assert result.returncode == 1
     assert "which this script did not make; name a new or empty folder" in result.stderr
-    assert (home / "thesis.tex").read_text() == "years of work"
+    assert (home / there).exists()
 
 
-def test_an_environment_that_somebody_else_made_is_not_cleared(machine, tmp_path):
-    other = tmp_path / "other"
-    (other / "bin").mkdir(parents=True)
-    (other / "pyvenv.cfg").touch()
-    (other / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
-    (other / "bin" / "python").chmod(0o755)
-    result = script("scripts/setup.sh", env={**machine, "EL_VENV": str(other)})
-    assert result.returncode == 1 and "which this script did not make" in result.stderr
-    assert (other / "bin" / "python").exists()
-
-
-def test_an_environment_of_this_script_is_made_again_where_its_python_is_gone(machine):
-    succeed(script("scripts/setup.sh", env=machine))
-    Path(machine["EL_VENV"], "bin", "python").unlink()
-    succeed(script("scripts/setup.sh", env=machine))
-    assert Path(machine["EL_VENV"], "bin", "python").exists()
-
-
-def test_scripts_find_their_folder_whatever_cdpath_says(machine):
-    result = run(["bash", "scripts/setup.sh"], env={**machine, "CDPATH": "/tmp:."})
-    assert f"The environment is ready: {machine['EL_VENV']}" in succeed(result).stderr
-
-
-def test_neither_home_nor_pyenvs_folder_need_be_known(machine):
-    nowhere = ["env", "-u", "HOME", "-u", "PYENV_ROOT", "-u", "EL_PYTHON"]
+def test_neither_home_nor_pyenvs_folder_need_be_known_and_cdpath_misleads_nobody(machine):
+    nowhere = ["env", "-u", "HOME", "-u", "PYENV_ROOT", "-u", "EL_PYTHON", "CDPATH=/tmp:."]
     machine["PATH"] = f"{Path(machine.pop('EL_PYTHON')).parent}{os.pathsep}{os.environ['PATH']}"
     succeed(run([*nowhere, *(f"{k}={v}" for k, v in machine.items()), "bash", "scripts/setup.sh"]))
     assert "-e" in pip_calls(machine)[-1]
@@ -385,12 +327,6 @@ def test_help_needs_no_environment_and_makes_none(fresh, name):
     assert not (fresh / ".venv").exists()
 
 
-def test_help_after_dashes_is_not_the_scripts(fresh, machine):
-    machine = {**machine, "EL_PYTHON": "/none"}
-    result = run(["bash", fresh / "scripts" / "soak.sh", "--", "--help"], env=machine)
-    assert result.returncode == 1 and "EL_PYTHON is /none" in result.stderr
-
-
 @pytest.fixture
 def nobody():
     """Runs ``setup.sh`` as a user who may write nothing in a checkout that is for all to read."""
@@ -438,12 +374,7 @@ def test_a_read_only_environment_serves_where_it_is_ready(nobody):
 
 @pytest.mark.parametrize(
     ("compiler", "headers", "named"),
-    [
-        (False, False, "needs a C compiler (gcc) and Python's headers"),
-        (True, False, "needs Python's headers"),
-        (False, True, "needs a C compiler (gcc)\n"),
-        (True, True, None),
-    ],
+    [(False, False, "needs a C compiler (gcc) and Python's headers"), (True, True, None)],
 )
 def test_a_gpu_machine_is_told_what_triton_lacks(
     machine, gpu, tools, tmp_path, compiler, headers, named
