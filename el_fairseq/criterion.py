@@ -22,7 +22,6 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
 
-from .class_weights import weights_of_dictionary
 from .fairseq_compat import (
     check_fusible,
     check_served,
@@ -148,7 +147,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         self.no_inplace, self._in_place = no_inplace, False
         self._class_weight, self.class_weight_delay = None, class_weight_delay_updates
         if class_weight_power:
-            self._class_weight = weights_of_dictionary(
+            self._class_weight = class_weights(
                 task.target_dictionary, class_weight_power, class_weight_smoothing
             )
         self.num_updates = None  # outside of a training
@@ -272,6 +271,25 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             weight = sum(log["bonus_weight"] for log in logging_outputs) / sample_size
             # Counting for nothing in averages, the latest value is what is shown.
             metrics.log_scalar("bonus_weight", weight, weight=0, round=3)
+
+
+def class_weights(dictionary, power, smoothing):
+    """Weights ``(count + smoothing) ** -power`` of a fairseq dictionary's symbols, (V,), float32.
+
+    They are 1 on average over the counted tokens, so that loss and learning rate keep their scale.
+    Special symbols, which fairseq-preprocess does not count, weigh 1.
+
+    Raises:
+        ValueError: the smoothing is not positive, or nothing is counted.
+    """
+    if not smoothing > 0:
+        raise ValueError(f"class_weight_smoothing is {smoothing}, expected more than 0")
+    counts = torch.tensor(dictionary.count[dictionary.nspecial :], dtype=torch.float64)
+    if not counts.sum() > 0:
+        raise ValueError("class weights need counts in the target dictionary, where all are 0")
+    weights = (counts + smoothing) ** -power
+    weights = (weights * counts.sum() / (weights * counts).sum()).float()
+    return torch.cat([torch.ones(dictionary.nspecial), weights])
 
 
 mend()  # whoever imports the extension by --user-dir imports this module

@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ["tests/test_loss.py", "tests/ops"]
-ALL = [*PLAIN, "tests/test_criterion.py", "tests/criterion"]
+ALL = [*PLAIN, "tests/criterion"]
 # Python; what pip installs, or None for scripts/constraints*.txt; tests.
 STACKS = {
     "python3.11": ("3.11", None, ALL),

@@ -6,32 +6,22 @@ import torch.nn.functional as F
 from fairseq.data import Dictionary
 from small_models import PAD, SIZE, Task, criterion, sample, train_once, translation_model
 
-from el_fairseq.class_weights import weights_of_counts, weights_of_dictionary
+from el_fairseq.criterion import class_weights
 
 
 def test_weights_fall_with_the_smoothed_count_and_average_one_over_the_tokens():
-    counts = torch.tensor([90.0, 9.0, 1.0, 0.0])
-    for power in (0.5, 1.0):
-        weights = weights_of_counts(counts, power, smoothing=1.0)
-        assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
-        ratios = weights / weights[0]
-        expected = [1, (91 / 10) ** power, (91 / 2) ** power, 91**power]
-        assert ratios.tolist() == pytest.approx(expected, rel=1e-5)
-    assert weights_of_counts(counts, 0.0, 1.0).tolist() == pytest.approx([1] * 4)
-
-
-def test_counts_of_nothing_are_refused():
-    with pytest.raises(ValueError, match="all of these are 0"):
-        weights_of_counts([0, 0], 1.0, 1.0)
-
-
-def test_symbols_that_fairseq_does_not_count_weigh_as_the_average_token_does():
-    dictionary = Dictionary()
-    dictionary.add_symbol("often", n=98)
-    dictionary.add_symbol("seldom", n=2)
-    weights = weights_of_dictionary(dictionary, power=1.0, smoothing=0.5)
-    assert weights[: dictionary.nspecial].tolist() == [1] * dictionary.nspecial
-    assert weights[dictionary.index("seldom")] > 10 * weights[dictionary.index("often")]
+    dictionary, counts = Dictionary(), [90, 9, 1]
+    with pytest.raises(ValueError, match="where all are 0"):
+        class_weights(dictionary, 1.0, smoothing=1.0)
+    for number, count in enumerate(counts):
+        dictionary.add_symbol(f"word{number}", n=count)
+    for power in (0.0, 0.5, 1.0):
+        weights = class_weights(dictionary, power, smoothing=1.0)
+        assert weights[: dictionary.nspecial].tolist() == [1] * dictionary.nspecial
+        words = weights[dictionary.nspecial :]
+        assert (words * torch.tensor(counts)).sum() / sum(counts) == pytest.approx(1)
+        expected = [1, (91 / 10) ** power, (91 / 2) ** power]
+        assert (words / words[0]).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 class CountingTask(Task):
@@ -51,7 +41,7 @@ def test_with_the_bonus_off_the_criterion_is_pytorchs_weighted_cross_entropy(fus
     expected = F.cross_entropy(
         model(**data["net_input"])[0].flatten(0, 1),
         data["target"].flatten(),
-        weight=weights_of_dictionary(task.target_dictionary, 1.0, 10.0).double(),
+        weight=class_weights(task.target_dictionary, 1.0, 10.0).double(),
         label_smoothing=0.1 * SIZE / (SIZE - 1),
         ignore_index=PAD,
         reduction="sum",
