@@ -86,8 +86,8 @@ def check_binary(prefix):
         length = data.stat().st_size
         if indexed_dataset.infer_dataset_impl(str(prefix)) not in (None, "mmap"):
             return
-        found = indexed_dataset.MMapIndexedDataset.Index(str(index))
-        wanted = int(found._sizes.sum(dtype="int64")) * found.dtype().itemsize
+        read = indexed_dataset.MMapIndexedDataset.Index(str(index))
+        wanted = int(read._sizes.sum(dtype="int64")) * read.dtype().itemsize
         if length != wanted or not wanted:
             raise ValueError(f"{length:,} bytes of sentences, expected {wanted:,}")
     except Exception as error:  # an index that is cut ends in various errors

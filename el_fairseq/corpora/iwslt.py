@@ -32,8 +32,8 @@ def write_text(corpus, archive, folder):
 
     ``corpus`` is one of the two modules.
     """
-    found = checksum(archive, corpus.CHECKSUM.partition(":")[0])
-    published = found == corpus.CHECKSUM
+    identity = checksum(archive, corpus.CHECKSUM.partition(":")[0])
+    published = identity == corpus.CHECKSUM
     with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as raw:
         names = [name.format(side) for name in corpus.FILES for side in corpus.LANGUAGES]
         paths = extract(archive, names, raw)
@@ -48,7 +48,7 @@ def write_text(corpus, archive, folder):
         )
     return {
         "corpus": corpus.TITLE,
-        "archive": {"name": archive.name, "checksum": found, "published": published},
+        "archive": {"name": archive.name, "checksum": identity, "published": published},
         "tokenizer": "moses",
         "tokenized by": moses.TOOL,
         "lowercased": corpus.LOWERCASED,

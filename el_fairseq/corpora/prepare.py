@@ -187,13 +187,13 @@ def warn_of_tokens(lines, name):
 
 def versions():
     """Versions of Python and of those tools that are installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for tool in TOOLS:
         try:
-            found[tool] = metadata.version(tool)
+            installed[tool] = metadata.version(tool)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _checksums(folder):

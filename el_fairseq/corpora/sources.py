@@ -37,9 +37,9 @@ def read_checksum(text):
 
 def check(path, wanted, advice):
     """Raise :class:`UserError`, which ends in ``advice``, where a file has another checksum."""
-    found = checksum(path, wanted.partition(":")[0])
-    if found != wanted:
-        raise UserError(f"{path} is {found}, expected {wanted}: {advice}")
+    actual = checksum(path, wanted.partition(":")[0])
+    if actual != wanted:
+        raise UserError(f"{path} is {actual}, expected {wanted}: {advice}")
 
 
 def fetch(url, path, wanted, advice):
@@ -61,9 +61,9 @@ def fetch(url, path, wanted, advice):
         headers = {"Accept-Encoding": "identity"}
         get = pooch.HTTPDownloader(progressbar=True, timeout=SECONDS_OF_SILENCE, headers=headers)
         get(url, output, keeper)
-        found = checksum(output, kind)  # pooch knows no git-blob
-        if found != wanted:
-            raise ValueError(f"what came is {found}, expected {wanted}")
+        actual = checksum(output, kind)  # pooch knows no git-blob
+        if actual != wanted:
+            raise ValueError(f"what came is {actual}, expected {wanted}")
 
     name = path.name
     keeper = pooch.create(
