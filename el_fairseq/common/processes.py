@@ -151,8 +151,3 @@ def _end_all(thread, status):
     if thread.is_alive():  # it computes; the interpreter's own end would wait for its locks
         os._exit(status)
     raise Stopped(status)
-
-
-def ending(status):
-    """How a child ended, in words: ``"status 1"``, ``"signal SIGKILL"``."""
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

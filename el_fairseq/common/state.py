@@ -7,8 +7,8 @@ from .cli import UserError
 from .files import writing
 
 
-def read_json(path, advice, kind=dict):
-    """The value in a JSON file, a ``kind`` (``dict`` or ``list``).
+def read_json(path, advice):
+    """The object in a JSON file, a ``dict``.
 
     ``advice`` is what a user can do about a file that is missing or damaged, such as "evaluate
     that run again".
@@ -18,16 +18,14 @@ def read_json(path, advice, kind=dict):
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        reason = f"it holds a {type(value).__name__}, expected a dict"
     except FileNotFoundError:
         raise UserError(f"there is no {path}: {advice}") from None
     except ValueError as error:  # also a UnicodeDecodeError
-        raise UserError(f"{path} is damaged ({error}): {advice}") from None
-    if not isinstance(value, kind):
-        raise UserError(
-            f"{path} is damaged (it holds a {type(value).__name__}, expected a "
-            f"{kind.__name__}): {advice}"
-        )
-    return value
+        reason = error
+    raise UserError(f"{path} is damaged ({reason}): {advice}")
 
 
 def write_json(path, value):

@@ -215,23 +215,17 @@ def parser():
         "hypotheses.LANGUAGE, scores.json and scores.txt.",
         allow_abbrev=False,
     )
-    made.add_argument("run", type=Path, help="the run's folder, as scripts/train.sh made it")
-    made.add_argument(
-        "--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)"
-    )
+    add = made.add_argument
+    add("run", type=Path, help="the run's folder, as scripts/train.sh made it")
+    add("--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)")
     kind = made.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--last", type=whole_number(1), default=3, metavar="N", help="checkpoints to average (3)"
-    )
+    last = "checkpoints to average (3)"
+    kind.add_argument("--last", type=whole_number(1), default=3, metavar="N", help=last)
     kind.add_argument("--best", action="store_true", help="checkpoint_best.pt instead")
-    made.add_argument(
-        "--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)"
-    )
-    made.add_argument(
-        "--name",
-        type=argument(_part_of_name, "letters, digits, '.', '_' and '-'"),
-        help="an addition to the name of the folder with the scores",
-    )
+    subset = "a test set of the corpus, or valid (every test set)"
+    add("--subset", metavar="TEST", help=subset)
+    name = argument(_part_of_name, "letters, digits, '.', '_' and '-'")
+    add("--name", type=name, help="an addition to the name of the folder with the scores")
     return made
 
 

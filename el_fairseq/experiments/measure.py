@@ -28,12 +28,12 @@ def measure(folder, results, record, experiment):
     tests, options = results["tests"], experiment.evaluate.options
 
     def scores(name, *more):
-        found = {}
+        by_test = {}
         for test in tests:
             where, last = folder / record["run"], experiment.evaluate.last
             out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
-            found[test] = read_json(out / "scores.json", f"delete {out} to evaluate again")
-        return found
+            by_test[test] = read_json(out / "scores.json", f"delete {out} to evaluate again")
+        return by_test
 
     own = str(check_decoding([*OPTIONS, *options]).beam)
     greedy = scores("beam1", "--beam", "1") if own != "1" else {}

@@ -79,28 +79,28 @@ def fairseq_bleu(translation):
     if translation.generated is None or writes_without_spaces(translation.language):
         return None
     printed = Path(translation.generated).read_text("utf-8")
-    found = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", printed, re.M)
-    return (float(found[-1]), None) if found else None
+    values = re.findall(r"^Generate .* BLEU4 = ([\d.]+),", printed, re.M)
+    return (float(values[-1]), None) if values else None
 
 
+def _bleu(language, **options):
+    return sacrebleu.BLEU(tokenize=sacrebleu_tokenizer(language), **options)
+
+
+def _chrf(language, **options):
+    return sacrebleu.CHRF(**options)
+
+
+def _ter(language, **options):
+    return sacrebleu.TER(**ter_options(language), **options)
+
+
+TOKENS = "fairseq-generate, on tokens"
 SCORES = [
-    _by_sacrebleu(
-        *("bleu", "BLEU", True),
-        lambda language, **options: sacrebleu.BLEU(
-            tokenize=sacrebleu_tokenizer(language), **options
-        ),
-    ),
-    _by_sacrebleu("chrf", "chrF", True, lambda language, **options: sacrebleu.CHRF(**options)),
-    _by_sacrebleu(
-        *("ter", "TER", False),
-        lambda language, **options: sacrebleu.TER(**ter_options(language), **options),
-        ter_lines,
-    ),
-    Score(
-        *("tokenized_bleu", "tokenized BLEU", True, "{:.2f}"),
-        "fairseq-generate, on tokens",
-        fairseq_bleu,
-    ),
+    _by_sacrebleu("bleu", "BLEU", True, _bleu),
+    _by_sacrebleu("chrf", "chrF", True, _chrf),
+    _by_sacrebleu("ter", "TER", False, _ter, ter_lines),
+    Score("tokenized_bleu", "tokenized BLEU", True, "{:.2f}", TOKENS, fairseq_bleu),
 ]
 
 
@@ -111,26 +111,26 @@ def score_of(key):
 
 def scores(translation):
     """Every score of a translation that is defined: ``{key: value, key_signature: signature}``."""
-    found = {"sentences": len(translation.references)}
+    values = {"sentences": len(translation.references)}
     for score in SCORES:
         computed = score.compute(translation)
         if computed is not None:
             value, signature = computed
-            found[score.key] = round(value, 2)
+            values[score.key] = round(value, 2)
             if signature is not None:
-                found[f"{score.key}_signature"] = signature
-    return found
+                values[f"{score.key}_signature"] = signature
+    return values
 
 
-def shown(found):
-    """Lines that show what :func:`scores` found."""
+def shown(values):
+    """Lines that show what :func:`scores` returned."""
     lines = []
     for score in SCORES:
-        if score.key in found:
-            value = score.form.format(found[score.key])
-            origin = found.get(f"{score.key}_signature", score.origin)
+        if score.key in values:
+            value = score.form.format(values[score.key])
+            origin = values.get(f"{score.key}_signature", score.origin)
             lines.append(f"{score.name:14} {value:>6}  {origin}")
-    return [*lines, f"{found['sentences']} sentences"]
+    return [*lines, f"{values['sentences']} sentences"]
 
 
 def hypotheses(generated, count):
@@ -143,18 +143,18 @@ def hypotheses(generated, count):
     Raises:
         UserError: not one translation for each sentence; the message names the missing ones.
     """
-    found = []
+    translated = []
     with Path(generated).open(encoding="utf-8", newline="\n") as lines:
         for line in lines:
             if line.startswith("H-"):
                 number, _, text = line.rstrip("\n").split("\t", 2)
-                found.append((int(number[2:]), text))
-    missing = sorted(set(range(count)) - {number for number, _ in found})
-    if missing or len(found) != count:
+                translated.append((int(number[2:]), text))
+    missing = sorted(set(range(count)) - {number for number, _ in translated})
+    if missing or len(translated) != count:
         some = ", ".join(str(number) for number in missing[:10]) + (", ..." * (len(missing) > 10))
         raise UserError(
-            f"{generated} holds {len(found)} translations for {count} references"
+            f"{generated} holds {len(translated)} translations for {count} references"
             + (f"; sentences (counted from 0) {some} are missing" if missing else "")
             + ": a part of a test set is not scored"
         )
-    return [text for _, text in sorted(found)]
+    return [text for _, text in sorted(translated)]

@@ -47,7 +47,7 @@ def detectable_difference(deviation, seeds):
     freedom = seeds - 1
     limit = t.isf(LEVEL / 2, freedom)
 
-    def lacking(shift):  # a difference found with the wrong sign is too rare to count
+    def lacking(shift):  # a difference with the wrong sign is too rare to count
         return nct.sf(limit, freedom, shift) - POWER
 
     # nct.sf is NaN for large shifts, so the bracket grows stepwise.
@@ -72,7 +72,7 @@ def bootstrap(texts, reference, language, keys=("bleu",)):
         p-value of its difference to the baseline (``None`` for that one; 1 for the same text, for
         which sacreBLEU has no answer).
     """
-    found = [_resampled(score_of(key), texts, reference, language) for key in keys]
+    resampled = [_resampled(score_of(key), texts, reference, language) for key in keys]
     return [
         {
             key: (
@@ -81,15 +81,15 @@ def bootstrap(texts, reference, language, keys=("bleu",)):
             )
             for key, one in zip(keys, of_text)
         }
-        for number, (text, *of_text) in enumerate(zip(texts, *found))
+        for number, (text, *of_text) in enumerate(zip(texts, *resampled))
     ]
 
 
 def _resampled(score, texts, reference, language):
     named = [(str(i), score.lines(text, language)) for i, text in enumerate(texts)]
     metric = score.metric(language, references=[score.lines(reference, language)])
-    _, found = PairedTest(named, {score.key: metric}, None, "bs", RESAMPLINGS)()
-    return list(found.values())[1]
+    _, results = PairedTest(named, {score.key: metric}, None, "bs", RESAMPLINGS)()
+    return list(results.values())[1]
 
 
 def bootstrap_p(baseline, system, references, language):

@@ -220,22 +220,18 @@ def p_values(results, folder):
             loss: {test: {int(seed): p for seed, p in of.items()} for test, of in tests.items()}
             for loss, tests in results["p_values"].items()
         }
-    kind, target, computed = results["checkpoints"][0], results["target"], {}
+    kind, computed = results["checkpoints"][0], {}
     for loss in compared_losses(results):
         computed[loss] = {}
         for test in results["tests"]:
             reference = experiment_results.references(folder, results, test)
-            computed[loss][test] = {
-                seed: bootstrap_p(
-                    *(
-                        experiment_results.hypotheses(folder, results, record["run"], test, kind)
-                        for record in both
-                    ),
-                    reference,
-                    target,
-                )
-                for seed, both in paired(results, loss).items()
-            }
+            computed[loss][test] = {}
+            for seed, both in paired(results, loss).items():
+                texts = [
+                    experiment_results.hypotheses(folder, results, record["run"], test, kind)
+                    for record in both
+                ]
+                computed[loss][test][seed] = bootstrap_p(*texts, reference, results["target"])
     return computed
 
 
@@ -410,34 +406,16 @@ def main():
         "how sure they are. It goes to table.md and table.csv in the folder of the runs, too.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add, number = parser.add_argument, whole_number(0)
     add("experiment", help=f"{', '.join(names())}, or a .toml file")
-    add(
-        "--runs",
-        type=Path,
-        metavar="DIR",
-        help="the folder of its runs, or one that --export made (runs/EXPERIMENT)",
-    )
-    add(
-        "--last",
-        type=whole_number(0),
-        metavar="N",
-        help="how many epoch checkpoints were averaged (the experiment's)",
-    )
-    add(
-        "--translations",
-        type=whole_number(0),
-        default=0,
-        metavar="N",
-        help="show N translations of the test set before",
-    )
-    add(
-        "--export",
-        type=Path,
-        metavar="DIR",
-        help="copy scores and translations of the runs into a folder, small enough to keep, or add "
-        "them to one that is there",
-    )
+    runs = "the folder of its runs, or one that --export made (runs/EXPERIMENT)"
+    add("--runs", type=Path, metavar="DIR", help=runs)
+    last = "how many epoch checkpoints were averaged (the experiment's)"
+    add("--last", type=number, metavar="N", help=last)
+    translations = "show N translations of the test set before"
+    add("--translations", type=number, default=0, metavar="N", help=translations)
+    export = "copy scores and translations of the runs into a folder to keep, or add them to one"
+    add("--export", type=Path, metavar="DIR", help=export)
     options = parser.parse_args()
     experiment = read_experiment(options.experiment, options.last)
     folder = options.runs or experiment.folder

@@ -358,21 +358,16 @@ def parser():
         "it is finished. What follows -- goes to fairseq-train, after the experiment's options.",
         allow_abbrev=False,
     )
-    made.add_argument("experiment", help=f"{', '.join(names())}, or a .toml file")
-    made.add_argument("loss", help="one of the experiment's: ce, el, ...")
-    made.add_argument("seed", type=SEED, help="a whole number")
-    made.add_argument("--data", type=Path, metavar="DIR", help="the corpus (the experiment's)")
-    made.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder (runs/EXPERIMENT/LOSS-seedSEED)"
-    )
-    made.add_argument(
-        "--gpus-per-run",
-        type=whole_number(1),
-        default=1,
-        metavar="K",
-        help="GPUs that share the batch: --update-freq is divided by K (1)",
-    )
-    made.add_argument("--cpu", action="store_true", help="train on the CPU, also beside a GPU")
+    add = made.add_argument
+    add("experiment", help=f"{', '.join(names())}, or a .toml file")
+    add("loss", help="one of the experiment's: ce, el, ...")
+    add("seed", type=SEED, help="a whole number")
+    add("--data", type=Path, metavar="DIR", help="the corpus (the experiment's)")
+    out = "the run's folder (runs/EXPERIMENT/LOSS-seedSEED)"
+    add("--out", type=Path, metavar="DIR", help=out)
+    gpus = "GPUs that share the batch: --update-freq is divided by K (1)"
+    add("--gpus-per-run", type=whole_number(1), default=1, metavar="K", help=gpus)
+    add("--cpu", action="store_true", help="train on the CPU, also beside a GPU")
     return made
 
 

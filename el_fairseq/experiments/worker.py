@@ -133,30 +133,24 @@ def _refuse_tests_that_cannot_be_translated():
 
     @functools.wraps(original)
     def checked(self, config, task, model, *arguments, **options):
-        _see_that_tests_fit(task, model)
+        positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+        pair = task.cfg.source_lang, task.cfg.target_lang
+        patterns = [f"test*.{'-'.join(languages)}.*.idx" for languages in (pair, pair[::-1])]
+        paths = {path for pattern in patterns for path in Path(task.cfg.data).glob(pattern)}
+        for subset in sorted({path.name.partition(".")[0] for path in paths}):
+            task.load_dataset(subset)
+            dataset = task.dataset(subset)
+            too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), positions)[1]
+            if too_long:
+                raise UserError(
+                    f"{len(too_long)} sentences of {task.cfg.data}'s {subset} are longer than the "
+                    f"{positions} subwords that the model takes (line {min(too_long) + 1} first), "
+                    "and could not be translated: add --max-source-positions and "
+                    "--max-target-positions with larger numbers"
+                )
         original(self, config, task, model, *arguments, **options)
 
     Trainer.__init__ = checked
-
-
-def _see_that_tests_fit(task, model):
-    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-    pair = task.cfg.source_lang, task.cfg.target_lang
-    patterns = [f"test*.{'-'.join(languages)}.*.idx" for languages in (pair, pair[::-1])]
-    paths = {path for pattern in patterns for path in Path(task.cfg.data).glob(pattern)}
-    for path in sorted(paths):
-        subset = path.name.partition(".")[0]
-        if subset not in task.datasets:
-            task.load_dataset(subset)
-        dataset = task.dataset(subset)
-        too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), positions)[1]
-        if too_long:
-            raise UserError(
-                f"{len(too_long)} sentences of {path.parent}'s {subset} are longer than the "
-                f"{positions} subwords that the model takes (line {min(too_long) + 1} first), and "
-                "could not be translated: add --max-source-positions and --max-target-positions "
-                "with larger numbers"
-            )
 
 
 def _stop_after_checkpoint():
