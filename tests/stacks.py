@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, run
 
-from filelock import FileLock, Timeout
 from tabulate import tabulate
 
 ROOT = Path(__file__).parents[1]
@@ -138,20 +137,13 @@ def main():
         epilog="Status 1: a test failed, or losses differ by more than 0.0001. The table goes to "
         "DIR/stacks.md, what each test said to DIR/results.",
     )
-    parser.add_argument(
-        "stacks",
-        nargs="*",
-        metavar="STACK",
-        help="python3.11, python3.12 (the versions of scripts/constraints*.txt), stock (stock "
-        "fairseq 0.12.2 with torch 1.12.1, on Python 3.8), newest (the newest torch that pip "
-        "finds, without fairseq) (default: all)",
+    stacks = (
+        "python3.11, python3.12 (the versions of scripts/constraints*.txt), stock (fairseq 0.12.2 "
+        "with torch 1.12.1, on Python 3.8), newest (the newest torch, without fairseq) (all)"
     )
-    parser.add_argument(
-        "--dir",
-        type=Path,
-        default=ROOT / "runs" / "stacks",
-        help="where the environments are made and kept, up to 6 GB each (default: runs/stacks)",
-    )
+    parser.add_argument("stacks", nargs="*", metavar="STACK", help=stacks)
+    folder = "where the environments are made and kept, up to 6 GB each (runs/stacks)"
+    parser.add_argument("--dir", type=Path, default=ROOT / "runs" / "stacks", help=folder)
     options = parser.parse_args()
     for name in options.stacks:
         if name not in STACKS:
@@ -159,12 +151,7 @@ def main():
     folder = options.dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            results = {name: run_stack(name, folder) for name in options.stacks or STACKS}
-    except Timeout:
-        sys.exit(f"error: {folder} is in use by another process; wait for it, or stop it")
-    text, failed = table(results)
+    text, failed = table({name: run_stack(name, folder) for name in options.stacks or STACKS})
     (folder / "stacks.md").write_text(text)
     print(text, end="")
     sys.exit(failed)

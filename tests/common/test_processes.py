@@ -138,8 +138,3 @@ def test_a_child_has_what_it_is_given_and_no_terminal(tmp_path):
             ["bash", "-c", "echo $GIVEN; cat"], env={**os.environ, "GIVEN": "x"}, stdout=file
         )
     assert said.read_text() == "x\n"
-
-
-def test_an_ending_is_said_in_words():
-    assert processes.ending(-9) == "signal SIGKILL"
-    assert processes.ending(3) == "status 3"

@@ -14,7 +14,6 @@ from el_fairseq.experiments.checkpoints import (
     average_last,
     copy,
     epoch_checkpoints,
-    newest,
     repair,
 )
 from el_fairseq.experiments.checkpoints import (
@@ -79,15 +78,17 @@ def test_half_precision_checkpoints_are_summed_in_higher_precision(tmp_path):
     assert average(paths)["model"]["weight"].item() == torch.tensor(1004.5).half().item()
 
 
-def test_checkpoints_of_different_models_are_not_averaged(tmp_path):
-    paths = [save(tmp_path / "1.pt", [1.0]), save(tmp_path / "2.pt", [1.0, 2.0])]
-    with pytest.raises(UserError, match=r"2\.pt is of another model than .*1\.pt"):
-        average(paths)
-
-
-def test_too_few_checkpoints_to_average_end_in_one_line(tmp_path):
-    save(tmp_path / "checkpoint1.pt", [1.0])
-    with pytest.raises(UserError, match="holds 1 epoch checkpoints, expected 2 to average: train"):
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ([[1.0]], "holds 1 epoch checkpoints, expected 2 to average: train"),
+        ([[1.0], [1.0, 2.0]], r"2\.pt is of another model than .*1\.pt"),
+    ],
+)
+def test_what_cannot_be_averaged_ends_in_one_line(tmp_path, weights, reason):
+    for number, weight in enumerate(weights, 1):
+        save(tmp_path / f"checkpoint{number}.pt", weight)
+    with pytest.raises(UserError, match=reason):
         average_last(tmp_path, 2, tmp_path / "averaged.pt")
     assert not (tmp_path / "averaged.pt").exists()
 
@@ -137,14 +138,6 @@ def test_the_newest_checkpoint_that_loads_wins_over_newer_damaged_ones(tmp_path,
     assert "checkpoint2.pt is no whole checkpoint" in capsys.readouterr().err
 
 
-def test_a_last_checkpoint_older_than_the_newest_is_replaced_whatever_their_times(tmp_path):
-    trained(tmp_path / "checkpoint2.pt", 2)
-    os.utime(tmp_path / "checkpoint2.pt", (1, 1))
-    trained(tmp_path / "checkpoint_last.pt", 1)
-    repair(tmp_path)
-    assert weight(tmp_path / "checkpoint_last.pt") == 2.0
-
-
 def test_the_best_checkpoint_becomes_the_newest_where_that_is_the_best(tmp_path):
     trained(tmp_path / "checkpoint_best.pt", 1, val_loss=5.0, best=5.0)
     trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.0, best=4.0)
@@ -177,11 +170,6 @@ def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_pat
     with pytest.raises(UserError, match=r"no checkpoint in .* is whole: move that folder away"):
         repair(tmp_path)
     assert (tmp_path / "checkpoint_last.pt").exists()
-
-
-def test_a_folder_without_checkpoints_is_a_new_training(tmp_path):
-    repair(tmp_path)
-    assert newest(tmp_path) is None
 
 
 def test_the_counts_of_bleu_in_a_checkpoint_of_a_run_validated_by_bleu_are_loaded(tmp_path):

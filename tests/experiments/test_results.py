@@ -56,6 +56,8 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
     runs = tmp_path / "runs"
     finish_run(runs, corpus, "EL", 1, 31.0)
     finish_run(runs, corpus, "CE", 1)
+    measures = {"beams": {"test": {"1": {"bleu": 29.0}}}, "calibration": {"temperature": 1.1}}
+    (runs / "ce-seed1" / "measures.json").write_text(json.dumps(measures))
     not_scored = finish_run(runs, corpus, "EL", 2)
     (not_scored / "evaluation" / "test-best" / "scores.json").unlink()
     not_trained = finish_run(runs, corpus, "CE", 2)
@@ -67,15 +69,10 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
         "averaged10": {"bleu": 31.0},
         "best": {"bleu": 31.0},
     }
+    assert {name: gathered["runs"][0][name] for name in measures} == measures
+    assert "calibration" not in gathered["runs"][1]
     assert gathered["options"] == ["--lr", "1"]
     assert (gathered["experiment"], gathered["title"]) == ("small", "Small")
-
-
-def test_damaged_results_are_made_again(experiment, corpus, tmp_path):
-    runs = tmp_path / "runs"
-    finish_run(runs, corpus, "CE", 1)
-    (runs / "results.json").write_text("[{")
-    assert results.gather(experiment, runs) == results.read(runs)
 
 
 @pytest.mark.parametrize("content", ["[{", "[]", "{}", '{"format": 1, "runs": [{}]}'])
@@ -85,24 +82,20 @@ def test_results_that_are_damaged_or_of_another_version_are_named(tmp_path, cont
         results.read(tmp_path)
 
 
-def test_runs_of_another_experiment_are_refused(experiment, corpus, tmp_path):
-    finish_run(tmp_path / "runs", corpus, "CE", 1, experiment="other")
-    with pytest.raises(UserError, match="ce-seed1 is a run of the experiment other, expected smal"):
-        results.gather(experiment, tmp_path / "runs")
-
-
-def test_runs_with_other_options_or_data_are_not_put_into_one_table(experiment, corpus, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"corpus": "sha256:34"}, "el-seed1 was trained with other data or options than ce-seed1"),
+        ({"experiment": "other"}, "el-seed1 is a run of the experiment other, expected small"),
+        ({"format": 2}, "run.json is of format 2, expected 3: .* delete"),
+    ],
+)
+def test_runs_that_do_not_compare_are_not_put_into_one_table(
+    experiment, corpus, tmp_path, changes, reason
+):
     finish_run(tmp_path / "runs", corpus, "CE", 1)
-    finish_run(tmp_path / "runs", corpus, "EL", 1, **{"corpus": "sha256:34"})
-    with pytest.raises(UserError, match="trained with other data or options than ce-seed1"):
-        results.gather(experiment, tmp_path / "runs")
-
-
-@pytest.mark.parametrize("name", ["run.json", "training.json", "evaluation/test-best/scores.json"])
-def test_a_damaged_file_of_a_run_is_named_with_what_to_do(experiment, corpus, tmp_path, name):
-    run = finish_run(tmp_path / "runs", corpus, "CE", 1)
-    (run / name).write_text('{"cut')
-    with pytest.raises(UserError, match=f"{name} is damaged .*(delete|again)"):
+    finish_run(tmp_path / "runs", corpus, "EL", 1, **changes)
+    with pytest.raises(UserError, match=reason):
         results.gather(experiment, tmp_path / "runs")
 
 
@@ -112,8 +105,10 @@ def test_a_test_set_that_the_corpus_lacks_is_named(corpus, tmp_path):
         results.tests_of(read_experiment(tmp_path / "small.toml"), corpus)
 
 
-def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_path):
-    made = results_of([record("CE", 1, 30.0), record("EL", 1, 31.0)], data="/home/somebody")
+@pytest.mark.parametrize("may_be_kept", [True, False])
+def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_path, may_be_kept):
+    runs = [record("CE", 1, 30.0), record("EL", 1, 31.0)]
+    made = results_of(runs, data="/home/somebody", redistributable=may_be_kept)
     write_translations(tmp_path / "runs", made)
     results.export(tmp_path / "runs", made, {"EL": {"test": {1: 0.25}}}, tmp_path / "kept")
     kept = results.read(tmp_path / "kept")
@@ -121,10 +116,14 @@ def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_
     assert [{**one, "command": 0} for one in kept["runs"]] == [
         {**one, "command": 0} for one in made["runs"]
     ]
-    assert results.references(tmp_path / "kept", kept, "test") == REFERENCES
+    assert results.has_texts(tmp_path / "kept", kept) == may_be_kept
+    if may_be_kept:
+        assert results.references(tmp_path / "kept", kept, "test") == REFERENCES
     kinds = {path.parent.name for path in (tmp_path / "kept").rglob("hypotheses.*")}
     assert kinds == {"test-averaged10"}
     assert results.hypotheses(tmp_path / "kept", kept, "el-seed1", "test", "averaged10") == GOOD
+    tables, _ = table.all_tables(kept, table.p_values(kept, tmp_path / "kept"))
+    assert tables[-1].rows[0][-1] == "0.250"
 
 
 def test_an_export_adds_to_what_was_kept_before(tmp_path):
@@ -143,26 +142,6 @@ def test_an_export_adds_to_what_was_kept_before(tmp_path):
     write_translations(tmp_path / "other", other)
     with pytest.raises(UserError, match="whose results are of another options: name another"):
         results.export(tmp_path / "other", other, {}, tmp_path / "kept")
-
-
-def test_an_export_leaves_texts_out_that_may_not_be_redistributed(tmp_path):
-    made = results_of([record("CE", 1, 30.0), record("EL", 1, 31.0)], redistributable=False)
-    write_translations(tmp_path / "runs", made)
-    results.export(tmp_path / "runs", made, {"EL": {"test": {1: 0.25}}}, tmp_path / "kept")
-    kept = results.read(tmp_path / "kept")
-    assert not (tmp_path / "kept" / "references").exists()
-    assert not results.has_texts(tmp_path / "kept", kept)
-    tables, _ = table.all_tables(kept, table.p_values(kept, tmp_path / "kept"))
-    assert tables[-1].rows[0][-1] == "0.250"
-
-
-def test_what_was_measured_beside_the_scores_is_in_the_record(experiment, corpus, tmp_path):
-    run = finish_run(tmp_path / "runs", corpus, "CE", 1)
-    assert "calibration" not in results.gather(experiment, tmp_path / "runs")["runs"][0]
-    measures = {"beams": {"test": {"1": {"bleu": 29.0}}}, "calibration": {"temperature": 1.1}}
-    (run / "measures.json").write_text(json.dumps(measures))
-    record = results.gather(experiment, tmp_path / "runs")["runs"][0]
-    assert {name: record[name] for name in measures} == measures
 
 
 def test_an_export_has_the_curves_of_the_training_log(tmp_path):

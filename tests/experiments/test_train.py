@@ -159,15 +159,6 @@ def test_options_that_led_to_no_checkpoint_do_not_bind(small_run):
     assert json.loads((small_run().folder / "run.json").read_text())["seed"] == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 2}'])
-def test_a_record_that_is_damaged_or_of_another_version_is_named(small_run, content):
-    begun(small_run())
-    folder = small_run().folder
-    (folder / "run.json").write_text(content)
-    with pytest.raises(UserError, match=rf"{folder}/run.json is .* delete {folder} to train anew"):
-        train(small_run())
-
-
 def test_a_corpus_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no binary data in .*: prepare the corpus .*data-bin\.sh"):
         identity_of_corpus(tmp_path)
@@ -186,10 +177,7 @@ def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
 @pytest.mark.parametrize(
     ("here", "words", "expected"),
     [
-        (3, {"per_run": 1}, [("a",), ("b",), ("c",)]),
         (3, {"per_run": 2}, [("a", "b")]),
-        (3, {"per_run": 1, "number": 2}, [("a",), ("b",)]),
-        (3, {"per_run": 1, "cpu": True}, []),
         (0, {"per_run": 2, "number": 4, "dry_run": True}, [("0", "1"), ("2", "3")]),
         (0, {"per_run": 2}, "--gpus-per-run is 2, expected at most 0, the GPUs to use here; a CPU"),
         (1, {"per_run": 1, "number": 2}, "--gpus is 2, expected at most 1, the GPUs here"),
