@@ -81,7 +81,7 @@ class Experiment:
         return started
 
     def said(self):
-        return self.output.read_text(errors="replace")[-3000:]
+        return self.output.read_text(errors="replace")
 
     def result(self):
         """All that must not depend on interruptions, by name."""
@@ -93,8 +93,8 @@ class Experiment:
                 found[name] = [state["model"], state.get("last_optimizer_state")]
             elif path.suffix == ".json":
                 text = path.read_text().replace(str(self.data), "DATA")
-                text = re.sub(r'"minutes": [\d.]+', "", text.replace(str(self.folder), ""))
-                found[name] = text
+                text = text.replace(str(self.folder), "")
+                found[name] = re.sub(r'"minutes": [\d.]+', "", text)
             elif path.name.startswith(("hypotheses.", "references.", "generate-")):
                 found[name] = re.sub(r" in [\d.]+s.*", "", path.read_text())
         return found
@@ -131,13 +131,12 @@ def disturb(draw, experiment, seconds):
     try:
         running.wait(600)
     except subprocess.TimeoutExpired:
-        outliving()
-        return name, f"{name}: it hung: {experiment.said()}"
+        return name, f"{name}: it hung: {outliving()} {experiment.said()}"
     left = outliving()
     if left:
         return name, f"{name}: {', '.join(left)} outlived it"
-    traceback = "Traceback" in experiment.output.read_text(errors="replace")
-    return name, f"{name}: a traceback: {experiment.said()}" if traceback else None
+    said = experiment.said()
+    return name, f"{name}: a traceback: {said}" if "Traceback" in said else None
 
 
 def cycle(seed, expected, experiment, seconds, tried):
@@ -181,19 +180,17 @@ def main():
     print(f"Undisturbed: {seconds:.0f} s, {len(expected)} results to compare.")
     tried, failures, seed = Counter(), 0, options.seed
     while time.monotonic() < end:
-        where, before = folder / f"seed-{seed}", sum(tried.values())
+        where, before = folder / f"seed-{seed}", tried.total()
         data = None if seed % 4 == 0 else undisturbed.data  # or from the archive each time
         wrong = cycle(seed, expected, Experiment(archive, where, data), seconds, tried)
-        count = sum(tried.values()) - before
+        count = tried.total() - before
         print(f"seed {seed}: {count} interruptions, {'; '.join(wrong) or 'no difference'}")
         failures += bool(wrong)
         if not wrong:
             shutil.rmtree(where)
         seed += 1
-    for name, count in sorted(tried.items()):
-        print(f"{count:5} {name}")
-    cycles = seed - options.seed
-    print(f"{sum(tried.values())} interruptions in {cycles} cycles, {failures} failed.")
+    print("\n".join(f"{count:5} {name}" for name, count in sorted(tried.items())))
+    print(f"{tried.total()} interruptions in {seed - options.seed} cycles, {failures} failed.")
     if failures:
         sys.exit(f"error: see {folder}; bash scripts/soak.sh --seed N begins with cycle N")
     shutil.rmtree(folder)

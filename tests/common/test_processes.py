@@ -61,7 +61,7 @@ def test_a_child_ends_with_its_program_however_that_ends(number, status):
     assert gone(child)
 
 
-def test_a_signal_in_a_finalizer_or_a_fork_hook_is_not_lost():
+def test_a_signal_in_a_finalizer_is_not_lost():
     before = """
 import os
 def finalized():
@@ -69,8 +69,6 @@ def finalized():
         def __del__(self):
             os.kill(os.getpid(), signal.SIGTERM)
     Finalized()
-def hook():
-    os.kill(os.getpid(), signal.SIGTERM)
 import threading
 threading.Timer(0.3, finalized).start()
 """
