@@ -268,16 +268,9 @@ def export(folder, results, p_values, to):
 
 
 def with_curves(folder, record):
-    """A run's record with nll (bits) and accuracy (percent) over its updates, from its log."""
+    """A run's record with its curves, where its log is there: see :func:`.training_log.curves`."""
     log = Path(folder, record["run"], "train.log")
-    if not log.is_file():
-        return record
-    epochs = [epoch for epoch in training_log.epochs(log) if epoch.keys() >= {"train", "valid"}]
-    curves = {"updates": [int(epoch["valid"]["num_updates"]) for epoch in epochs]}
-    for part in ("train", "valid"):
-        for name, key in (("nll", "nll_loss"), ("accuracy", "accuracy")):
-            curves[f"{part}_{name}"] = [epoch[part][key] for epoch in epochs]
-    return {**record, "curves": curves}
+    return {**record, "curves": training_log.curves(log)} if log.is_file() else record
 
 
 def _lines(path):

@@ -25,15 +25,21 @@ def parse(line):
         return None
 
 
-def epochs(path):
-    """One dict an epoch with the records ``train`` and ``valid``, by epoch, of a log file.
+def curves(path):
+    """``updates`` at the ends of epochs, and over them ``train_nll`` (bits), ``train_accuracy``
+    (percent), ``valid_nll`` and ``valid_accuracy``, of a log file.
 
     Where an epoch was trained again after an interruption, the later record counts. An epoch
-    that was not validated has no ``valid``.
+    that was not validated is left out.
     """
-    records = {}
+    epochs = {}
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
         for kind, numbers in filter(None, map(parse, lines)):
             if kind != "train_inner" and "epoch" in numbers:
-                records.setdefault(int(numbers["epoch"]), {})[kind] = numbers
-    return [records[epoch] for epoch in sorted(records)]
+                epochs.setdefault(numbers["epoch"], {})[kind] = numbers
+    whole = [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 2]
+    values = {"updates": [int(epoch["valid"]["num_updates"]) for epoch in whole]}
+    for part in ("train", "valid"):
+        for name, key in (("nll", "nll_loss"), ("accuracy", "accuracy")):
+            values[f"{part}_{name}"] = [epoch[part][key] for epoch in whole]
+    return values
