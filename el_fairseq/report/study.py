@@ -19,7 +19,7 @@ from ..experiments.table import (
     compared_losses,
     differences,
     kind_name,
-    mean_and_deviation,
+    means,
     paired,
     score_in,
 )
@@ -31,24 +31,21 @@ LINEAR = 3
 
 def quantities(results):
     """Rows of the table: title, form, and the function from a run's record to its value."""
-    test, kind = results["tests"][0], results["checkpoints"][0]
-
-    def score(key, checkpoints=kind):
-        return lambda record: record["scores"][test][checkpoints][key]
+    test = results["tests"][0]
 
     def calibration(when, quantity, factor):
         return lambda record: factor * record["calibration"][when][quantity]
 
     nll, error = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
     return (
-        ("BLEU", "{:.2f}", score("bleu")),
+        ("BLEU", "{:.2f}", score_in(results, "bleu")),
         *(
-            (f"BLEU, {kind_name(other)}", "{:.2f}", score("bleu", other))
+            (f"BLEU, {kind_name(other)}", "{:.2f}", score_in(results, "bleu", kind=other))
             for other in results["checkpoints"][1:]
         ),
         ("BLEU, beam 1", "{:.2f}", lambda record: record["beams"][test]["1"]["bleu"]),
-        ("chrF", "{:.2f}", score("chrf")),
-        ("TER (less is better)", "{:.2f}", score("ter")),
+        ("chrF", "{:.2f}", score_in(results, "chrf")),
+        ("TER (less is better)", "{:.2f}", score_in(results, "ter")),
         ("validation accuracy, %", "{:.2f}", lambda record: record["valid_accuracy"]),
         ("validation nll, bits", "{:.3f}", lambda record: record["valid_nll"]),
         ("test nll, bits", "{:.3f}", calibration("before", *nll)),
@@ -61,16 +58,15 @@ def quantities(results):
 
 def cells(results, loss):
     """By a quantity's title the cells of baseline, loss, and what separates them over the seeds."""
-    made = {}
-    for title, form, value in quantities(results):
-        both = zip(*paired(results, loss).values())
+    columns, made = quantities(results), {}
+    both = [means(records, columns) for records in zip(*paired(results, loss).values())]
+    for (title, form, value), *of_losses in zip(columns, *both):
         of_seeds = list(differences(results, loss, value).values())
         signed, test = form.replace("{:", "{:+"), over_seeds(of_seeds)
         difference = signed.format(statistics.fmean(of_seeds))
         if test:
             difference += f" [{signed.format(test.low)}, {signed.format(test.high)}]"
-        means = [mean_and_deviation([value(record) for record in one], form) for one in both]
-        made[title] = [*means, difference]
+        made[title] = [*of_losses, difference]
     return made
 
 
