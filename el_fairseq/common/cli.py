@@ -65,7 +65,10 @@ def run(main):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        known = error.filename and error.strerror
+        sys.exit(f"error: {error.filename}: {error.strerror}" if known else f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

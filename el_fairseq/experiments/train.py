@@ -336,9 +336,11 @@ def usable(folder):
     """The absolute path of a folder that fairseq can be given.
 
     Raises:
-        UserError: it holds a colon.
+        UserError: it holds a colon, or is not UTF-8.
     """
     folder = Path(folder).absolute()
+    if str(folder).encode("utf-8", "replace").decode() != str(folder):
+        raise UserError(f"{str(folder)!r} is not UTF-8: rename it, or choose another folder")
     if os.pathsep in str(folder):
         raise UserError(
             f"{folder} holds '{os.pathsep}', where fairseq takes one folder to end and another to "

@@ -19,6 +19,7 @@ from el_fairseq.experiments.train import (
     gpus_of_runs,
     identity_of_corpus,
     main,
+    usable,
 )
 from el_fairseq.experiments.train import train as train_with
 from el_fairseq.safe_load import load
@@ -172,6 +173,12 @@ def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
     assert a_run.options()[-4:] == ["--update-freq", "2", "--seed", "1"]
     assert a_run.environment()["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert a_run.command()[-7:-4] == ["--gpus-per-run", "2", "--"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("a:b", "holds ':'"), ("\udcff", "is not UTF-8")])
+def test_a_folder_that_fairseq_cannot_be_given_is_refused(name, said):
+    with pytest.raises(UserError, match=said):
+        usable(name)
 
 
 @pytest.mark.parametrize(
