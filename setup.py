@@ -40,7 +40,6 @@ setup(
         ],
         "transformers": ["accelerate", "transformers>=4.46"],
         "scripts": [
-            "filelock",
             "jinja2",
             "matplotlib>=3.8",
             "pooch",
