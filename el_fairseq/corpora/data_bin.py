@@ -145,14 +145,14 @@ def main():
     add("--test", action="append", default=[], metavar="[NAME=]REFERENCES", help=plain)
     add("--pool-tests", action="store_true", help=POOL_HELP)
     add("--subwords", choices=kinds, default="none", help="what it was cut into (default: none)")
-    model = "their model: for character noise and other texts in reports"
-    add("--subword-model", type=Path, metavar="FILE", help=model)
+    theirs = "their model: for character noise and other texts in reports"
+    add("--subword-model", type=Path, metavar="FILE", help=theirs)
     before = "how it was tokenized before (default: none)"
     add("--tokenizer", choices=("none", "moses"), default="none", help=before)
     add("--lowercased", action="store_true", help="it was lowercased, and the references are, too")
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    data = options.data_bin.resolve()
+    data, model = options.data_bin.resolve(), options.subword_model
     tests, references = named_tests(options.test)
     pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
@@ -162,6 +162,7 @@ def main():
             name: checksum(references[subset], "sha256") for name, subset in tests.items()
         },
         "subwords": options.subwords,
+        "subword-model": model and checksum(model, "sha256"),
         "tokenizer": options.tokenizer,
         "lowercased": options.lowercased,
         "pool-tests": options.pool_tests,

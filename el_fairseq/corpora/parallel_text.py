@@ -24,6 +24,12 @@ OPTIONS = (
 )
 
 
+def _ratio(text):
+    if not float(text) >= 1:
+        raise ValueError
+    return float(text)
+
+
 def paths_of(prefix, languages):
     """The files ``PREFIX.LANGUAGE`` of both languages, or ``PREFIX.LANGUAGE.gz`` for want of them.
 
@@ -129,7 +135,8 @@ def parser():
     )
     add("--max-tokens", type=count, metavar="N", help=longest)
     longer = "and those of which one is R times longer (default: %(default)g)"
-    add("--max-ratio", type=float, default=MAX_RATIO, metavar="R", help=longer)
+    ratio = argument(_ratio, "a number from 1")
+    add("--max-ratio", type=ratio, default=MAX_RATIO, metavar="R", help=longer)
     known = "and those of which a side is a sentence of a test set (always counted)"
     add("--drop-test-duplicates", **flag, help=known)
     return made

@@ -33,6 +33,7 @@ def parser_of(script, description, name=None):
         prog=f"bash data-prep/{script}.sh",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     where = "the corpus's folder" + (f" (default: data/{name})" if name else "")
     parser.add_argument("--out", type=Path, required=not name, metavar="DIR", help=where)
@@ -166,10 +167,11 @@ def _is_there(out, settings):
             "choose another --out"
         )
     made = read_json(path, "delete that folder and prepare the corpus again").get("options", {})
-    for name, value in settings.items():
-        if name in made and made[name] != value:
+    for name in {**made, **settings}:
+        before, value = made.get(name) or None, settings.get(name) or None
+        if before != value:
             raise UserError(
-                f"the corpus {out} was made with {name} {made[name]}, now it is {value}: choose "
+                f"the corpus {out} was made with {name} {before}, now it is {value}: choose "
                 "another --out, or delete that folder"
             )
     return True

@@ -239,7 +239,7 @@ def _first(errors):
         keys = []
         for name, field in Experiment.model_fields.items():
             inner = getattr(field.annotation, "model_fields", None)
-            keys += [f"{name}.{one}" for one in inner] if inner else [name]
+            keys += [name, *(f"{name}.{one}" for one in inner or ())]
         like = difflib.get_close_matches(key, keys, 1) or [", ".join(keys)]
         return f"there is no key {key}, expected {like[0]}"
     if error["type"] == "missing":

@@ -7,6 +7,7 @@ set decoded at that temperature. ``results.json`` takes them in.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import torch
@@ -42,6 +43,7 @@ def measure(folder, results, record, experiment):
     subset = ",".join(corpus.subsets_of(tests[0]))
     calibration = of_checkpoint(path, corpus.bin, subset, device)
     return {
+        "checkpoints": kind,
         "beams": {
             test: {own: record["scores"][test][kind], **({"1": greedy[test]} if greedy else {})}
             for test in tests
@@ -67,6 +69,8 @@ def main():
     options = parser.parse_args()
     experiment = read_experiment(options.experiment)
     folder = options.runs or experiment.folder
+
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
 
     def work():
         results = gather(experiment, folder)

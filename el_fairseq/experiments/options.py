@@ -21,7 +21,8 @@ REFUSED_IN_TRAINING = {
     "--checkpoint-suffix --restore-file",
     "the run's train.log and tensorboard/ have it": "--log-format --log-file --tensorboard-logdir",
     "reproduce.sh and train.sh have --cpu and --gpus-per-run, before --": "--cpu --device-id "
-    "--distributed-world-size --distributed-rank --distributed-no-spawn --distributed-init-method",
+    "--local_rank --distributed-world-size --distributed-rank --distributed-no-spawn "
+    "--distributed-init-method",
 }
 # What may change in a translation without changing what its score means.
 DECODING = {
@@ -29,7 +30,8 @@ DECODING = {
     *("--no-repeat-ngram-size", "--match-source-len", "--unnormalized", "--no-early-stop"),
     *("--sampling", "--sampling-topk", "--sampling-topp", "--diverse-beam-groups"),
     *("--diverse-beam-strength", "--diversity-rate", "--lm-path", "--lm-weight", "--seed"),
-    *("--batch-size", "--max-tokens", "--num-workers", "--fp16", "--bf16", "--cpu"),
+    *("--batch-size", "--max-sentences", "--max-tokens", "--num-workers", "--fp16", "--bf16"),
+    "--cpu",
     *("--no-progress-bar", "--iter-decode-eos-penalty", "--iter-decode-max-iter"),
     *("--iter-decode-force-max-iter", "--iter-decode-with-beam"),
 }

@@ -159,7 +159,10 @@ def _record(experiment, run, asked, tests):
     again = f"delete {run}, and run the experiment again"
     record = read_json(run / "training.json", again)
     if (run / "measures.json").exists():
-        record.update(read_json(run / "measures.json", "delete it, and run scripts/measure.sh"))
+        measured = read_json(run / "measures.json", "delete it, and run scripts/measure.sh")
+        compared = next(iter(experiment.models))
+        if measured.pop("checkpoints", compared) == compared:
+            record.update(measured)
     scores = {
         test: {
             kind: read_json(run / "evaluation" / f"{test}-{kind}" / "scores.json", again)
@@ -240,6 +243,8 @@ def export(folder, results, p_values, to):
     """
     to, records, kept_p = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):
+        if not (to / "results.json").exists():
+            raise UserError(f"--export is {to}, which holds something else: name another folder")
         kept = read(to)
         for part in ("experiment", "corpus", "options", "tests", "checkpoints"):
             if kept[part] != results[part]:

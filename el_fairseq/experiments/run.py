@@ -45,6 +45,8 @@ class Plan:
         self.slots = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
         self.jobs = options.jobs or len(self.slots) or experiment.runs.jobs
         losses = [experiment.loss(name) for name in options.losses or experiment.losses]
+        if len({loss.name for loss in losses}) < len(losses):
+            raise UserError(f"--losses is {','.join(options.losses)}, which names one twice")
         # One seed after the other, so that what is compared is finished early.
         self.runs = [
             Run(

@@ -22,6 +22,7 @@ with needs_extra("scripts"):
     from ..common.locks import locked
     from ..common.state import read_json
     from ..experiments import results as experiment_results
+    from ..experiments.config import read_experiment
     from . import figures, runs
     from .analysing import analyse
     from .page import page
@@ -106,7 +107,7 @@ def main():
         logging.getLogger(library).setLevel(logging.WARNING)
     folder = Path(arguments.folder)
     if not folder.is_dir():
-        folder = paths.ROOT / "runs" / folder.name.replace(".toml", "")
+        folder = read_experiment(arguments.folder).folder
     print(f"Report: {report(folder, arguments.title, analysis_options)}")
 
 
