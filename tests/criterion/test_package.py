@@ -59,8 +59,8 @@ def test_user_dir_registers_the_criterion_in_worker_processes(start):
 def test_the_documented_user_dir_is_found_from_another_folder_in_editable_mode(
     tmp_path, monkeypatch
 ):
-    page = (ROOT / "el_fairseq" / "README.md").read_text()
-    (option,) = re.findall(r"^--user-dir .+$", page, re.MULTILINE)
+    page = (ROOT / "README.md").read_text()
+    (option,) = re.findall(r"`(--user-dir \"\$.+)`", page)
     _, user_dir = succeed(run(["bash", "-c", f"echo {option}"], cwd=tmp_path)).stdout.split()
     monkeypatch.chdir(tmp_path)
     utils.import_user_module(Namespace(user_dir=user_dir))
