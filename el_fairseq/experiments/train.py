@@ -43,7 +43,7 @@ TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.id
 SEED = whole_number(0, 2**32 - 1)  # numpy takes no larger one
 SECONDS_BETWEEN_PROGRESS = 30
 # glibc gives large tensors back to Linux at once, which clears the pages again for the next update:
-# a quarter of a training on the CPU. So it keeps them.
+# a quarter of the time of Multi30k's trainings. So it keeps them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 

@@ -3,7 +3,8 @@
 The arithmetic is that of the CPU's version, in float32. A row of up to 8,192 logits is held in
 registers, so that it is read once; of longer ones the steps read blocks, three to four times, from
 the GPU's cache after the first. An entry takes 72 instructions with label smoothing and gradient,
-42 without smoothing (half precision, Triton 3.7, compute capability 9.0). **Nobody has timed it on a GPU.**
+42 without smoothing (half precision, Triton 3.7, compute capability 9.0). **Nobody has timed it on
+a GPU.**
 """
 
 import contextlib
