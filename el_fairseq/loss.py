@@ -193,7 +193,7 @@ def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction, cl
         ValueError: a target on the CPU is neither a class nor ignored.
     """
     if have_memory(logits, target):
-        count(target, logits.size(-1), Spec(Bonus(), 0.0, ignore_index))
+        count(target, logits.size(-1), Spec(Bonus(), 0.0, ignore_index), logits.dtype)
     ignored = target == ignore_index
     if not logits.size(-1):  # no target counts
         logits = F.pad(logits, (0, 1))

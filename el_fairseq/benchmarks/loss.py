@@ -257,14 +257,13 @@ def main():
         f"{machine(device, options.dtype)}; medians of {options.repeats} repetitions; memory "
         "beyond the inputs"
     )
+    dtype = DTYPES[options.dtype]
+    square = torch.ones(1024, 1024, device=device, dtype=dtype) if options.after_matmul else None
+    of_machine = device, dtype, options.repeats, options.threads, square
     for shapes, contenders, differentiated in (
         (options.shapes, loss_contenders(options.literal), 1),
         (options.projections, projection_contenders(options.literal), 2),
     ):
-        dtype = DTYPES[options.dtype]
-        square = torch.ones(1024, 1024, device=device, dtype=dtype)
-        of_machine = device, dtype, options.repeats, options.threads
-        of_machine += (square,) if options.after_matmul else ()
         if shapes:
             print(f"\n{benchmark(shapes, contenders, differentiated, *of_machine).text('github')}")
 

@@ -1,7 +1,6 @@
 """Words per second of whole trainings: ``bash scripts/benchmark-training.sh``."""
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import torch
 from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.paths import ROOT
 from ..common.tables import Table
+from ..experiments import training_log
 from ..experiments.config import read_experiment
 
 PAIR = "fr-en"
@@ -29,8 +29,8 @@ def train(command, log):
     if status:
         last = next(filter(str.strip, reversed(lines)), "it said nothing")
         raise UserError(f"fairseq-train ended with status {status}, see {log}: {last}")
-    records = [line.partition("| train_inner | ")[2] for line in lines]
-    speeds = [float(json.loads(record)["wps"]) for record in records if record][1:]
+    records = filter(None, map(training_log.parse, lines))
+    speeds = [numbers["wps"] for kind, numbers in records if kind == "train_inner"][1:]
     if not speeds:
         raise UserError(f"{log} has fewer than two records of training: take more --updates")
     return statistics.median(speeds)

@@ -126,21 +126,26 @@ def execute(plan):
         UserError: some failed; all others were brought to their end.
         Stopped: the program is being stopped.
     """
-    slots, progress, failures = queue.SimpleQueue(), Progress(plan.runs), []
+    slots, progress, failures, stopped = queue.SimpleQueue(), Progress(plan.runs), [], []
     for number in range(plan.jobs):
         slots.put(plan.slots[number % len(plan.slots)] if plan.slots else ())
 
     def work(one):
         slot = slots.get()
         try:
-            train_and_score(plan, replace(one, gpus=slot), progress)
+            if not stopped:
+                train_and_score(plan, replace(one, gpus=slot), progress)
         except (UserError, OSError) as error:
             failures.append(f"{one.name}: {error}")
+        except processes.Stopped as error:
+            stopped.append(error)
         finally:
             slots.put(slot)
 
     with ThreadPoolExecutor(plan.jobs) as pool:
         list(pool.map(work, plan.runs))
+    if stopped:
+        raise stopped[0]
     if failures:
         raise UserError(
             f"{len(failures)} of {len(plan.runs)} runs did not end well; run the same command "

@@ -19,7 +19,8 @@ from .scores import SCORES, score_of
 from .significance import POWER, RESAMPLINGS, bootstrap_p, over_seeds
 
 FEWEST_WORDS = 6
-BITS = 1 / math.log(2)
+# Of a run's calibration: key and factor.
+NLL_BITS, ERROR_PERCENT = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
 
 
 def mean_and_deviation(values, form="{:.2f}"):
@@ -79,6 +80,11 @@ def score_in(results, key, test=None, kind=None):
     return lambda run: run["scores"][test][kind][key]
 
 
+def calibration_of(when, key, factor):
+    """Function of a run to its calibration ``before`` or ``after`` temperature scaling."""
+    return lambda run: factor * run["calibration"][when][key]
+
+
 def scores_table(results):
     """A row for each loss, test set and kind of checkpoint: means over seeds, figures beside."""
     published, several = results["published"], len(results["tests"]) > 1
@@ -134,16 +140,12 @@ def measured_table(results):
     if all("tempered" in run for run in measured):
         columns.append(("BLEU at temperature", "{:.2f}", lambda run: run["tempered"][test]["bleu"]))
 
-    def calibration(when, name, factor):
-        return lambda run: factor * run["calibration"][when][name]
-
-    error, nll = ("expected_calibration_error", 100), ("nll_nats", BITS)
     columns += [
         ("temperature", "{:.3f}", lambda run: run["calibration"]["temperature"]),
-        ("calibration error, %", "{:.2f}", calibration("before", *error)),
-        ("after scaling", "{:.2f}", calibration("after", *error)),
-        ("nll, bits", "{:.3f}", calibration("before", *nll)),
-        ("after scaling", "{:.3f}", calibration("after", *nll)),
+        ("calibration error, %", "{:.2f}", calibration_of("before", *ERROR_PERCENT)),
+        ("after scaling", "{:.2f}", calibration_of("after", *ERROR_PERCENT)),
+        ("nll, bits", "{:.3f}", calibration_of("before", *NLL_BITS)),
+        ("after scaling", "{:.3f}", calibration_of("after", *NLL_BITS)),
     ]
     where = f", test set {test}" if len(results["tests"]) > 1 else ""
     title = f"Search and calibration{where}, mean ± standard deviation"

@@ -37,10 +37,9 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 from omegaconf import open_dict
 
-from .. import criterion  # noqa: F401  (registers it)
+from .. import criterion  # noqa: F401  (registers it, and has checkpoints read safely)
 from ..common.cli import UserError, run
 from ..common.processes import STOPPED
-from ..safe_load import trust_fairseq_checkpoints
 from .checkpoints import copy, save
 
 logger = logging.getLogger(__name__)
@@ -196,7 +195,6 @@ def _leave_lock_to_this_process():
 
 def adapt_fairseq():
     """Make fairseq, in this process, do what this module says."""
-    trust_fairseq_checkpoints()
     _leave_lock_to_this_process()
     _compose_batches_as_from_epoch_1()
     _write_checkpoints_whole()

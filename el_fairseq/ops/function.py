@@ -51,7 +51,7 @@ def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
     if not have_memory(target, *inputs):
         return problem.reference_loss(inputs)
     classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
-    scale = problem.scale(count(target, classes, spec), number_type(inputs[0]))
+    scale = problem.scale(count(target, classes, spec, inputs[0].dtype), number_type(inputs[0]))
     wanted = [each is not None and each.requires_grad for each in inputs]
     if not (torch.is_grad_enabled() and any(wanted)):
         losses, _ = problem.losses(inputs, scale, [False for _ in inputs])
@@ -261,15 +261,17 @@ def _warn_once(device, reason):
     )
 
 
-def count(target, classes, spec):
+def count(target, classes, spec, dtype):
     """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
+
+    By the kernel for logits of ``dtype``, so that no other has to be compiled.
 
     On a GPU, where to look at targets would be to wait, the device asserts that each is a class.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    kernel = _kernel(target.device, torch.float32)
+    kernel = _kernel(target.device, dtype)
     if kernel is not reference:
         number = kernel.count(target, classes, spec.ignore_index)
         if target.is_cuda or number >= 0:

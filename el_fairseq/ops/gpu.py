@@ -1,4 +1,5 @@
-"""The rows' losses and gradient on a GPU: one Triton program a row, and no memory but theirs.
+"""The rows' losses and gradient on a GPU: one Triton program a row, and no memory but theirs,
+except for a copy of logits whose classes do not lie side by side.
 
 The arithmetic is that of the CPU's version, in float32. A row of up to 8,192 logits is held in
 registers, so that it is read once; of longer ones the steps read blocks, three to four times, from
@@ -206,6 +207,11 @@ def lanes_of(classes):
     return triton.next_power_of_2(max(classes, 16)) if classes <= 8192 else 2048
 
 
+def warps_of(lanes):
+    """Warps of a program that works on so many entries at once."""
+    return 1 if lanes <= 32 else max(4, lanes // 256)
+
+
 def row_losses(logits, target, spec, scale, gradient=None):
     """By Triton: see :func:`el_fairseq.ops.reference.row_losses`; logits of at most 32 bits."""
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
@@ -230,7 +236,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
             IS_FAST=logits.is_cuda,  # Triton's interpreter has no such division
             BLOCK=lanes,
             IS_HELD=classes <= lanes,
-            num_warps=1 if lanes <= 32 else max(4, lanes // 256),
+            num_warps=warps_of(lanes),
         )
     return results
 
@@ -270,11 +276,11 @@ def count(target, classes, ignore_index):
 
 
 @triton.jit
-def _multiply_kernel(values_ptr, factor_ptr, count, step, BLOCK: tl.constexpr):
+def _multiply_kernel(values_ptr, factor_ptr, count, BLOCK: tl.constexpr):
     factor = tl.load(factor_ptr).to(tl.float32)
     if factor != 1:
         first = tl.program_id(0).to(tl.int64) * BLOCK
-        for begin in range(first, count, step):
+        for begin in range(first, count, tl.num_programs(0) * BLOCK):
             at = begin + tl.arange(0, BLOCK)
             values = tl.load(values_ptr + at, mask=at < count).to(tl.float32) * factor
             tl.store(values_ptr + at, values.to(values_ptr.dtype.element_ty), mask=at < count)
@@ -284,7 +290,5 @@ def multiply(values, factor):
     """Multiply contiguous values in place by a tensor of one number; where it is 1, on the device,
     they are neither read nor written."""
     with _device_of(values):
-        _multiply_kernel[(PROGRAMS,)](
-            values, factor, values.numel(), PROGRAMS * 4096, BLOCK=4096, num_warps=8
-        )
+        _multiply_kernel[(PROGRAMS,)](values, factor, values.numel(), BLOCK=4096, num_warps=8)
     return values

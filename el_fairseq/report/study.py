@@ -6,7 +6,6 @@ most seeds stand in full, side by side; those of fewer seeds, a line each.
 
 import argparse
 import logging
-import math
 import statistics
 from pathlib import Path
 
@@ -16,6 +15,9 @@ from ..common.tables import Table
 from ..experiments import results as experiment_results
 from ..experiments.significance import over_seeds
 from ..experiments.table import (
+    ERROR_PERCENT,
+    NLL_BITS,
+    calibration_of,
     compared_losses,
     differences,
     kind_name,
@@ -32,11 +34,6 @@ LINEAR = 3
 def quantities(results):
     """Rows of the table: title, form, and the function from a run's record to its value."""
     test = results["tests"][0]
-
-    def calibration(when, quantity, factor):
-        return lambda record: factor * record["calibration"][when][quantity]
-
-    nll, error = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
     return (
         ("BLEU", "{:.2f}", score_in(results, "bleu")),
         *(
@@ -48,10 +45,10 @@ def quantities(results):
         ("TER (less is better)", "{:.2f}", score_in(results, "ter")),
         ("validation accuracy, %", "{:.2f}", lambda record: record["valid_accuracy"]),
         ("validation nll, bits", "{:.3f}", lambda record: record["valid_nll"]),
-        ("test nll, bits", "{:.3f}", calibration("before", *nll)),
-        ("test nll after one temperature", "{:.3f}", calibration("after", *nll)),
-        ("calibration error, %", "{:.2f}", calibration("before", *error)),
-        ("calibration error after it, %", "{:.2f}", calibration("after", *error)),
+        ("test nll, bits", "{:.3f}", calibration_of("before", *NLL_BITS)),
+        ("test nll after one temperature", "{:.3f}", calibration_of("after", *NLL_BITS)),
+        ("calibration error, %", "{:.2f}", calibration_of("before", *ERROR_PERCENT)),
+        ("calibration error after it, %", "{:.2f}", calibration_of("after", *ERROR_PERCENT)),
         ("the temperature", "{:.3f}", lambda record: record["calibration"]["temperature"]),
     )
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import run
 
@@ -192,6 +193,20 @@ def test_a_run_that_fails_is_told_and_the_others_are_brought_to_their_end(plan, 
     with pytest.raises(UserError, match=r"1 of 4 runs did not end well.*\nel-seed1: a full disk"):
         run.execute(plan)
     assert sorted(done) == ["ce-seed1", "ce-seed2", "el-seed2"]
+
+
+def test_once_the_program_is_being_stopped_no_other_run_is_begun(plan, monkeypatch):
+    begun = []
+
+    def train_and_score(plan, a_run, progress):
+        begun.append(a_run.name)
+        raise processes.Stopped(processes.STOPPED)
+
+    monkeypatch.setattr(run, "train_and_score", train_and_score)
+    plan.jobs = 1
+    with pytest.raises(processes.Stopped):
+        run.execute(plan)
+    assert begun == ["ce-seed1"]
 
 
 def test_a_task_trains_one_run_and_needs_the_corpus(plan, monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from el_fairseq.ops.gpu import _row_kernel, lanes_of
+from el_fairseq.ops.gpu import _row_kernel, lanes_of, warps_of
 
 PROGRAM = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -39,7 +39,7 @@ def machine_code(dtype, classes, smoothed, start, capability):
     kernel = triton.compile(
         ASTSource(_row_kernel, signature=signature, constexprs=constants, attrs=aligned),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": max(4, lanes // 256)},
+        options={"num_warps": warps_of(lanes)},
     )
     cubin = Path("kernel.cubin")
     cubin.write_bytes(kernel.asm["cubin"])
