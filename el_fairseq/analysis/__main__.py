@@ -23,9 +23,8 @@ with needs_extra("scripts"):
     import torch
     from fairseq.data import LanguagePairDataset
 
-    from ..common.files import writing
+    from ..common.files import write_json, writing
     from ..common.paths import this_command
-    from ..common.state import write_json
     from ..corpora.subwords import Subwords
     from . import frequency, noise, ood
     from .calibration import calibration, with_temperature

@@ -46,8 +46,6 @@ def needs_extra(name):
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name.startswith(__package__.partition(".")[0]):
-            raise
         extra = "fairseq" if error.name == "fairseq" else name
         sys.exit(
             f"error: there is no {error.name} here: pip install '.[{extra}]' in el-fairseq's folder"

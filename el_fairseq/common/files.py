@@ -1,6 +1,8 @@
-"""Files and folders that are whole or not there: written beside, renamed when finished."""
+"""Files: text and JSON, locks, and what is whole or not there."""
 
 import errno
+import fcntl
+import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -9,6 +11,76 @@ from pathlib import Path
 from .cli import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def lines_of(path):
+    """Lines of a UTF-8 file without their ends; ``\\n`` alone ends a line.
+
+    (``str.splitlines`` would also split at U+2028 and its like, which stand in real text.)
+
+    Raises:
+        UserError: there is no such file, or it is not UTF-8; the message names the line.
+    """
+    try:
+        content = Path(path).read_bytes()
+        lines = content.decode("utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} is not UTF-8 in line {line}: convert it (iconv -t utf-8)"
+        ) from None
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_json(path, advice):
+    """What a JSON file holds that another command wrote.
+
+    ``advice`` is what a user can do about a file that is missing or damaged, such as "evaluate
+    that run again".
+
+    Raises:
+        UserError: there is no such file, or it is no whole JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: {advice}") from None
+    except ValueError as error:  # also a UnicodeDecodeError
+        raise UserError(f"{path} is damaged ({error}): {advice}") from None
+
+
+def write_json(path, value):
+    """Write ``value`` as JSON, indented; the file appears, or is replaced, whole."""
+    with writing(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def locked(path, message):
+    """Lock the file ``path`` and return it, open.
+
+    The lock is held until the file is closed here and the processes that inherited it have
+    ended, however they end; a lock file that is left over locks nothing.
+
+    Raises:
+        UserError: another process holds it; ``message`` says what that one does and what to do. Or
+            nothing can be written there.
+    """
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"nothing can be written in {path.parent} ({error.strerror}): name a folder of your "
+            "own (--help says how), or work in a copy"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError(message) from None
+    return lock
 
 
 @contextmanager
@@ -51,15 +123,26 @@ def writing(path, mode="w"):
 def making(folder):
     """Give an empty folder that becomes ``folder`` when the block ends without error.
 
-    What a killed process left beside is removed first. ``folder`` itself must not exist.
+    What a killed process left beside is removed first. ``folder`` itself must not exist, or be
+    empty.
+
+    Raises:
+        UserError: another process makes it at the same time.
     """
     folder = Path(folder)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        with full_disk_told(folder):
-            yield unfinished
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path, unfinished = (folder.with_name(f".{folder.name}.{x}") for x in ("lock", "unfinished"))
+    busy = f"{folder} is being made by another process: wait for it, or stop it"
+    with locked(path, busy) as lock:
+        # Another process may have finished, and removed the file, since it was opened here.
+        if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            raise UserError(busy)
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            with full_disk_told(folder):
+                yield unfinished
+            unfinished.replace(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            path.unlink()

@@ -1,25 +1,25 @@
 """Programs that start others, and what signals do to them.
 
-A program's work runs in threads of its own; its main thread waits for the work or for a signal.
-The handler of a signal only writes to a pipe. Then the main thread ends the children, and the
-work ends because they did. No exception comes out of a handler, and no Python runs in a fork.
+A program's work runs in a thread of its own; its main thread waits for the work or for a signal,
+whose handler only notes it. Then the main thread ends the children, and the work ends because they
+did. No exception comes out of a handler, and no Python runs in a fork.
 """
 
 import contextlib
+import ctypes
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor, wait
 
 SECONDS_TO_END = 10
-# A training that is starting takes no notice of SIGUSR1 yet.
-SECONDS_TO_SIGNAL_AGAIN = 1
+SECONDS_BETWEEN_LOOKS = 0.1
 # sysexits.h's EX_TEMPFAIL: stopped by SIGUSR1, the same command goes on.
 STOPPED = 75
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Stopped(SystemExit):
@@ -34,12 +34,12 @@ class _Children:
         self.running = {}
         self.status = None
 
-    def signal_all(self, number=None):
-        """Send ``number``, or to each the signal that it was started with."""
+    def stop(self, status, number=None):
+        """Start no more, and send ``number`` to all, or to each its gentle signal."""
         with self.lock:
+            self.status = status
             for child, gentle in self.running.items():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number or gentle)
+                _send(child, number or gentle)
 
 
 _children = _Children()
@@ -60,17 +60,12 @@ def started(command, gentle=signal.SIGTERM, **options):
     Raises:
         Stopped: this program is being stopped.
     """
-    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py"))]
-    words = [*launcher, str(os.getpid()), *map(str, command)]
+    words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, command)]
     options = {"stdin": subprocess.DEVNULL, **options}
     with _children.lock:
         if _children.status is not None:
             raise Stopped(_children.status)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-        try:  # the launcher unblocks it, when it is ready to ignore it
-            child = subprocess.Popen(words, start_new_session=True, **options)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        child = subprocess.Popen(words, start_new_session=True, **options)
         _children.running[child] = gentle
     try:
         yield child
@@ -80,8 +75,7 @@ def started(command, gentle=signal.SIGTERM, **options):
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if child.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number)
+                _send(child, number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(SECONDS_TO_END)
         if child.stdout is not None:
@@ -96,6 +90,11 @@ def call(command, **options):
         return child.wait()
 
 
+def _send(child, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
 def supervise(work):
     """Run ``work()``, which may start children, to its end or to a signal; returns its result.
 
@@ -107,47 +106,43 @@ def supervise(work):
     Raises:
         Stopped: a signal came. And whatever ``work`` raises.
     """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing)
+    came = []
     for number in (*_ENDING, signal.SIGUSR1):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)  # the pipe has it
-    outcome = {}
-
-    def run():
-        try:
-            outcome["result"] = work()
-        except BaseException as error:
-            outcome["error"] = error
-        finally:
-            os.write(writing, b"\0")
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    wait = None
-    while not outcome:
-        if select.select([reading], [], [], wait)[0]:
-            for number in os.read(reading, 64):
-                if number in _ENDING:
-                    _end_all(thread, 128 + number)
-                elif number == signal.SIGUSR1:
-                    _children.status, wait = STOPPED, SECONDS_TO_SIGNAL_AGAIN
-        if _children.status is not None:
-            _children.signal_all()
-    thread.join()
-    if "error" not in outcome:
-        return outcome["result"]
-    if _children.status is not None:
+            signal.signal(number, lambda number, _: came.append(number))
+    doing = ThreadPoolExecutor(1).submit(work)
+    while not doing.done():
+        wait([doing], SECONDS_BETWEEN_LOOKS)
+        while came:
+            number = came.pop(0)
+            if number == signal.SIGUSR1:
+                _children.stop(STOPPED)
+            else:
+                _end_all(doing, 128 + number)
+    if doing.exception() and _children.status is not None:
         raise Stopped(_children.status)
-    raise outcome["error"]
+    return doing.result()
 
 
-def _end_all(thread, status):
-    _children.status = status
+def _end_all(doing, status):
     for number in (signal.SIGTERM, signal.SIGKILL):
-        _children.signal_all(number)
-        thread.join(SECONDS_TO_END if _children.running else 1)
-    if thread.is_alive():  # it computes; the interpreter's own end would wait for its locks
+        _children.stop(status, number)
+        wait([doing], SECONDS_TO_END if _children.running else 1)
+    if not doing.done():  # it computes; the interpreter's own end would wait for it
         os._exit(status)
     raise Stopped(status)
+
+
+def _become(parent, command):
+    """Replace this process by a command that Linux kills when its parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        sys.exit(1)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"error: {command[0]} cannot be started: {error.strerror}")
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), sys.argv[2:])

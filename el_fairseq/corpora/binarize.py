@@ -14,8 +14,7 @@ from fairseq import options
 from fairseq.data import indexed_dataset
 
 from ..common.cli import UserError, argument, run
-from ..common.files import making
-from ..common.text import lines_of
+from ..common.files import lines_of, making
 from .subwords import Subwords, encode
 
 

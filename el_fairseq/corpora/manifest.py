@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..common.cli import UserError
-from ..common.state import read_json
-from ..common.text import lines_of
+from ..common.files import lines_of, read_json
 from .subwords import MODELS, REMOVE_BPE
 
 ADVICE = (

@@ -8,11 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ..common.cli import UserError
-from ..common.files import making
-from ..common.locks import only_here
+from ..common.files import lines_of, making, read_json, write_json
 from ..common.paths import ROOT
-from ..common.state import read_json, write_json
-from ..common.text import lines_of
 from . import subwords
 from .sources import checksum
 
@@ -149,10 +146,7 @@ def make_once(out, settings, make):
     if _is_there(out, settings):
         say(f"The corpus is there: {out}")
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = out.with_name(f".{out.name}.lock")
-    busy = f"{out} is being made by another process: wait for it, or stop it"
-    with only_here(lock, busy), making(out) as folder:
+    with making(out) as folder:
         write_json(folder / "manifest.json", make(folder))
     say(f"The corpus is ready: {out}")
 

@@ -17,11 +17,8 @@ import torch
 
 from ..common import processes
 from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
-from ..common.files import making, writing
-from ..common.locks import locked
+from ..common.files import lines_of, locked, making, read_json, write_json, writing
 from ..common.paths import ROOT, shown
-from ..common.state import read_json, write_json
-from ..common.text import lines_of
 from ..corpora import manifest
 from ..corpora.languages import sacrebleu_tokenizer
 from ..safe_load import load

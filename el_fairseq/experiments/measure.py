@@ -15,7 +15,7 @@ import torch
 from ..analysis.calibration import of_checkpoint
 from ..common import processes
 from ..common.cli import run
-from ..common.state import read_json, write_json
+from ..common.files import read_json, write_json
 from ..corpora.manifest import read as read_corpus
 from .config import names, read_experiment
 from .evaluate import OPTIONS, evaluate

@@ -8,10 +8,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal, NotRequired, TypedDict
 
 from ..common.cli import UserError
-from ..common.files import writing
+from ..common.files import lines_of, read_json, write_json, writing
 from ..common.paths import ROOT, shown
-from ..common.state import read_json, write_json
-from ..common.text import lines_of
 from ..corpora.manifest import read as read_corpus
 from . import training_log
 from .options import shared_options

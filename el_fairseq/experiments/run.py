@@ -16,9 +16,8 @@ from pathlib import Path
 from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes, whole_number
-from ..common.locks import locked
+from ..common.files import locked, read_json
 from ..common.paths import ROOT, shown
-from ..common.state import read_json
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.manifest import read as read_corpus
 from . import evaluate

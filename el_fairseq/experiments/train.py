@@ -24,10 +24,8 @@ import torch
 from ..common import processes
 from ..common.cli import UserError, split_at_dashes, whole_number
 from ..common.cli import run as run_command
-from ..common.files import full_disk_told
-from ..common.locks import locked
+from ..common.files import full_disk_told, locked, read_json, write_json
 from ..common.paths import shown
-from ..common.state import read_json, write_json
 from ..corpora import manifest
 from ..corpora.sources import checksum
 from . import training_log
@@ -200,8 +198,8 @@ def train(run, progress):
                     copy.write(line)
                     copy.flush()
                     progress.see(run, line)
-    if child.returncode == processes.STOPPED:
-        print(f"{run.name:12} stopped after a checkpoint; the same command goes on")
+    if child.returncode in (processes.STOPPED, -signal.SIGUSR1):  # the latter: while it started
+        print(f"{run.name:12} stopped; the same command goes on from its last checkpoint")
         raise processes.Stopped(processes.STOPPED)
     if child.returncode:
         raise failure("fairseq-train", log, child.returncode)

@@ -17,7 +17,6 @@ It is fairseq's program with these differences:
   when all is trained, is refused before the first update.
 """
 
-import atexit
 import functools
 import logging
 import math
@@ -171,8 +170,6 @@ def _stop_after_checkpoint():
 
     fairseq_train.validate_and_save = validate_and_save
     signal.signal(signal.SIGUSR1, lambda *_: _stop_asked.append(True))
-    # It is sent again until this process is gone, and at its end Python drops its handlers.
-    atexit.register(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _is_at_end(trainer):

@@ -18,9 +18,7 @@ with needs_extra("scripts"):
 
     from ..analysis.tables import tables
     from ..common import paths
-    from ..common.files import writing
-    from ..common.locks import locked
-    from ..common.state import read_json
+    from ..common.files import locked, read_json, writing
     from ..experiments import results as experiment_results
     from ..experiments.config import read_experiment
     from . import figures, runs

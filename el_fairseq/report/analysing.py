@@ -15,9 +15,8 @@ from pathlib import Path
 from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError
-from ..common.files import writing
+from ..common.files import lines_of, writing
 from ..common.paths import ROOT, shown
-from ..common.text import lines_of
 from ..corpora import manifest
 from ..corpora.binarize import binarize
 from ..corpora.sources import checksum

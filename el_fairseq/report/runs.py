@@ -5,8 +5,8 @@ import statistics
 
 from sacrebleu import CHRF
 
+from ..common.files import read_json
 from ..common.paths import shown
-from ..common.state import read_json
 from ..common.tables import Table
 from ..corpora import manifest
 from ..experiments.results import has_texts, hypotheses, references, with_curves

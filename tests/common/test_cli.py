@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from el_fairseq.common.cli import needs_extra
+from el_fairseq.common.cli import needs_extra, split_at_dashes
 
 
 def test_a_terminal_that_lacks_a_character_still_gets_the_rest():
@@ -27,6 +27,6 @@ def test_a_missing_extra_ends_a_program_in_one_line_that_says_what_to_install(mo
     )
 
 
-def test_a_missing_module_of_the_package_itself_is_no_missing_extra():
-    with pytest.raises(ModuleNotFoundError), needs_extra("scripts"):
-        raise ModuleNotFoundError(name="el_fairseq.nothing")
+def test_arguments_part_at_the_first_double_dash():
+    assert split_at_dashes(["a", "--", "b", "--", "c"]) == (["a"], ["b", "--", "c"])
+    assert split_at_dashes(["a"]) == (["a"], [])

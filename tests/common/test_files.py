@@ -4,45 +4,70 @@ import os
 import pytest
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.common.files import making, writing
+from el_fairseq.common.files import lines_of, locked, making, read_json, write_json, writing
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path):
+def test_state_comes_back_as_it_was_written(tmp_path):
+    value = {"run": "ce-seed1", "options": ["--lr", "0.005"], "ü": None}
+    write_json(tmp_path / "run.json", value)
+    assert read_json(tmp_path / "run.json", "train again") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "there is no"), (b'{"run": "ce-se', "is damaged"), (b"\xff\xfe", "is damaged")],
+)
+def test_damaged_state_is_named_with_what_to_do(tmp_path, content, problem):
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{problem}.*: train that run again$") as error:
+        read_json(path, "train that run again")
+    assert str(path) in str(error.value)
+
+
+def test_lines_end_at_newlines_alone_and_are_utf8(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("one\u2028still one\n\ntwo\rtwo\nlast", encoding="utf-8", newline="\n")
+    assert lines_of(path) == ["one\u2028still one", "", "two\rtwo", "last"]
+    path.write_bytes(b"")
+    assert lines_of(path) == []
+    path.write_bytes("gut\nsch\xf6n\n".encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8 in line 2"):
+        lines_of(path)
+
+
+def test_a_lock_is_held_until_its_file_is_closed(tmp_path):
+    with locked(tmp_path / "lock", "busy"), pytest.raises(UserError, match="busy"):
+        locked(tmp_path / "lock", "busy")
+    locked(tmp_path / "lock", "busy").close()
+
+
+def test_a_file_appears_only_when_it_is_whole_and_a_failing_write_keeps_the_earlier(tmp_path):
     path = tmp_path / "scores.json"
     with writing(path) as file:
         file.write("{}")
         assert not path.exists()
+    with pytest.raises(RuntimeError), writing(path) as file:
+        file.write("half")
+        raise RuntimeError
     assert path.read_text() == "{}"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failing_write_keeps_the_earlier_file_and_leaves_nothing_beside(tmp_path):
-    path = tmp_path / "scores.json"
-    path.write_text("before")
-    with pytest.raises(RuntimeError), writing(path) as file:
-        file.write("half")
-        raise RuntimeError
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_folder_appears_only_when_it_is_whole(tmp_path):
-    folder = tmp_path / "text"
+    folder, left = tmp_path / "text", tmp_path / ".text.unfinished" / "of a killed process"
     with pytest.raises(RuntimeError), making(folder) as unfinished:
         (unfinished / "train.de").write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+    left.mkdir(parents=True)
     with making(folder) as unfinished:
         (unfinished / "train.de").write_text("whole")
-    assert (folder / "train.de").read_text() == "whole"
-
-
-def test_what_a_killed_process_left_beside_does_not_get_into_the_folder(tmp_path):
-    left = tmp_path / ".text.unfinished"
-    left.mkdir()
-    (left / "stale").write_text("")
-    with making(tmp_path / "text") as unfinished:
-        assert list(unfinished.iterdir()) == []
+        assert not folder.exists()
+        with pytest.raises(UserError, match="is being made by another process"), making(folder):
+            raise AssertionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["text", "train.de"]
 
 
 @pytest.mark.parametrize("kind", [writing, making])
@@ -52,8 +77,5 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, kind):
     with told, kind(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_other_failures_stay_what_they_are(tmp_path):
-    with pytest.raises(PermissionError), writing(tmp_path / "results.json"):
+    with pytest.raises(PermissionError), kind(path):
         raise PermissionError("not here")

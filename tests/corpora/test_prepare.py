@@ -8,7 +8,7 @@ import sacremoses
 from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.common.locks import only_here
+from el_fairseq.common.files import making
 from el_fairseq.corpora import iwslt14
 from el_fairseq.corpora.prepare import named_tests, prepare
 
@@ -70,7 +70,7 @@ def test_what_is_no_corpus_is_left_as_it_is(tmp_path, kind):
 
 
 def test_a_second_preparation_at_the_same_time_is_told(tmp_path):
-    with only_here(tmp_path / ".corpus.lock", "held"), pytest.raises(UserError, match="being made"):
+    with making(tmp_path / "corpus"), pytest.raises(UserError, match="being made by another"):
         made(tmp_path / "corpus")
 
 

@@ -4,7 +4,7 @@ import pytest
 from made_runs import KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.common.text import lines_of
+from el_fairseq.common.files import lines_of
 from el_fairseq.corpora import manifest
 from el_fairseq.report import analysing
 

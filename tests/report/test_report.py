@@ -9,7 +9,7 @@ import pytest
 from made_runs import AWKWARD, KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.common.locks import locked
+from el_fairseq.common.files import locked
 from el_fairseq.experiments import results as experiment_results
 from el_fairseq.experiments import significance
 from el_fairseq.experiments import table as tables_of
