@@ -3,9 +3,8 @@
 Each loop over a row is a function of its own, which LLVM turns into vector instructions. A buffer
 lies between the row that is read and the one that is written, for these may be the same memory. A
 row's entries are computed in float32 (float64 for float64 logits), its few other numbers in
-float64. A row of another dtype, or whose entries do not lie side by side, is converted to a buffer
-when it is worked on. numba knows no bfloat16 and no float16: int16 stands for the bits of the one,
-uint16 for those of the other.
+float64. Rows of another dtype, or whose entries do not lie side by side, are copied a block at a
+time.
 """
 
 import contextlib
@@ -27,11 +26,12 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload
 
-from .reference import FLOOR, RowLosses, number_type
+from .reference import FLOOR, RowLosses, in_blocks, number_type, rows_of
 
 _scalar = numba.njit(error_model="numpy", fastmath={"contract"})
 _loop = numba.njit(error_model="numpy", fastmath={"contract", "reassoc"})  # sums in any order
 _SHARE = 2**18  # entries that a thread takes at once: to hand out fewer costs more than it saves
+CONVERTED = 2**20  # entries converted at once, 4 MiB of float32, which stay in cache
 
 
 @intrinsic
@@ -44,65 +44,6 @@ def _bits(context, number):
         return builder.bitcast(arguments[0], context.get_value_type(kind))
 
     return kind(number), code
-
-
-@_loop
-def _of_bfloat16(bits):
-    return _bits(np.int32(np.int32(bits) << np.int32(16)))
-
-
-@_loop
-def _to_bfloat16(number):
-    bits = _bits(number)
-    half_less = np.int32(np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1)))  # ties to even
-    rounded = np.int32(bits + half_less) >> np.int32(16)
-    return np.int16(rounded if number == number else 0x7FC0)
-
-
-@_loop
-def _of_float16(bits):
-    rest = np.int32(np.int32(bits & 0x7FFF) << np.int32(13))
-    scaled = _bits(np.float32(_bits(rest) * np.float32(2.0**112)))
-    is_finite = rest < np.int32(0x7C00 << 13)
-    rest = scaled if is_finite else np.int32(rest | np.int32(0x7F800000))
-    sign = np.int32(np.int32(bits & 0x8000) << np.int32(16))
-    return _bits(np.int32(rest | sign))
-
-
-@_loop
-def _to_float16(number):
-    bits = _bits(number)
-    rest = np.int32(bits & np.int32(0x7FFFFFFF))
-    odd = np.int32((rest >> np.int32(13)) & np.int32(1))  # ties to even
-    half = np.int32(np.int32(rest - np.int32(112 << 23)) + np.int32(np.int32(0xFFF) + odd))
-    half = half >> np.int32(13)
-    # Too small for a leading 1: added to 0.5, the number has its last bit where float16 has it.
-    small = np.int32(_bits(np.float32(_bits(rest) + np.float32(0.5))) - np.int32(126 << 23))
-    half = small if rest < np.int32(113 << 23) else half
-    half = np.int32(0x7C00) if rest >= np.int32(143 << 23) else half
-    half = np.int32(0x7E00) if rest > np.int32(0x7F800000) else half
-    return np.uint16(half | np.int32((bits >> np.int32(16)) & np.int32(0x8000)))
-
-
-@_loop
-def _same(number):
-    return number
-
-
-def _copy(source, target):
-    """Copy numbers to a row of another dtype."""
-
-
-@overload(_copy, jit_options={"fastmath": {"contract"}})
-def _(source, target):
-    read = {types.int16: _of_bfloat16, types.uint16: _of_float16}.get(source.dtype, _same)
-    write = {types.int16: _to_bfloat16, types.uint16: _to_float16}.get(target.dtype, _same)
-
-    def copy(source, target):
-        for k in range(target.size):
-            target[k] = write(read(source[k]))
-
-    return copy
 
 
 def _exp(number):
@@ -272,24 +213,6 @@ def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, igno
             )
 
 
-def _converted_rows(
-    first, last, logits, target, scale, gradient, loss, nll, correct, ignore_index, options
-):
-    """``_rows`` of logits of any dtype and strides; ``gradient`` is of their dtype."""
-    exps, values = np.empty(logits.shape[1], loss.dtype), np.empty(logits.shape[1], loss.dtype)
-    of_row = values if len(gradient) else values[:0]
-    for row in range(first, last):
-        if target[row] == ignore_index:
-            loss[row], nll[row], correct[row], of_row[:] = 0, 0, False, 0
-        else:
-            _copy(logits[row], values)
-            loss[row], nll[row], correct[row] = _row(
-                values, target[row], float(scale[row]), of_row, exps, *options
-            )
-        if len(gradient):
-            _copy(of_row, gradient[row])
-
-
 def _count(target, classes, ignore_index):
     """The number of targets that are not ignored, -1 where one of them is no class."""
     count = 0
@@ -301,12 +224,9 @@ def _count(target, classes, ignore_index):
     return count
 
 
-_STORED = {torch.bfloat16: "int16", torch.float16: "uint16"}
 _SIGNATURES = {
     _rows: "void(i8, i8, {0}[:, ::1], i8[:], {0}[:], {0}[:, ::1], {0}[::1], {0}[::1], b1[::1], i8, "
     "UniTuple(f8, 4))",
-    _converted_rows: "void(i8, i8, {1}[:, :], i8[:], {0}[:], {1}[:, ::1], {0}[::1], {0}[::1], "
-    "b1[::1], i8, UniTuple(f8, 4))",
     _count: "i8(i8[:], i8, i8)",
 }
 
@@ -319,14 +239,13 @@ def _compiled(function, dtype=torch.int64):
     version of this file has a file of its own: numba's index of a file with several is not safe
     from two that write it.
     """
-    stored = _STORED.get(dtype, str(dtype)[len("torch.") :])
-    number = "float64" if dtype == torch.float64 else "float32"
-    signature = _SIGNATURES[function].format(number, stored)
+    number = str(dtype)[len("torch.") :]
+    signature = _SIGNATURES[function].format(number)
     options = {"nogil": True, "error_model": "numpy"}
     try:
         processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
         key = zlib.crc32(Path(__file__).read_bytes() + f"{FLOOR} {processor}".encode())
-        name = f"{function.__name__}_{stored}_{key:08x}"
+        name = f"{function.__name__}_{number}_{key:08x}"
         named = FunctionType(function.__code__, function.__globals__, name)
         named.__qualname__ = name
         with _cache_folder():
@@ -389,7 +308,7 @@ def _share(work, rows, classes):
     They are PyTorch's own where its OpenMP can be had. After a matrix product those keep their
     cores for a while, waiting for more, and other threads would wait for them.
     """
-    step = max(1, _SHARE // max(classes, 1))
+    step = rows_of(_SHARE, classes)
     threads = min(torch.get_num_threads(), -(-rows // step))
     if threads <= 1:
         work(0, rows)
@@ -414,27 +333,33 @@ def _share(work, rows, classes):
 
 def row_losses(logits, target, spec, scale, gradient=None):
     """Compiled: see :func:`el_fairseq.ops.reference.row_losses`."""
-    rows, classes = logits.shape
     number = number_type(logits)
     if logits.dtype == number and logits.is_contiguous():
-        kernel = _compiled(_rows, number)
-    else:
-        kernel = _compiled(_converted_rows, logits.dtype)
-    gradient = logits[:0].contiguous() if gradient is None else gradient
-    results = [logits.new_empty(rows, dtype=dtype) for dtype in (number, number, torch.bool)]
-    arrays = map(_array, (logits, target, scale, gradient, *results))
+        return _row_losses(logits, target, spec, scale, gradient)
+    rows, classes = logits.shape
+    buffer = logits.new_empty(min(rows, rows_of(CONVERTED, classes)), classes, dtype=number)
+
+    def of_block(block):
+        values = buffer[: block.stop - block.start].copy_(logits[block])
+        of_values = None if gradient is None else values
+        losses = _row_losses(values, target[block], spec, scale[block], of_values)
+        if gradient is not None:
+            gradient[block] = values
+        return losses
+
+    return in_blocks(of_block, CONVERTED, logits, classes)
+
+
+def _row_losses(logits, target, spec, scale, gradient):
+    rows, classes = logits.shape
+    gradient = logits[:0] if gradient is None else gradient
+    kernel = _compiled(_rows, logits.dtype)
+    results = [logits.new_empty(rows, dtype=dtype) for dtype in (*2 * [logits.dtype], torch.bool)]
+    arrays = [each.numpy() for each in (logits, target, scale, gradient, *results)]
     options = tuple(map(float, (spec.label_smoothing, *spec.bonus)))
     arguments = (*arrays, spec.ignore_index, options)
     _share(lambda first, last: kernel(first, last, *arguments), rows, classes)
     return RowLosses(*results)
-
-
-def _array(tensor):
-    """The memory of a tensor as numpy's array; of bfloat16 and float16 the bits."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy()
-    array = tensor.numpy()
-    return array.view(np.uint16) if tensor.dtype == torch.float16 else array
 
 
 def count(target, classes, ignore_index):

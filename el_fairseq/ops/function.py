@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import reference
-from .reference import Bonus, Rows, Spec, in_blocks, number_type
+from .reference import Bonus, Rows, Spec, in_blocks, number_type, rows_of
 
 KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 # Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
@@ -187,7 +187,7 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
     of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
     of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
-    memory = hidden.new_empty(min(len(hidden), max(1, BLOCK // max(len(weight), 1))), len(weight))
+    memory = hidden.new_empty(min(len(hidden), rows_of(BLOCK, len(weight))), len(weight))
 
     def of_block(block):
         logits = memory[: block.stop - block.start]

@@ -70,9 +70,14 @@ def number_type(logits):
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
+def rows_of(entries, classes):
+    """How many rows have so many entries; at least one."""
+    return max(1, entries // max(classes, 1))
+
+
 def in_blocks(row_losses, entries, like, classes):
     """Losses of the rows of ``like`` from ``row_losses(block)`` of slices of so many logits."""
-    rows, step = len(like), max(1, entries // max(classes, 1))
+    rows, step = len(like), rows_of(entries, classes)
     types = number_type(like), number_type(like), torch.bool
     # What a block leaves must not lie between what the next one needs: memory would be in pieces.
     results = RowLosses(*(like.new_empty(rows, dtype=dtype) for dtype in types))

@@ -168,27 +168,3 @@ def test_processes_may_compile_at_the_same_time(cache):
     assert [child.exitcode for child in children] == [0, 0]
     assert len(files(cache)) == 2
     assert runs(count(cpu._count))
-
-
-@numba.njit
-def _converted(source, target):
-    cpu._copy(source, target)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_converted_as_pytorch_converts_it(dtype):
-    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
-    numbers = torch.empty(len(every))
-    _converted(cpu._array(every), cpu._array(numbers))
-    torch.testing.assert_close(numbers, every.float(), rtol=0, atol=0, equal_nan=True)
-    # Around each of them, and half way to the next, where the even one is the rounded.
-    finite = every[every.isfinite()].float().sort().values
-    ties = (finite[1:].double() + finite[:-1].double()).div(2).float()
-    above, below = (torch.nextafter(ties, torch.tensor(to)) for to in (torch.inf, -torch.inf))
-    random = torch.randint(-(2**31), 2**31, (2**16,)).to(torch.int32).view(torch.float32)
-    numbers = torch.cat([numbers, ties, above, below, random])
-    stored = torch.empty(len(numbers), dtype=dtype)
-    _converted(cpu._array(numbers), cpu._array(stored))
-    torch.testing.assert_close(stored, numbers.to(dtype), rtol=0, atol=0, equal_nan=True)
-    is_zero = stored == 0
-    assert torch.equal(stored[is_zero].signbit(), numbers[is_zero].signbit())
