@@ -138,8 +138,7 @@ class _Loss(torch.autograd.Function):
             in_place = ctx.problem.in_place and not again
             _, gradients = ctx.problem.losses(saved, grad_loss * ctx.scale, wanted, in_place)
         else:
-            times = _times if again else multiply
-            gradients = [each if each is None else times(each, grad_loss) for each in saved]
+            gradients = [each if each is None else times(each, grad_loss, again) for each in saved]
         if not again:
             ctx.inputs = None
         return (None, *gradients)
@@ -162,12 +161,6 @@ def _differentiable_gradients(ctx, wanted, grad_loss):
 
 def _versions(inputs):
     return [None if each is None else each._version for each in inputs]
-
-
-def _times(gradient, grad_loss):
-    """``gradient`` times one number, or one a row, in memory of its own."""
-    factor = grad_loss.unsqueeze(1) if grad_loss.dim() else grad_loss
-    return (gradient * factor).to(gradient.dtype)
 
 
 def projection_losses(hidden, weight, bias, problem, scale, wanted):
@@ -288,11 +281,13 @@ def count(target, classes, spec, dtype):
     return counts.sum().clamp(min=1)
 
 
-def multiply(values, factor):
-    """Multiply values in place by a tensor: of one number, or one a row of them.
+def times(values, factor, is_kept):
+    """Values (N, V) times a tensor of one number, or one a row; in place unless they are kept.
 
     Where it is 1 they are left alone; on a GPU the kernel sees that, and nobody waits.
     """
+    if is_kept:
+        return (values * (factor.unsqueeze(1) if factor.dim() else factor)).to(values.dtype)
     if factor.dim():
         return values.mul_(factor.unsqueeze(1))
     if values.is_cuda and factor.is_cuda and values.is_contiguous():
