@@ -1,11 +1,21 @@
-"""Finished runs of an experiment, gathered in ``results.json``, and their translations."""
+"""Finished runs of an experiment, gathered in ``results.json``, and their translations.
+
+``results.json`` says of the experiment: ``format``, ``experiment`` (its name), ``word`` (what
+commands call it by), ``title``, ``data`` and ``corpus`` (folder and checksum), ``source``,
+``target``, ``tokenizer``, ``lowercased``, ``redistributable``, ``published``, ``options`` (that its
+trainings share) and ``report_options``. The first of ``losses`` is what the others are compared
+with, on the first of ``tests``, by the first kind of ``checkpoints``. Exported results hold
+``p_values[loss][test][seed]``, too.
+
+``runs`` holds a record of each run: ``run`` (its name), ``loss``, ``seed``, ``options``,
+``command``, ``device``, ``gpus``; how the training ended: ``updates``, ``minutes``, ``valid_nll``
+(bits), ``valid_accuracy`` (%); and ``scores[test][checkpoints]``, each a ``scores.json``. What
+scripts/measure.sh measured: ``beams[test][size]`` and ``tempered[test]``, scores of other decodes,
+and ``calibration``. Exported ones hold ``curves``, numbers by epoch.
+"""
 
 import gzip
 from pathlib import Path
-from typing import Any, Dict, List, Optional
-
-from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import Annotated, Literal, NotRequired, TypedDict
 
 from ..common.cli import UserError
 from ..common.files import lines_of, read_json, write_json, writing
@@ -15,58 +25,7 @@ from . import training_log
 from .options import shared_options
 from .train import read_run
 
-
-class RunRecord(TypedDict):
-    """What is known of a finished run. ``scores[test][checkpoints]`` is its ``scores.json``."""
-
-    run: str
-    loss: str
-    seed: int
-    options: List[str]
-    command: NotRequired[List[str]]
-    device: NotRequired[str]
-    gpus: NotRequired[int]
-    updates: int
-    minutes: NotRequired[float]
-    valid_nll: NotRequired[float]
-    valid_accuracy: NotRequired[float]
-    scores: Dict[str, Dict[str, Dict[str, Any]]]
-    # What scripts/measure.sh adds: scores of each test set by beam size, and of a decode at the
-    # fitted temperature; calibration as el_fairseq.analysis.calibration has it.
-    beams: NotRequired[Dict[str, Dict[str, Dict[str, Any]]]]
-    tempered: NotRequired[Dict[str, Dict[str, Any]]]
-    calibration: NotRequired[Dict[str, Any]]
-    # Numbers by epoch, in exported results.
-    curves: NotRequired[Dict[str, List[float]]]
-
-
-class Results(TypedDict):
-    """What ``results.json`` holds: the experiment as a whole, and its runs.
-
-    The first of ``losses`` is what the others are compared with, on the first of ``tests``, by the
-    first kind of ``checkpoints``. ``p_values[loss][test][seed]`` are kept where the texts that they
-    come from are not.
-    """
-
-    format: Literal[3]
-    experiment: str
-    word: str
-    title: str
-    data: Optional[str]
-    corpus: Optional[str]
-    source: str
-    target: str
-    tokenizer: Optional[str]
-    lowercased: bool
-    redistributable: bool
-    losses: List[str]
-    tests: List[str]
-    checkpoints: List[str]
-    published: Dict[str, Any]
-    options: List[str]
-    report_options: List[str]
-    p_values: NotRequired[Dict[str, Dict[str, Dict[str, float]]]]
-    runs: Annotated[List[RunRecord], Field(min_length=1)]
+FORMAT = 3
 
 
 def tests_of(experiment, corpus):
@@ -126,18 +85,15 @@ def gather(experiment, folder):
             f"bash scripts/reproduce.sh {experiment.argument}"
         )
     corpus, losses = read_corpus(data), list(experiment.losses)
+    of_corpus = ("source", "target", "tokenizer", "lowercased", "redistributable")
     results = {
-        "format": 3,
+        "format": FORMAT,
         "experiment": experiment.name,
         "word": experiment.argument,
         "title": experiment.title,
         "data": shown(data),
         "corpus": common["corpus"],
-        "source": corpus.source,
-        "target": corpus.target,
-        "tokenizer": corpus.tokenizer,
-        "lowercased": corpus.lowercased,
-        "redistributable": corpus.redistributable,
+        **{name: getattr(corpus, name) for name in of_corpus},
         "losses": losses,
         "tests": tests_of(experiment, data),
         "checkpoints": list(experiment.models),
@@ -154,22 +110,23 @@ def gather(experiment, folder):
 
 
 def _record(experiment, run, asked, tests):
-    again = f"delete {run}, and run the experiment again"
-    record = read_json(run / "training.json", again)
+    again, kinds = f"delete {run}, and run the experiment again", list(experiment.models)
+    record = {"run": run.name}
+    for name in ("loss", "seed", "options", "command", "device", "gpus"):
+        record[name] = asked[name]
+    record.update(read_json(run / "training.json", again))
     if (run / "measures.json").exists():
         measured = read_json(run / "measures.json", "delete it, and run scripts/measure.sh")
-        compared = next(iter(experiment.models))
-        if measured.pop("checkpoints", compared) == compared:
+        if measured.pop("checkpoints", kinds[0]) == kinds[0]:
             record.update(measured)
-    scores = {
+    record["scores"] = {
         test: {
             kind: read_json(run / "evaluation" / f"{test}-{kind}" / "scores.json", again)
-            for kind in experiment.models
+            for kind in kinds
         }
         for test in tests
     }
-    same = {name: asked[name] for name in ("loss", "seed", "options", "command", "device", "gpus")}
-    return {"run": run.name, **same, **record, "scores": scores}
+    return record
 
 
 def in_order(losses, records):
@@ -178,22 +135,18 @@ def in_order(losses, records):
 
 
 def read(folder):
-    """The :class:`Results` in a folder.
+    """The results in a folder.
 
     Raises:
-        UserError: there are none, or the file is damaged.
+        UserError: there are none, or the file is damaged or of another version.
     """
     path = Path(folder, "results.json")
     results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
-    try:
-        results = TypeAdapter(Results).validate_python(results)
-    except ValidationError as error:
-        first = error.errors()[0]
+    if results.get("format") != FORMAT:
         raise UserError(
-            f"{path} is damaged, or of another version of el_fairseq "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg']}): delete it, and run its "
-            "experiment's table.sh"
-        ) from None
+            f"{path} is of format {results.get('format', 1)}, expected {FORMAT}: it is of another "
+            "version of el_fairseq; delete it, and run its experiment's table.sh"
+        )
     return {**results, "data": results["data"] and str(ROOT / results["data"])}
 
 
@@ -207,27 +160,31 @@ def compared_checkpoint(folder, results, run):
 
 def hypotheses(folder, results, run, test, checkpoints):
     """Translations of a test set, plain text, by one run."""
-    name = f"hypotheses.{results['target']}"
-    return _lines(Path(folder, run, "evaluation", f"{test}-{checkpoints}", name))
+    return _lines(folder, results, Path(run, "evaluation", f"{test}-{checkpoints}", "hypotheses"))
 
 
 def references(folder, results, test):
     """References of a test set, plain text."""
-    exported = Path(folder, "references", f"{test}.{results['target']}")
-    if exported.with_name(f"{exported.name}.gz").exists():
-        return _lines(exported)
     run, kind = results["runs"][0]["run"], results["checkpoints"][0]
-    name = f"references.{results['target']}"
-    return _lines(Path(folder, run, "evaluation", f"{test}-{kind}", name))
+    exported = Path("references", test)
+    own = Path(run, "evaluation", f"{test}-{kind}", "references")
+    return _lines(folder, results, exported if Path(folder, "references").exists() else own)
+
+
+def _lines(folder, results, path):
+    path = Path(folder, f"{path}.{results['target']}")
+    packed = path.with_name(f"{path.name}.gz")
+    if not packed.exists():
+        return lines_of(path)
+    return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
 
 
 def has_texts(folder, results):
     """Whether references and hypotheses are there: kept results may hold scores alone."""
     try:
-        references(folder, results, results["tests"][0])
+        return bool(references(folder, results, results["tests"][0]))
     except UserError:
         return False
-    return True
 
 
 def export(folder, results, p_values, to):
@@ -241,8 +198,6 @@ def export(folder, results, p_values, to):
     """
     to, records, kept_p = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):
-        if not (to / "results.json").exists():
-            raise UserError(f"--export is {to}, which holds something else: name another folder")
         kept = read(to)
         for part in ("experiment", "corpus", "options", "tests", "checkpoints"):
             if kept[part] != results[part]:
@@ -251,19 +206,24 @@ def export(folder, results, p_values, to):
                 )
         records, kept_p = {one["run"]: one for one in kept["runs"]}, kept.get("p_values", {})
     test, kind = results["tests"][0], results["checkpoints"][0]
+
+    def write(lines, *path):
+        path = Path(to, *path[:-1], f"{path[-1]}.{results['target']}.gz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, "wb") as file:
+            text = "".join(f"{line}\n" for line in lines)
+            file.write(gzip.compress(text.encode("utf-8"), mtime=0))
+
     for record in results["runs"]:
         records[record["run"]] = with_curves(folder, {**record, "command": []})
         lines = hypotheses(folder, results, record["run"], test, kind)
-        where = to / record["run"] / "evaluation" / f"{test}-{kind}"
-        _write_packed(where / f"hypotheses.{results['target']}", lines)
+        write(lines, record["run"], "evaluation", f"{test}-{kind}", "hypotheses")
     if results["redistributable"]:
-        path = to / "references" / f"{test}.{results['target']}"
-        _write_packed(path, references(folder, results, test))
+        write(references(folder, results, test), "references", test)
     for loss, by_test in p_values.items():
         for name, by_seed in by_test.items():
-            kept_p.setdefault(loss, {}).setdefault(name, {}).update(
-                {str(seed): p for seed, p in by_seed.items()}
-            )
+            of_test = kept_p.setdefault(loss, {}).setdefault(name, {})
+            of_test.update({str(seed): p for seed, p in by_seed.items()})
     runs = in_order(results["losses"], records.values())
     exported = {**results, "data": None, "p_values": kept_p, "runs": runs}
     write_json(to / "results.json", exported)
@@ -274,17 +234,3 @@ def with_curves(folder, record):
     """A run's record with its curves, where its log is there: see :func:`.training_log.curves`."""
     log = Path(folder, record["run"], "train.log")
     return {**record, "curves": training_log.curves(log)} if log.is_file() else record
-
-
-def _lines(path):
-    packed = path.with_name(f"{path.name}.gz")
-    if not packed.exists():
-        return lines_of(path)
-    return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
-
-
-def _write_packed(path, lines):
-    text = "".join(f"{line}\n" for line in lines).encode("utf-8")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path.with_name(f"{path.name}.gz"), "wb") as file:
-        file.write(gzip.compress(text, mtime=0))

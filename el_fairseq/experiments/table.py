@@ -85,6 +85,49 @@ def calibration_of(when, key, factor):
     return lambda run: factor * run["calibration"][when][key]
 
 
+def score_columns(results, test=None, kind=None):
+    """Columns ``(title, form, value(record))`` of the scores of a test set."""
+    return [
+        (one.name, one.form, score_in(results, one.key, test, kind)) for one in scores_of(results)
+    ]
+
+
+TRAINING_COLUMNS = [
+    ("valid nll, bits", "{:.3f}", lambda run: run["valid_nll"]),
+    ("valid accuracy, %", "{:.1f}", lambda run: run["valid_accuracy"]),
+    ("updates", "{:,.0f}", lambda run: run["updates"]),
+    ("minutes", "{:.1f}", lambda run: run["minutes"]),
+]
+
+
+def measured_columns(results):
+    """Columns of what scripts/measure.sh measures, on the compared test set.
+
+    BLEU by beam size and at the fitted temperature, calibration error and nll before and after
+    temperature scaling.
+    """
+    test = results["tests"][0]
+    columns = [
+        (f"BLEU, beam {beam}", "{:.2f}", lambda run, beam=beam: run["beams"][test][beam]["bleu"])
+        for beam in sorted(results["runs"][0].get("beams", {}).get(test, {}), key=int)
+    ]
+    if all("tempered" in run for run in results["runs"]):
+        columns.append(("BLEU at temperature", "{:.2f}", lambda run: run["tempered"][test]["bleu"]))
+    return [
+        *columns,
+        ("temperature", "{:.3f}", lambda run: run["calibration"]["temperature"]),
+        ("calibration error, %", "{:.2f}", calibration_of("before", *ERROR_PERCENT)),
+        ("after scaling", "{:.2f}", calibration_of("after", *ERROR_PERCENT)),
+        ("nll, bits", "{:.3f}", calibration_of("before", *NLL_BITS)),
+        ("after scaling", "{:.3f}", calibration_of("after", *NLL_BITS)),
+    ]
+
+
+def of_test(results, test=None):
+    """``, test set NAME`` of a test set, or of the compared one, where there are several."""
+    return f", test set {test or results['tests'][0]}" if len(results["tests"]) > 1 else ""
+
+
 def scores_table(results):
     """A row for each loss, test set and kind of checkpoint: means over seeds, figures beside."""
     published, several = results["published"], len(results["tests"]) > 1
@@ -98,13 +141,7 @@ def scores_table(results):
         for test in results["tests"]:
             for kind in results["checkpoints"]:
                 row = [loss, *([test] if several else []), kind_name(kind), str(len(seeds))]
-                row += means(
-                    seeds.values(),
-                    [
-                        (one.name, one.form, score_in(results, one.key, test, kind))
-                        for one in scores_of(results)
-                    ],
-                )
+                row += means(seeds.values(), score_columns(results, test, kind))
                 if published["scores"]:
                     row.append("{:.2f} ± {:.2f}".format(*figure) if figure else "")
                     figure = None  # of the compared checkpoints on the compared test set alone
@@ -112,52 +149,34 @@ def scores_table(results):
     return Table("Scores, mean ± standard deviation over seeds", columns, rows)
 
 
-def training_table(results):
-    """A row for each loss: validation at the end, length of training."""
-    columns = [
-        ("valid nll, bits", "{:.3f}", lambda run: run["valid_nll"]),
-        ("valid accuracy, %", "{:.1f}", lambda run: run["valid_accuracy"]),
-        ("updates", "{:,.0f}", lambda run: run["updates"]),
-        ("minutes", "{:.1f}", lambda run: run["minutes"]),
-    ]
-    return _by_loss(results, "Training, mean ± standard deviation over seeds", columns)
-
-
-def measured_table(results):
-    """A row for each loss whose runs scripts/measure.sh measured; ``None`` where none is.
-
-    On the compared test set: BLEU by beam size and at the fitted temperature, calibration error
-    and nll before and after temperature scaling.
-    """
-    measured = [run for run in results["runs"] if "calibration" in run]
-    if not measured:
-        return None
-    test = results["tests"][0]
-    columns = [
-        (f"BLEU, beam {beam}", "{:.2f}", lambda run, beam=beam: run["beams"][test][beam]["bleu"])
-        for beam in sorted(measured[0].get("beams", {}).get(test, {}), key=int)
-    ]
-    if all("tempered" in run for run in measured):
-        columns.append(("BLEU at temperature", "{:.2f}", lambda run: run["tempered"][test]["bleu"]))
-
-    columns += [
-        ("temperature", "{:.3f}", lambda run: run["calibration"]["temperature"]),
-        ("calibration error, %", "{:.2f}", calibration_of("before", *ERROR_PERCENT)),
-        ("after scaling", "{:.2f}", calibration_of("after", *ERROR_PERCENT)),
-        ("nll, bits", "{:.3f}", calibration_of("before", *NLL_BITS)),
-        ("after scaling", "{:.3f}", calibration_of("after", *NLL_BITS)),
-    ]
-    where = f", test set {test}" if len(results["tests"]) > 1 else ""
-    title = f"Search and calibration{where}, mean ± standard deviation"
-    return _by_loss({**results, "runs": measured}, title, columns)
-
-
-def _by_loss(results, title, columns):
+def means_table(results, title, columns):
+    """A row for each loss: means over seeds of some columns."""
     rows = [
         [loss, str(len(seeds)), *means(seeds.values(), columns)]
         for loss, seeds in by_loss(results).items()
     ]
     return Table(title, ["loss", "seeds", *(column[0] for column in columns)], rows)
+
+
+def comparison_table(results, loss):
+    """A row for each quantity: means of the baseline and of a loss over the seeds of both, and the
+    mean difference with its 95 % interval."""
+    both, rows = paired(results, loss), []
+    quantities = [*score_columns(results), *TRAINING_COLUMNS[:2]]
+    if all("calibration" in run for of_seed in both.values() for run in of_seed):
+        quantities += measured_columns(results)
+    cells = [means(records, quantities) for records in zip(*both.values())]
+    for (title, form, value), *of_losses in zip(quantities, *cells):
+        if all(of_losses):
+            of_seeds, signed = differences(results, loss, value), form.replace("{:", "{:+")
+            over = over_seeds(list(of_seeds.values()))
+            interval = f" [{signed}, {signed}]".format(over.low, over.high) if over else ""
+            mean = signed.format(statistics.fmean(of_seeds.values()))
+            rows.append([title, *of_losses, mean + interval])
+    seeds = f"{len(both)} seed{'s' * (len(both) > 1)}{of_test(results)}"
+    return Table(
+        f"{results['title']}, {seeds}", ["", results["losses"][0], loss, "difference"], rows
+    )
 
 
 def paired(results, loss):
@@ -210,7 +229,7 @@ def differences_table(results, loss, test, p_values):
             ("detectable", "{0.detectable:.2f}"),
         ):
             rows.append([name, *("" if one is None else form.format(one) for one in tests), ""])
-    where = kind_name(kind) + (f", test set {test}" if len(results["tests"]) > 1 else "")
+    where = kind_name(kind) + of_test(results, test)
     columns = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
     return Table(f"{loss}, minus {results['losses'][0]} ({where})", columns, rows)
 
@@ -239,7 +258,16 @@ def p_values(results, folder):
 
 def all_tables(results, of_bootstrap):
     """Every table of an experiment, and the number of p-values that they hold."""
-    tables, count = [scores_table(results), training_table(results), measured_table(results)], 0
+    over = "mean ± standard deviation"
+    tables = [
+        scores_table(results),
+        means_table(results, f"Training, {over} over seeds", TRAINING_COLUMNS),
+    ]
+    measured = {**results, "runs": [run for run in results["runs"] if "calibration" in run]}
+    if measured["runs"]:
+        title = f"Search and calibration{of_test(results)}, {over}"
+        tables.append(means_table(measured, title, measured_columns(measured)))
+    count = 0
     for loss in compared_losses(results):
         for test in results["tests"]:
             of_seeds = of_bootstrap.get(loss, {}).get(test, {})
@@ -248,7 +276,7 @@ def all_tables(results, of_bootstrap):
                 tables.append(table)
                 several = len(paired(results, loss)) > 1
                 count += len(of_seeds) + (len(table.columns) - 2 if several else 0)
-    return [table for table in tables if table is not None], count
+    return tables, count
 
 
 def notes(results, comparisons):
@@ -306,24 +334,22 @@ def kept_results(results, folder):
     path = ROOT / "scripts" / "results" / results["experiment"]
     if not path.exists() or path.resolve() == Path(folder).resolve():
         return None
-    kept = experiment_results.read(path)
+    kept, lines = experiment_results.read(path), []
     if any(kept[name] != results[name] for name in ("options", "tests", "checkpoints")):
         return None
-    shown = []
     for loss in compared_losses(kept):
         more, yours = (
             list(differences(one, loss, score_in(one, "bleu")).values()) for one in (kept, results)
         )
         over = over_seeds(more)
-        if over is None or len(yours) >= len(more):
-            continue
-        shown.append(
-            f"{len(more)} seeds of the same experiment ({path.relative_to(ROOT)}) gave {loss}, "
-            f"minus {kept['losses'][0]}: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} to "
-            f"{over.high:+.2f}, p = {over.p_value:.2f}"
-            + (f"; yours, {len(yours)}: {statistics.fmean(yours):+.2f}." if yours else ".")
-        )
-    return "\n".join(shown) or None
+        if over and len(yours) < len(more):
+            own = f"; yours, {len(yours)}: {statistics.fmean(yours):+.2f}." if yours else "."
+            lines.append(
+                f"{len(more)} seeds of the same experiment ({path.relative_to(ROOT)}) gave {loss}, "
+                f"minus {kept['losses'][0]}: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} "
+                f"to {over.high:+.2f}, p = {over.p_value:.2f}{own}"
+            )
+    return "\n".join(lines) or None
 
 
 def examples(results, folder, count):
@@ -369,17 +395,22 @@ def write_tables(folder, title, tables, remarks):
             csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
 
 
+def results_of(experiment, folder):
+    """Results of the runs in a folder, or of those that ``--export`` made."""
+    if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
+        return experiment_results.gather(experiment, folder)
+    results = experiment_results.read(folder)
+    if results["experiment"] != experiment.name:
+        raise UserError(
+            f"{folder} holds results of {results['experiment']}, expected {experiment.name}"
+        )
+    return results
+
+
 def print_table(experiment, folder, translations=0, export=None):
     """Print the table of the finished runs in a folder, and write it there and to ``export``."""
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
-        results = experiment_results.gather(experiment, folder)
-    else:
-        results = experiment_results.read(folder)
-        if results["experiment"] != experiment.name:
-            raise UserError(
-                f"{folder} holds results of {results['experiment']}, expected {experiment.name}"
-            )
+    results = results_of(experiment, folder)
     of_bootstrap = p_values(results, folder)
     tables, comparisons = all_tables(results, of_bootstrap)
     remarks = notes(results, comparisons)
@@ -418,6 +449,8 @@ def main():
     add("--translations", type=number, default=0, metavar="N", help=translations)
     export = "copy scores and translations of the runs into a folder to keep, or add them to one"
     add("--export", type=Path, metavar="DIR", help=export)
+    compare = "print each loss beside the first, a row for each quantity, in Markdown"
+    add("--compare", action="store_true", help=compare)
     options = parser.parse_args()
     experiment = read_experiment(options.experiment, options.last)
     folder = options.runs or experiment.folder
@@ -425,7 +458,12 @@ def main():
         raise UserError(
             f"there is no folder {folder}: bash scripts/reproduce.sh {options.experiment}"
         )
-    print_table(experiment, folder, options.translations, options.export)
+    if options.compare:
+        results = results_of(experiment, folder)
+        tables = [comparison_table(results, loss) for loss in compared_losses(results)]
+        print("\n".join(table.text("github") for table in tables), end="")
+    else:
+        print_table(experiment, folder, options.translations, options.export)
 
 
 if __name__ == "__main__":

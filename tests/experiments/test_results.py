@@ -75,10 +75,13 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
     assert (gathered["experiment"], gathered["title"]) == ("small", "Small")
 
 
-@pytest.mark.parametrize("content", ["[{", "[]", "{}", '{"format": 1, "runs": [{}]}'])
-def test_results_that_are_damaged_or_of_another_version_are_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[{", "is damaged"), ("{}", "is of format 1"), ('{"format": 2}', "is of format 2")],
+)
+def test_results_that_are_damaged_or_of_another_version_are_named(tmp_path, content, reason):
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(UserError, match=r"results\.json is damaged.*run"):
+    with pytest.raises(UserError, match=rf"results\.json {reason}.*run"):
         results.read(tmp_path)
 
 

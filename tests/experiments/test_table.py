@@ -41,10 +41,19 @@ def test_fairseqs_bleu_is_left_out_where_the_corpus_has_no_tokens():
     assert "tokenized BLEU" not in comparison.scores_table(results).columns
 
 
-def test_validation_and_length_of_training_are_tabled():
-    (ce, _) = columns_of(comparison.training_table(results_of(CE + EL)))
+def test_training_and_what_was_measured_are_tabled_for_the_runs_that_have_it():
+    nll = {"nll_nats": math.log(2), "expected_calibration_error": 0.05}
+    calibration = {"temperature": 1.1, "before": nll, "after": nll}
+    beams = {"test": {"5": {"bleu": 35.0}, "1": {"bleu": 34.0}}}
+    runs = [*CE, *({**run, "calibration": calibration, "beams": beams} for run in EL)]
+    tables, _ = comparison.all_tables(results_of(runs, losses=["CE", "EL"]), {})
+    ce = columns_of(tables[1])[0]
     assert ce["valid nll, bits"] == "3.000 ± 0.000"
     assert (ce["updates"], ce["minutes"]) == ("1,000", "7.0 ± 1.0")
+    (el,) = columns_of(tables[2])
+    assert (el["loss"], el["nll, bits"]) == ("EL", "1.000 ± 0.000")
+    assert list(el)[2:4] == ["BLEU, beam 1", "BLEU, beam 5"]
+    assert (el["temperature"], el["calibration error, %"]) == ("1.100 ± 0.000", "5.00 ± 0.00")
 
 
 def test_differences_pair_the_runs_of_one_seed():
@@ -63,6 +72,14 @@ def test_differences_pair_the_runs_of_one_seed():
     low, high = expected.confidence_interval(0.95)
     assert rows["95 % interval"]["BLEU"] == f"{low:+.2f} to {high:+.2f}"
     assert rows["95 % interval"]["chrF"] == "", "no spread, no interval"
+
+
+def test_a_comparison_has_a_row_for_each_quantity_over_the_seeds_of_both():
+    table = comparison.comparison_table(results_of([*CE, *EL, record("EL", 9, 50.0)]), "EL")
+    assert table.title == "Made up, 3 seeds" and table.columns == ["", "CE", "EL", "difference"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["BLEU"] == ["34.83 ± 0.76", "35.42 ± 0.38", "+0.58 [-0.37, +1.53]"]
+    assert rows["valid nll, bits"][2] == "+0.000" and "temperature" not in rows
 
 
 def test_one_seed_is_not_tested_over_seeds_and_says_so(tmp_path):

@@ -227,7 +227,6 @@ def test_an_analysis_alone_makes_a_report(copy, tmp_path):
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("results.json", lambda value: value.pop("checkpoints")),
         ("results.json", None),
         ("analysis/analysis.json", lambda value: value["models"]["CE"].pop("by_frequency")),
         ("analysis/analysis.json", lambda value: value["models"]["CE"].update(calibration=None)),
