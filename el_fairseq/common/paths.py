@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from .cli import UserError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,6 +19,22 @@ def shown(path):
     if ROOT in path.parents:
         path = path.relative_to(ROOT)
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def usable(folder):
+    """The absolute path of a folder that fairseq can be given.
+
+    Raises:
+        UserError: it holds a colon or a comma, or is not UTF-8.
+    """
+    folder = Path(folder).absolute()
+    text = str(folder)
+    if set(":,") & set(text) or text.encode("utf-8", "replace").decode() != text:
+        raise UserError(
+            f"fairseq cannot be given {text!r}: it takes UTF-8, and ':' and ',' for the end of a "
+            "path; rename it, or choose another folder"
+        )
+    return folder
 
 
 def command(module, *words):

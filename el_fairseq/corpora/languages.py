@@ -50,22 +50,6 @@ def sacrebleu_tokenizer(language):
     return tokenizer
 
 
-def ter_options(language):
-    """Options of sacreBLEU's ``TER`` for translations into ``language``, beside its defaults."""
-    cjk = _tokenizer(language) in ("zh", "ja-mecab")
-    return {"normalized": True, "asian_support": True} if cjk else {}
-
-
-def ter_lines(lines, language):
-    """``lines`` as TER takes them: characters apart where sacreBLEU's TER has no words to compare.
-
-    That is in languages without spaces that ``asian_support`` does not know.
-    """
-    if _tokenizer(language) != "char":
-        return list(lines)
-    return [" ".join(line.replace(" ", "")) for line in lines]
-
-
 def characters_in(sentence):
     """Length of a sentence in characters without spaces; a wide one (Chinese, Japanese) is two.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..common.cli import UserError
 from ..common.files import lines_of, making, read_json, write_json
-from ..common.paths import ROOT
+from ..common.paths import ROOT, usable
 from . import subwords
 from .sources import checksum
 
@@ -137,12 +137,7 @@ def make_once(out, settings, make):
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest.
     """
-    out = Path(out).resolve()
-    if set(":,") & set(str(out)):
-        raise UserError(
-            f"the corpus would go to {out}, whose path holds a colon or a comma: fairseq takes it "
-            "for the end of the path; choose another --out"
-        )
+    out = usable(Path(out).resolve())
     if _is_there(out, settings):
         say(f"The corpus is there: {out}")
         return

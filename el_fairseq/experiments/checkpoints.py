@@ -50,8 +50,6 @@ def _first_whole(paths):
             return Checkpoint(path)
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr)
-        except (KeyError, IndexError, TypeError, AttributeError):
-            print(f"warning: {path} is no checkpoint of a training", file=sys.stderr)
     return None
 
 

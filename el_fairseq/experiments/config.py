@@ -4,9 +4,11 @@
 keys. Relative paths in such a file start at the repository's folder, and so does its command.
 """
 
+import argparse
 import difflib
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Dict, List, Literal, Optional
 
@@ -98,10 +100,10 @@ class Published(_Section):
     scores: Dict[str, Annotated[List[float], Field(min_length=2, max_length=2)]] = {}
 
 
-class Loss(BaseModel):
+@dataclass(frozen=True)
+class Loss:
     """A loss of an experiment: its name in tables, and what it adds to fairseq-train's options."""
 
-    model_config = ConfigDict(frozen=True)
     name: str
     options: List[str]
 
@@ -175,6 +177,19 @@ class Experiment(_Section):
 def names():
     """Names of the experiments in ``scripts/experiments``."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def parser_of(script, description, rest="[options]"):
+    """A parser for ``scripts/SCRIPT.sh EXPERIMENT REST``."""
+    made = argparse.ArgumentParser(
+        prog=f"bash scripts/{script}.sh",
+        usage=f"%(prog)s EXPERIMENT {rest}",
+        description=description,
+        allow_abbrev=False,
+    )
+    known = f"{', '.join(names())}, or a .toml file (scripts/README.md says what stands in it)"
+    made.add_argument("experiment", help=known)
+    return made
 
 
 def read_experiment(name_or_file, last=None):

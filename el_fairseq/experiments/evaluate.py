@@ -18,14 +18,14 @@ import torch
 from ..common import processes
 from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
 from ..common.files import lines_of, locked, making, read_json, write_json, writing
-from ..common.paths import ROOT, shown
+from ..common.paths import ROOT, shown, usable
 from ..corpora import manifest
 from ..corpora.languages import sacrebleu_tokenizer
 from ..safe_load import load
 from . import scores
 from .checkpoints import average_last
 from .options import check_decoding
-from .train import differing, failure, identity_of_corpus, read_run, usable
+from .train import differing, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
 

@@ -6,7 +6,6 @@ validation set (:mod:`el_fairseq.analysis.calibration`); and ``tempered``, the s
 set decoded at that temperature. ``results.json`` takes them in.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ..common import processes
 from ..common.cli import run
 from ..common.files import read_json, write_json
 from ..corpora.manifest import read as read_corpus
-from .config import names, read_experiment
+from .config import parser_of, read_experiment
 from .evaluate import OPTIONS, evaluate
 from .options import check_decoding
 from .results import compared_checkpoint, gather
@@ -54,15 +53,13 @@ def measure(folder, results, record, experiment):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/measure.sh",
-        description="Measures what scores leave out of all runs that are finished: scores of a "
-        "beam of 1, which tell the search from the model; calibration, before and after "
-        "temperature scaling; and scores of decoding at that temperature. What was measured is not "
-        "measured again; scripts/table.sh and scripts/report.sh take it in.",
-        allow_abbrev=False,
+    parser = parser_of(
+        "measure",
+        "Measures what scores leave out of all runs that are finished: scores of a beam of 1, "
+        "which tell the search from the model; calibration, before and after temperature scaling; "
+        "and scores of decoding at that temperature. What was measured is not measured again; "
+        "scripts/table.sh and scripts/report.sh take it in.",
     )
-    parser.add_argument("experiment", help=f"{', '.join(names())}, or a .toml file")
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="the folder of its runs (runs/EXPERIMENT)"
     )

@@ -25,16 +25,14 @@ REFUSED_IN_TRAINING = {
     "--distributed-init-method",
 }
 # What may change in a translation without changing what its score means.
-DECODING = {
-    *("--beam", "--lenpen", "--unkpen", "--temperature", "--max-len-a", "--max-len-b", "--min-len"),
-    *("--no-repeat-ngram-size", "--match-source-len", "--unnormalized", "--no-early-stop"),
-    *("--sampling", "--sampling-topk", "--sampling-topp", "--diverse-beam-groups"),
-    *("--diverse-beam-strength", "--diversity-rate", "--lm-path", "--lm-weight", "--seed"),
-    *("--batch-size", "--max-sentences", "--max-tokens", "--num-workers", "--fp16", "--bf16"),
-    "--cpu",
-    *("--no-progress-bar", "--iter-decode-eos-penalty", "--iter-decode-max-iter"),
-    *("--iter-decode-force-max-iter", "--iter-decode-with-beam"),
-}
+DECODING = """
+--beam --lenpen --unkpen --temperature --max-len-a --max-len-b --min-len --no-repeat-ngram-size
+--match-source-len --unnormalized --no-early-stop --sampling --sampling-topk --sampling-topp
+--diverse-beam-groups --diverse-beam-strength --diversity-rate --lm-path --lm-weight --seed
+--batch-size --max-sentences --max-tokens --num-workers --fp16 --bf16 --cpu --no-progress-bar
+--iter-decode-eos-penalty --iter-decode-max-iter --iter-decode-force-max-iter
+--iter-decode-with-beam
+"""
 
 
 def check_training(own, loss, given=()):
@@ -100,11 +98,11 @@ def check_decoding(words):
     from fairseq import options
 
     for flag in _flags(words):
-        if flag not in DECODING:
+        if flag not in DECODING.split():
             raise UserError(
                 f"{flag} is refused for fairseq-generate: a score is that of the best hypothesis "
                 "of every sentence of a test set (--subset), by one model (--last, --best), in "
-                f"plain text. Allowed are {', '.join(sorted(DECODING))}"
+                f"plain text. Allowed are {', '.join(sorted(DECODING.split()))}"
             )
     return _read(options.get_generation_parser(), words, "the options of fairseq-generate")
 
@@ -162,22 +160,17 @@ def divided_update_freq(everything, gpus):
 
 def check_checkpoints(everything, last):
     """Raise :class:`UserError` where a training will not keep the ``last`` epochs to average."""
-    kept, name = min(
-        (
-            everything.keep_last_epochs if everything.keep_last_epochs > 0 else math.inf,
-            "--keep-last-epochs",
-        ),
-        (
-            (everything.max_epoch or math.inf) / everything.save_interval,
-            "--max-epoch, by --save-interval,",
-        ),
-        (0 if everything.no_epoch_checkpoints else math.inf, "--no-epoch-checkpoints"),
-    )
-    if last > kept:
-        raise UserError(
-            f"{last} epoch checkpoints are to be averaged, but {name} leaves {int(kept)}: lower "
-            "--last, or change that option"
-        )
+    kept, epochs = everything.keep_last_epochs, everything.max_epoch or math.inf
+    for name, left in (
+        ("--no-epoch-checkpoints", 0 if everything.no_epoch_checkpoints else math.inf),
+        ("--keep-last-epochs", kept if kept > 0 else math.inf),
+        ("--max-epoch, by --save-interval,", epochs // everything.save_interval),
+    ):
+        if last > left:
+            raise UserError(
+                f"{last} epoch checkpoints are to be averaged, but {name} leaves {left:.0f}: lower "
+                "--last, or change that option"
+            )
 
 
 def shared_options(options, loss):

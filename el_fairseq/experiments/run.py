@@ -4,7 +4,6 @@ A step that is done is not done again: an experiment that was stopped, at whatev
 when it is started again.
 """
 
-import argparse
 import os
 import queue
 import shlex
@@ -17,15 +16,16 @@ from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes, whole_number
 from ..common.files import locked, read_json
-from ..common.paths import ROOT, shown
+from ..common.paths import ROOT, shown, usable
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.manifest import read as read_corpus
 from . import evaluate
-from .config import names, read_experiment
+from .config import parser_of, read_experiment
 from .options import check_decoding
 from .results import gather, is_finished, tests_of
 from .table import print_table
-from .train import SEED, Progress, Run, gpus_of_runs, train, usable
+from .train import SEED, Run, gpus_of_runs, train
+from .training_log import Progress
 
 
 class Plan:
@@ -44,8 +44,6 @@ class Plan:
         self.slots = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
         self.jobs = options.jobs or len(self.slots) or experiment.runs.jobs
         losses = [experiment.loss(name) for name in options.losses or experiment.losses]
-        if len({loss.name for loss in losses}) < len(losses):
-            raise UserError(f"--losses is {','.join(options.losses)}, which names one twice")
         # One seed after the other, so that what is compared is finished early.
         self.runs = [
             Run(
@@ -78,10 +76,8 @@ class Plan:
         """Names of the runs that are not trained, translated and scored."""
         if not self.has_corpus:
             return [one.name for one in self.runs]
-        tests = tests_of(self.experiment, self.data)
-        return [
-            one.name for one in self.runs if not is_finished(self.experiment, one.folder, tests)
-        ]
+        experiment, tests = self.experiment, tests_of(self.experiment, self.data)
+        return [one.name for one in self.runs if not is_finished(experiment, one.folder, tests)]
 
     def describe(self):
         """Yield the lines of ``--dry-run``: every command, in order."""
@@ -194,31 +190,21 @@ def task(plan, number):
 
 
 def comma_list(read):
-    """Reader of a list such as ``1,2,3``, without repetition, for argparse."""
-
-    def read_list(text):
-        values = [read(word.strip()) for word in text.split(",")]
-        if len(set(values)) < len(values):
-            raise argparse.ArgumentTypeError(f"{text} names one twice")
-        return values
-
-    return read_list
+    """Reader of a list such as ``1,2,3`` for argparse; what is there twice counts once."""
+    return lambda text: list(dict.fromkeys(read(word.strip()) for word in text.split(",")))
 
 
 def parser():
     """Command line, without what follows ``--``."""
-    made = argparse.ArgumentParser(
-        prog="bash scripts/reproduce.sh",
-        usage="%(prog)s EXPERIMENT [options] [-- fairseq-train options]",
-        description="Runs an experiment: prepares the data, trains a model with each loss and "
-        "seed, translates and scores the test sets with every model, writes a report of what each "
-        "loss did to its model (report.html), and prints the table. Stopped at any point, the same "
-        "command goes on.",
-        allow_abbrev=False,
+    made = parser_of(
+        "reproduce",
+        "Runs an experiment: prepares the data, trains a model with each loss and seed, translates "
+        "and scores the test sets with every model, writes a report of what each loss did to its "
+        "model (report.html), and prints the table. Stopped at any point, the same command goes "
+        "on.",
+        "[options] [-- fairseq-train options]",
     )
     add, number = made.add_argument, whole_number(1)
-    known = f"{', '.join(names())}, or a .toml file (scripts/README.md says what stands in it)"
-    add("experiment", help=known)
     add("--seeds", type=comma_list(SEED), metavar="LIST", help="(the experiment's: 1,2,3,4,5)")
     add("--losses", type=comma_list(str), metavar="LIST", help="some of the experiment's")
     last = "how many epoch checkpoints to average (the experiment's)"

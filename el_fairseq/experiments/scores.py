@@ -12,12 +12,7 @@ from typing import Callable, Optional
 import sacrebleu
 
 from ..common.cli import UserError
-from ..corpora.languages import (
-    sacrebleu_tokenizer,
-    ter_lines,
-    ter_options,
-    writes_without_spaces,
-)
+from ..corpora.languages import sacrebleu_tokenizer, writes_without_spaces
 
 
 @dataclass(frozen=True)
@@ -92,14 +87,23 @@ def _chrf(language, **options):
 
 
 def _ter(language, **options):
-    return sacrebleu.TER(**ter_options(language), **options)
+    if sacrebleu_tokenizer(language) in ("zh", "ja-mecab"):
+        options.update(normalized=True, asian_support=True)
+    return sacrebleu.TER(**options)
+
+
+def _ter_lines(lines, language):
+    """Characters apart in those languages without spaces that ``asian_support`` does not know."""
+    if sacrebleu_tokenizer(language) != "char":
+        return lines
+    return [" ".join(line.replace(" ", "")) for line in lines]
 
 
 TOKENS = "fairseq-generate, on tokens"
 SCORES = [
     _by_sacrebleu("bleu", "BLEU", True, _bleu),
     _by_sacrebleu("chrf", "chrF", True, _chrf),
-    _by_sacrebleu("ter", "TER", False, _ter, ter_lines),
+    _by_sacrebleu("ter", "TER", False, _ter, _ter_lines),
     Score("tokenized_bleu", "tokenized BLEU", True, "{:.2f}", TOKENS, fairseq_bleu),
 ]
 

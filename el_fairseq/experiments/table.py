@@ -1,6 +1,5 @@
 """The table of an experiment: means over seeds, differences, and how sure they are."""
 
-import argparse
 import contextlib
 import csv
 import logging
@@ -14,7 +13,7 @@ from ..common.paths import ROOT
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
 from . import results as experiment_results
-from .config import names, read_experiment
+from .config import parser_of, read_experiment
 from .scores import SCORES, score_of
 from .significance import POWER, RESAMPLINGS, bootstrap_p, over_seeds
 
@@ -432,15 +431,13 @@ def print_table(experiment, folder, translations=0, export=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/table.sh",
-        description="Prints the table of an experiment as far as its runs are finished: mean and "
-        "standard deviation over seeds, published figures, the differences to the first loss, and "
-        "how sure they are. It goes to table.md and table.csv in the folder of the runs, too.",
-        allow_abbrev=False,
+    parser = parser_of(
+        "table",
+        "Prints the table of an experiment as far as its runs are finished: mean and standard "
+        "deviation over seeds, published figures, the differences to the first loss, and how sure "
+        "they are. It goes to table.md and table.csv in the folder of the runs, too.",
     )
     add, number = parser.add_argument, whole_number(0)
-    add("experiment", help=f"{', '.join(names())}, or a .toml file")
     runs = "the folder of its runs, or one that --export made (runs/EXPERIMENT)"
     add("--runs", type=Path, metavar="DIR", help=runs)
     last = "how many epoch checkpoints were averaged (the experiment's)"

@@ -4,17 +4,14 @@ A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/`
 ``tensorboard/``, and ``training.json`` once it is finished. How far it is, its checkpoints know.
 """
 
-import argparse
 import functools
 import hashlib
-import math
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -25,13 +22,13 @@ from ..common import processes
 from ..common.cli import UserError, split_at_dashes, whole_number
 from ..common.cli import run as run_command
 from ..common.files import full_disk_told, locked, read_json, write_json
-from ..common.paths import shown
+from ..common.paths import shown, usable
 from ..corpora import manifest
 from ..corpora.sources import checksum
-from . import training_log
 from .checkpoints import newest, repair
-from .config import Experiment, Loss, names, read_experiment
+from .config import Experiment, Loss, parser_of, read_experiment
 from .options import check_checkpoints, check_training, divided_update_freq
+from .training_log import Progress
 
 # Of run.json; runs of versions that wrote another one are refused.
 FORMAT = 3
@@ -39,7 +36,6 @@ FORMAT = 3
 IDENTITY = ("loss", "seed", "corpus", "device", "gpus", "options")
 TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
 SEED = whole_number(0, 2**32 - 1)  # numpy takes no larger one
-SECONDS_BETWEEN_PROGRESS = 30
 # glibc gives large tensors back to Linux at once, which clears the pages again for the next update:
 # a quarter of the time of Multi30k's trainings. So it keeps them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -250,58 +246,6 @@ def failure(program, log, status):
     return UserError(f"{program} failed: {said} (all it said is in {log})")
 
 
-class Progress:
-    """Says now and then how far each of some runs is, and how long all of them will take."""
-
-    def __init__(self, runs):
-        self.runs, self.shares, self.said = runs, {}, {}
-        self.start, self.gained = time.monotonic(), 0.0
-
-    def see(self, run, line):
-        """Take a line of a training's log."""
-        kind, numbers = training_log.parse(line) or (None, None)
-        if kind == "valid":
-            values = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
-            values += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
-            print(
-                f"{run.name:12} epoch {numbers['epoch']:3.0f}  "
-                f"validation: {', '.join(values) or 'done'}"
-            )
-        elif kind == "train_inner":
-            updates, epochs = run.checked.max_update, run.checked.max_epoch
-            share = numbers["num_updates"] / (updates or math.inf)
-            share = min(max(share, numbers["update"] / (epochs or math.inf)), 1)
-            # What was trained before this start is no gain.
-            self.gained += share - self.shares.get(run.folder, share)
-            self.shares[run.folder] = share
-            now = time.monotonic()
-            if now - self.said.get(run.folder, -math.inf) < SECONDS_BETWEEN_PROGRESS:
-                return
-            self.said[run.folder] = now
-            print(
-                f"{run.name:12} update {numbers['num_updates']:6.0f}  loss {numbers['loss']:.3f} "
-                f"bits, {numbers['wps']:,.0f} tokens/s{self.left(now)}"
-            )
-
-    def left(self, now):
-        """How many runs are trained, and how long the others take, as far as that is known."""
-        waiting = [run for run in self.runs if not run.is_trained]
-        count = len(self.runs)
-        text = f"; {count - len(waiting)} of {count} runs trained" if count > 1 else ""
-        if self.gained > 0:
-            shares = sum(1 - self.shares.get(run.folder, 0) for run in waiting)
-            text += f", about {duration((now - self.start) * shares / self.gained)} left"
-        return text
-
-
-def duration(seconds):
-    """A length of time in the unit a reader would choose."""
-    for unit, length in (("days", 86400), ("hours", 3600)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds / 60, 1):.0f} min"
-
-
 def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
     """The GPUs of each of the runs that are trained side by side; none: on the CPU.
 
@@ -330,36 +274,16 @@ def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
     return [tuple(gpus[i : i + per_run]) for i in range(0, len(gpus) - per_run + 1, per_run)]
 
 
-def usable(folder):
-    """The absolute path of a folder that fairseq can be given.
-
-    Raises:
-        UserError: it holds a colon, or is not UTF-8.
-    """
-    folder = Path(folder).absolute()
-    if str(folder).encode("utf-8", "replace").decode() != str(folder):
-        raise UserError(f"{str(folder)!r} is not UTF-8: rename it, or choose another folder")
-    if os.pathsep in str(folder):
-        raise UserError(
-            f"{folder} holds '{os.pathsep}', where fairseq takes one folder to end and another to "
-            "begin: rename it, or choose another folder"
-        )
-    return folder
-
-
 def parser():
-    made = argparse.ArgumentParser(
-        prog="bash scripts/train.sh",
-        usage="%(prog)s EXPERIMENT LOSS SEED [options] [-- fairseq-train options]",
-        description="Trains one run, or goes on with it after an interruption. On the GPU at half "
-        "precision where there is one, else on the CPU. SIGUSR1 stops a training after a "
-        "checkpoint; the same command goes on.",
-        epilog="In the run's folder: checkpoints/, train.log, tensorboard/, and training.json when "
-        "it is finished. What follows -- goes to fairseq-train, after the experiment's options.",
-        allow_abbrev=False,
+    made = parser_of(
+        "train",
+        "Trains one run, or goes on with it after an interruption. On the GPU at half precision "
+        "where there is one, else on the CPU. SIGUSR1 stops a training after a checkpoint; the "
+        "same command goes on. In the run's folder: checkpoints/, train.log, tensorboard/, and "
+        "training.json when it is finished.",
+        "LOSS SEED [options] [-- fairseq-train options, after the experiment's]",
     )
     add = made.add_argument
-    add("experiment", help=f"{', '.join(names())}, or a .toml file")
     add("loss", help="one of the experiment's: ce, el, ...")
     add("seed", type=SEED, help="a whole number")
     add("--data", type=Path, metavar="DIR", help="the corpus (the experiment's)")
@@ -374,12 +298,6 @@ def parser():
 def main():
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser().parse_args(ours)
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise UserError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: a launcher started several processes, and "
-            "a run has one, which trains on the GPUs of one machine (--gpus-per-run). On several, "
-            "start fairseq-train itself by the launcher"
-        )
     experiment = read_experiment(arguments.experiment)
     loss = experiment.loss(arguments.loss)
     gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)

@@ -1,8 +1,12 @@
-"""What fairseq-train logged with ``--log-format json``: records, and curves over epochs."""
+"""What fairseq-train logs with ``--log-format json``: records, curves over epochs, and progress."""
 
 import json
+import math
 import re
+import time
 from pathlib import Path
+
+SECONDS_BETWEEN_LINES = 30
 
 _RECORD = re.compile(r"\| INFO \| (train_inner|train|valid) \| (\{.*\})\s*$")
 
@@ -43,3 +47,55 @@ def curves(path):
         for name, key in (("nll", "nll_loss"), ("accuracy", "accuracy")):
             values[f"{part}_{name}"] = [epoch[part][key] for epoch in whole]
     return values
+
+
+class Progress:
+    """Says now and then how far each of some runs is, and how long all of them will take."""
+
+    def __init__(self, runs):
+        self.runs, self.shares, self.said = runs, {}, {}
+        self.start, self.gained = time.monotonic(), 0.0
+
+    def see(self, run, line):
+        """Take a line of a training's log."""
+        kind, numbers = parse(line) or (None, None)
+        if kind == "valid":
+            values = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
+            values += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
+            print(
+                f"{run.name:12} epoch {numbers['epoch']:3.0f}  "
+                f"validation: {', '.join(values) or 'done'}"
+            )
+        elif kind == "train_inner":
+            updates, epochs = run.checked.max_update, run.checked.max_epoch
+            share = numbers["num_updates"] / (updates or math.inf)
+            share = min(max(share, numbers["update"] / (epochs or math.inf)), 1)
+            # What was trained before this start is no gain.
+            self.gained += share - self.shares.get(run.folder, share)
+            self.shares[run.folder] = share
+            now = time.monotonic()
+            if now - self.said.get(run.folder, -math.inf) < SECONDS_BETWEEN_LINES:
+                return
+            self.said[run.folder] = now
+            print(
+                f"{run.name:12} update {numbers['num_updates']:6.0f}  loss {numbers['loss']:.3f} "
+                f"bits, {numbers['wps']:,.0f} tokens/s{self.left(now)}"
+            )
+
+    def left(self, now):
+        """How many runs are trained, and how long the others take, as far as that is known."""
+        waiting = [run for run in self.runs if not run.is_trained]
+        count = len(self.runs)
+        text = f"; {count - len(waiting)} of {count} runs trained" if count > 1 else ""
+        if self.gained > 0:
+            shares = sum(1 - self.shares.get(run.folder, 0) for run in waiting)
+            text += f", about {duration((now - self.start) * shares / self.gained)} left"
+        return text
+
+
+def duration(seconds):
+    """A length of time in the unit a reader would choose."""
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds / 60, 1):.0f} min"

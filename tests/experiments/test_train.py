@@ -5,23 +5,15 @@ import sys
 import types
 
 import pytest
-import torch
 from conftest import ROOT, run
 from small import MODEL
 
 from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments.config import read_experiment
-from el_fairseq.experiments.train import (
-    Progress,
-    Run,
-    claim,
-    gpus_of_runs,
-    identity_of_corpus,
-    main,
-    usable,
-)
+from el_fairseq.experiments.train import Run, claim, identity_of_corpus
 from el_fairseq.experiments.train import train as train_with
+from el_fairseq.experiments.training_log import Progress
 from el_fairseq.safe_load import load
 
 TRAINING = [
@@ -165,49 +157,7 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path):
         identity_of_corpus(tmp_path)
 
 
-def test_gpus_share_a_batch_and_are_asked_for_in_fairseqs_words(small_run):
-    a_run = small_run(gpus=("4", "5"), given=("--update-freq", "4"))
-    words = a_run.fairseq_command(("de", "en"))
-    assert words[words.index("--distributed-world-size") + 1] == "2"
-    assert "--load-checkpoint-on-all-dp-ranks" in words and "--fp16" in words
-    assert a_run.options()[-4:] == ["--update-freq", "2", "--seed", "1"]
-    assert a_run.environment()["CUDA_VISIBLE_DEVICES"] == "4,5"
-    assert a_run.command()[-7:-4] == ["--gpus-per-run", "2", "--"]
-
-
-@pytest.mark.parametrize(("name", "said"), [("a:b", "holds ':'"), ("\udcff", "is not UTF-8")])
-def test_a_folder_that_fairseq_cannot_be_given_is_refused(name, said):
-    with pytest.raises(UserError, match=said):
-        usable(name)
-
-
-@pytest.mark.parametrize(
-    ("here", "words", "expected"),
-    [
-        (3, {"per_run": 2}, [("a", "b")]),
-        (0, {"per_run": 2, "number": 4, "dry_run": True}, [("0", "1"), ("2", "3")]),
-        (0, {"per_run": 2}, "--gpus-per-run is 2, expected at most 0, the GPUs to use here; a CPU"),
-        (1, {"per_run": 1, "number": 2}, "--gpus is 2, expected at most 1, the GPUs here"),
-    ],
-)
-def test_trainings_side_by_side_have_gpus_of_their_own(monkeypatch, here, words, expected):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b,c" if here else "")
-    if isinstance(expected, list):
-        assert gpus_of_runs(**words) == expected
-    else:
-        with pytest.raises(UserError, match=expected):
-            gpus_of_runs(**words)
-
-
-def test_a_launcher_that_started_several_is_told_what_a_run_is(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(sys, "argv", ["train", "iwslt14-de-en", "ce", "1"])
-    with pytest.raises(UserError, match=r"WORLD_SIZE is 2: .* start fairseq-train itself"):
-        main()
-
-
-def test_progress_is_shown_of_criterions_that_know_no_accuracy(small_run, capsys):
-    line = '2026 | INFO | valid | {"epoch": 1, "valid_loss": "6.1", "valid_nll_loss": "4.5"}'
-    Progress([]).see(small_run(loss="CE"), line)
-    assert capsys.readouterr().out == "ce-seed1     epoch   1  validation: nll 4.500 bits\n"
+def test_a_run_sees_its_gpus_alone_and_keeps_its_memory_on_a_cpu(small_run):
+    assert small_run(gpus=("4", "5")).environment()["CUDA_VISIBLE_DEVICES"] == "4,5"
+    on_cpu = small_run().environment()
+    assert on_cpu["CUDA_VISIBLE_DEVICES"] == "" and "MALLOC_TRIM_THRESHOLD_" in on_cpu
