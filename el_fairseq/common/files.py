@@ -65,16 +65,9 @@ def locked(path, message):
     ended, however they end; a lock file that is left over locks nothing.
 
     Raises:
-        UserError: another process holds it; ``message`` says what that one does and what to do. Or
-            nothing can be written there.
+        UserError: another process holds it; ``message`` says what that one does and what to do.
     """
-    try:
-        lock = path.open("w")
-    except OSError as error:
-        raise UserError(
-            f"nothing can be written in {path.parent} ({error.strerror}): name a folder of your "
-            "own (--help says how), or work in a copy"
-        ) from None
+    lock = path.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

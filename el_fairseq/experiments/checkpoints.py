@@ -114,14 +114,11 @@ def average(paths):
     optimizer's state left out.
 
     Raises:
-        UserError: a checkpoint cannot be loaded, or they are not of one model.
+        UserError: a checkpoint cannot be loaded.
     """
     sums = {}
     for path in paths:
         checkpoint = load(path)
-        shapes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
-        if sums and shapes != {name: tensor.shape for name, tensor in sums.items()}:
-            raise UserError(f"{path} is of another model than {paths[0]}: average those of one run")
         for name, tensor in checkpoint["model"].items():
             if tensor.is_floating_point():
                 tensor = sums.get(name, 0) + tensor.double()

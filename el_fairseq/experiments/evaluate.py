@@ -28,6 +28,7 @@ from .options import check_decoding
 from .train import differing, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
+NOT_TRAINED = "the run is not trained to its end; its scripts/train.sh command goes on with it"
 
 
 def evaluate(folder, last, test, data=None, options=(), name=None):
@@ -66,7 +67,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
             "tests": [identity_of_corpus(corpus.bin, [f"{subset}.*"]) for subset in subsets],
         },
         "options": options,
-        "training": read_json(folder / "training.json", f"delete {folder} to train again"),
+        "training": read_json(folder / "training.json", NOT_TRAINED),
         "command": command(folder, last, test, options, words),
     }
     parts = []
@@ -107,13 +108,8 @@ def corpus_of(folder, data=None):
     Raises:
         UserError: the run is not trained to its end, or the corpus is missing.
     """
-    if not (folder / "run.json").exists():
-        raise UserError(f"{folder} is no run: train it first (bash scripts/train.sh --help)")
     record = read_run(folder)
-    if not (folder / "training.json").exists():
-        raise UserError(
-            f"{folder} is not trained to its end; its scripts/train.sh command goes on with it"
-        )
+    read_json(folder / "training.json", NOT_TRAINED)
     return manifest.read(usable(data or ROOT / record["data"])), record
 
 
@@ -148,8 +144,7 @@ def _is_made(out, wanted):
     path = out / "evaluation.json"
     if not path.exists():
         return False
-    again = f"delete {out} to evaluate again"
-    before = read_json(path, again)
+    before = read_json(path, f"delete {out} to evaluate again")
     for name in ("corpus", "options"):
         if before.get(name) != wanted[name]:
             was, now = differing(before.get(name), wanted[name])
@@ -157,7 +152,6 @@ def _is_made(out, wanted):
                 f"{out} holds scores with {name} {was}, now it is {now}; give a --name to have "
                 "these beside them, or delete that folder"
             )
-    read_json(out / "scores.json", again)
     return {**before, "command": None} == {**wanted, "command": None}
 
 

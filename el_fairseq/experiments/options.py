@@ -68,11 +68,6 @@ def check_training(own, loss, given=()):
         raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
     words = [*own, *loss.options, *given]
     everything = _read(options.get_training_parser(), words, f"the options of {loss.name}")
-    if not hasattr(everything, "source_lang"):
-        raise UserError(
-            f"--task {everything.task} is refused: the runs translate from one language into "
-            "another; leave it out"
-        )
     if not (everything.max_epoch or everything.max_update or everything.stop_time_hours > 0):
         raise UserError(
             "neither --max-epoch nor --max-update is given: say in [train] options how long to "

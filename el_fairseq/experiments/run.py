@@ -43,7 +43,8 @@ class Plan:
         self.archive = options.archive
         self.slots = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
         self.jobs = options.jobs or len(self.slots) or experiment.runs.jobs
-        losses = [experiment.loss(name) for name in options.losses or experiment.losses]
+        losses = map(experiment.loss, options.losses or experiment.losses)
+        losses = {loss.name: loss for loss in losses}.values()
         # One seed after the other, so that what is compared is finished early.
         self.runs = [
             Run(
@@ -183,9 +184,6 @@ def task(plan, number):
     """Train, translate and score one run of the plan, as a task of a cluster's array."""
     if number >= len(plan.runs):
         raise UserError(f"--task is {number}, expected 0 to {len(plan.runs) - 1}")
-    if not plan.has_corpus:
-        command = shlex.join(plan.prepare_command())
-        raise UserError(f"there is no corpus {plan.data}: prepare it before the tasks: {command}")
     train_and_score(plan, plan.runs[number], Progress([plan.runs[number]]))
 
 

@@ -451,10 +451,6 @@ def main():
     options = parser.parse_args()
     experiment = read_experiment(options.experiment, options.last)
     folder = options.runs or experiment.folder
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no folder {folder}: bash scripts/reproduce.sh {options.experiment}"
-        )
     if options.compare:
         results = results_of(experiment, folder)
         tables = [comparison_table(results, loss) for loss in compared_losses(results)]

@@ -146,7 +146,7 @@ def read_run(folder):
         UserError: there is none, or it is damaged or of another version.
     """
     path = Path(folder, "run.json")
-    advice = f"delete {folder} to train anew, or choose another --out"
+    advice = f"delete {folder} and train anew, or name another folder"
     record = read_json(path, advice)
     if record.get("format") != FORMAT:
         raise UserError(
@@ -200,8 +200,6 @@ def train(run, progress):
     if child.returncode:
         raise failure("fairseq-train", log, child.returncode)
     latest = newest(out / "checkpoints")
-    if latest is None:
-        raise UserError(f"fairseq-train ended well and left no checkpoint in {out / 'checkpoints'}")
     ended = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
     for name, key in (("nll_loss", "valid_nll"), ("accuracy", "valid_accuracy")):
         if name in latest.validation:

@@ -39,7 +39,6 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
             "--user-dir in the options after -- is refused: the runs use el_fairseq's",
         ),
         ("--train-subset=test", "--train-subset in the options after -- is refused: the corpus"),
-        ("--task language_modeling", "--task language_modeling is refused: the runs translate"),
         ("--restore-file x.pt", "--finetune-from-model begins with others"),
         ("--distributed-world-size 2", "is refused: reproduce.sh and train.sh have --cpu and --g"),
         ("other-data", "fairseq refuses the options of EL: unrecognized arguments: other-data"),

@@ -82,26 +82,26 @@ def test_a_comparison_has_a_row_for_each_quantity_over_the_seeds_of_both():
     assert rows["valid nll, bits"][2] == "+0.000" and "temperature" not in rows
 
 
-def test_one_seed_is_not_tested_over_seeds_and_says_so(tmp_path):
-    results = results_of([CE[0], EL[0]])
+@pytest.mark.parametrize(
+    ("seeds", "comparisons", "note"),
+    [
+        (1, 1, "With one seed nothing is known of other seeds"),
+        # A bootstrap for each seed, a t-test for each score.
+        (3, 3 + 4, "7 comparisons in all; p-values are not corrected"),
+    ],
+)
+def test_the_number_of_comparisons_is_told_or_that_one_seed_is_not_tested_over_seeds(
+    tmp_path, seeds, comparisons, note
+):
+    results = results_of(CE[:seeds] + EL[:seeds])
     write_translations(tmp_path, results)
-    tables, comparisons = comparison.all_tables(results, comparison.p_values(results, tmp_path))
-    assert [row[0] for row in tables[-1].rows] == ["seed 1"]
-    assert comparisons == 1
-    assert "With one seed nothing is known of other seeds" in "\n".join(
-        comparison.notes(results, comparisons)
-    )
-
-
-def test_the_number_of_comparisons_counts_every_p_value(tmp_path):
-    results = results_of(CE + EL)
-    write_translations(tmp_path, results)
-    tables, comparisons = comparison.all_tables(results, comparison.p_values(results, tmp_path))
-    assert comparisons == 3 + 4  # a bootstrap for each seed, a t-test for each measure
-    assert "7 comparisons in all; p-values are not corrected" in "\n".join(
-        comparison.notes(results, comparisons)
+    tables, count = comparison.all_tables(results, comparison.p_values(results, tmp_path))
+    assert count == comparisons
+    assert [row[0] for row in tables[-1].rows][:2] == (
+        ["seed 1"] if seeds == 1 else ["seed 1", "seed 2"]
     )
     assert tables[-1].rows[0][-1] == "0.001"
+    assert note in "\n".join(comparison.notes(results, count))
 
 
 def test_the_detectable_difference_is_found_in_80_percent_of_experiments():
@@ -111,11 +111,7 @@ def test_the_detectable_difference_is_found_in_80_percent_of_experiments():
         experiments = draw.normal(shift, 0.5, (20000, seeds))
         found_share = (ttest_1samp(experiments, 0, axis=1).pvalue < 0.05).mean()
         assert math.isclose(found_share, 0.8, abs_tol=0.01)
-
-
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5]])
-def test_no_test_over_seeds_without_a_spread(values):
-    assert significance.over_seeds(values) is None
+    assert significance.over_seeds([0.5, 0.5]) is None, "no spread, no test"
 
 
 def test_the_bootstrap_tells_systems_apart_and_is_repeatable():

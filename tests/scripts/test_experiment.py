@@ -2,17 +2,14 @@
 
 import contextlib
 import json
-import os
 import shlex
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 from conftest import ROOT, environment, run, script, succeed
 from sizes import transformer, words_of
 from tiny import write_text
@@ -197,45 +194,6 @@ def test_the_table_can_be_made_from_kept_results_alone_from_any_folder(runs, exp
     assert succeed(run([*words, kept], cwd=tmp_path)).stdout.count("minus CE") == 3
     assert (kept / "table.md").read_bytes() == made == (runs / "table.md").read_bytes()
     assert sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) < 100_000
-
-
-def test_fairseqs_programs_refuse_a_checkpoint_that_carries_code(runs, experiment, tmp_path):
-    data = experiment.parent / "corpus" / "bin"
-    checkpoint = runs / "el-seed1" / "checkpoints" / "checkpoint_last.pt"
-    touched, altered = tmp_path / "touched", tmp_path / "altered.pt"
-
-    class Code:
-        def __reduce__(self):
-            return os.system, (f"touch {touched}",)
-
-    state = torch.load(checkpoint, weights_only=True)
-    torch.save({**state, "extra_state": Code()}, altered)
-    words = [data, "--user-dir", ROOT / "el_fairseq", "--cpu", "--path", altered]
-    result = run(["fairseq-generate", *words])
-    assert result.returncode != 0 and "Weights only load failed" in result.stderr
-    assert not touched.exists()
-
-
-def test_what_cannot_be_is_refused_in_one_line(runs):
-    result = script("scripts/table.sh", "iwslt17-fr-en", "--runs", runs)
-    assert result.returncode == 1 and result.stderr.count("\n") == 1
-    assert "is a run of the experiment mine, expected iwslt17-fr-en" in result.stderr
-
-
-def test_an_interrupt_while_torch_is_imported_says_nothing(tmp_path):
-    words = ["bash", ROOT / "data-prep/iwslt14-de-en.sh", "--archive", tmp_path / "none"]
-    with subprocess.Popen(
-        ["env", "--default-signal=INT", *map(str, words)],  # the suite may ignore it
-        env=environment(),
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        while "libtorch" not in Path(f"/proc/{started.pid}/maps").read_text():
-            time.sleep(0.01)
-        os.killpg(started.pid, signal.SIGINT)
-        assert started.stderr.read() == ""
-    assert started.returncode == -signal.SIGINT
 
 
 def test_the_demo_is_one_seed_of_an_experiment():
