@@ -9,7 +9,6 @@ of analysis.json.
 import argparse
 import logging
 import math
-import os
 import random
 import re
 import shlex
@@ -34,39 +33,40 @@ with needs_extra("scripts"):
     from .tables import tables
     from .tokens import MEASURES, summaries
 
-# Options that a report gives itself: it analyses its runs, on the compared test set.
-OF_THE_REPORT = ("--subset", "--model", "--out", "--ood", "--subwords")
+VALID = "valid"
 
 
 def main():
     arguments = parser().parse_args()
-    paths, arguments.ood = once("--model", arguments.model), once("--ood", arguments.ood)
+    for option, named in (("--model", arguments.model), ("--ood", arguments.ood)):
+        if len(dict(named)) < len(named):
+            raise UserError(f"{option}: a name is given twice; give each its own")
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
 
     # Wrong input is refused before any long work starts.
-    task, models = load_models(paths, arguments.data, arguments.user_dir, device)
-    dataset = load_subset(task, arguments.data, arguments.subset)
-    others = {
-        name: load_subset(task, folder, subset) for name, (folder, subset) in arguments.ood.items()
-    }
-    valid = valid_subset(task, arguments)
-    translates = isinstance(dataset, LanguagePairDataset)
-    if translates and dataset.tgt is None:
-        raise UserError(f"subset {arguments.subset} of {arguments.data} has no target side")
-    if arguments.subwords and not translates:
-        raise UserError("--subwords is for noise in sources: these models have no source")
-    count = min(arguments.noise_sentences, len(dataset))
-    chosen = sorted(random.Random(arguments.seed).sample(range(len(dataset)), count))
-    subwords = None
-    if arguments.subwords and chosen:
+    data = arguments.data
+    task, models = load_models(dict(arguments.model), data, arguments.user_dir, device)
+    dataset = load_subset(task, data, arguments.subset)
+    others = {name: load_subset(task, *where) for name, where in arguments.ood}
+    valid = None
+    if any(Path(data).glob(f"{VALID}.*")):
+        valid = load_subset(task, data, VALID)
+    else:
+        print(f"no temperature is fitted: {data} holds no {VALID} subset")
+    chosen = []
+    if arguments.subwords:
+        if not isinstance(dataset, LanguagePairDataset):
+            raise UserError("--subwords is for noise in sources: these models have no source")
         subwords = Subwords(arguments.subwords)
+        count = min(arguments.noise_sentences, len(dataset))
+        chosen = sorted(random.Random(noise.SEED).sample(range(len(dataset)), count))
         noise.check_subwords(task, dataset, chosen, subwords)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    runner = Runner(task, models, arguments.max_tokens, arguments.beam, device)
+    runner = Runner(task, models, arguments.max_tokens, device)
     columns = {model.name: runner.token_columns(model, dataset, "tokens") for model in models}
     counts = frequency.token_counts(task.target_dictionary)
     bounds = frequency.frequency_bounds(counts)
@@ -74,42 +74,57 @@ def main():
         table["frequency"] = counts[table["token"]]
         with writing(out / f"tokens-{name}.npz", "wb") as file:
             np.savez_compressed(file, **table)
-    quantities = summaries(columns)
+    quantities, of_models = summaries(columns), {}
+    for model in models:
+        table = columns[model.name]
+        of_models[model.name] = {
+            "checkpoints": model.paths,
+            "logits": model.logits_are,
+            "parameters": model.parameters,
+            "accuracy": table["correct"].mean(),
+            "quantities": quantities[model.name],
+            "by_frequency": frequency.by_frequency(table, bounds),
+            "calibration": calibration(table),
+            "gradient": gradient_shares(table["prob"], arguments.log_end),
+        }
+        if valid:
+            fitted = with_temperature(runner, model, valid, dataset, table)
+            of_models[model.name]["temperature"] = fitted
     result = {
         "command": this_command("analysis"),
-        "data": arguments.data,
+        "data": data,
         "subset": arguments.subset,
-        "sentences": len(dataset) - runner.left_out["tokens"],
-        "sentences_left_out": runner.left_out["tokens"],
-        "tokens": len(next(iter(columns.values()))["token"]),
-        "measures": {
-            name: {key: value for key, value in vars(measure).items() if key != "function"}
-            for name, measure in MEASURES.items()
-        },
-        "models": {
-            model.name: {
-                "checkpoints": model.paths,
-                "logits": model.logits_are,
-                "parameters": model.parameters,
-                "accuracy": table["correct"].mean(),
-                "quantities": quantities[model.name],
-                "by_frequency": frequency.by_frequency(table, bounds),
-                "calibration": calibration(table),
-                "gradient": gradient_shares(table["prob"], arguments.log_end),
-            }
-            for model, table in zip(models, columns.values())
-        },
-        "valid_subset": arguments.valid_subset if valid else None,
+        **sentences_of(dataset, columns),
+        "tokens": len(table["token"]),
+        "measures": {name: shown for name, (_, shown) in MEASURES.items()},
+        "models": of_models,
+        "valid_subset": VALID if valid else None,
         "frequency_classes": frequency.describe_bounds(counts, bounds),
-        "ood": ood.detections(runner, models, dataset, others, columns, arguments),
+        "ood": {},
     }
-    if valid:
-        for model in models:
-            result["models"][model.name]["temperature"] = with_temperature(
-                runner, model, valid, dataset, columns[model.name]
-            )
-    if chosen and translates:
-        result["noise"] = noise.curves(runner, models, dataset, chosen, subwords, arguments)
+    for name, (folder, subset) in arguments.ood:
+        of_others = {
+            model.name: runner.token_columns(model, others[name], f"out of domain: {name}")
+            for model in models
+        }
+        result["ood"][name] = {
+            "data": folder,
+            "subset": subset,
+            "target": "reference",
+            **sentences_of(others[name], of_others),
+            "models": ood.detections(columns, of_others, arguments.bootstrap),
+        }
+    if chosen:
+        how = arguments.beam, arguments.bootstrap
+        result["noise"] = {
+            "sentences": len(chosen),
+            "seed": noise.SEED,
+            "beam": arguments.beam,
+            "characters": {
+                model.name: noise.curve(runner, model, dataset, chosen, subwords, *how)
+                for model in models
+            },
+        }
     result = plain(result)
     write_json(out / "analysis.json", result)
     print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences", end="")
@@ -120,14 +135,10 @@ def main():
     print(f"Written: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
 
 
-def valid_subset(task, arguments):
-    """The dataset to fit temperatures on; ``None`` where the data have no such part."""
-    if not arguments.valid_subset:
-        return None
-    if any(Path(arguments.data).glob(f"{arguments.valid_subset}.*")):
-        return load_subset(task, arguments.data, arguments.valid_subset)
-    print(f"no temperature is fitted: {arguments.data} holds no {arguments.valid_subset} subset")
-    return None
+def sentences_of(dataset, columns):
+    """How many sentences of a dataset were analysed, and how many were too long for a model."""
+    count = len(np.unique(next(iter(columns.values()))["sentence"]))
+    return {"sentences": count, "sentences_left_out": len(dataset) - count}
 
 
 def plain(value):
@@ -140,8 +151,6 @@ def plain(value):
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.7g}") if math.isfinite(value) else None
-    if isinstance(value, str):  # a path that is not UTF-8
-        return os.fsencode(value).decode("utf-8", "replace")
     return value
 
 
@@ -155,19 +164,9 @@ def named_paths(text):
 
 def named_subset(text):
     """Reader of ``NAME=FOLDER:SUBSET``."""
-    name, (*folder, subset) = named_paths(text)
-    if not folder:
-        raise ValueError
-    return name, (":".join(folder), subset)
-
-
-def once(option, pairs):
-    """Dict of named values; each has a name of its own."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{option}: {name} is given twice; give each its own name")
-    return dict(pairs)
+    name, _ = named_paths(text)
+    folder, subset = text.partition("=")[2].rsplit(":", 1)
+    return name, (folder, subset)
 
 
 def log_end(text):
@@ -178,17 +177,17 @@ def log_end(text):
 
 
 def parser():
+    """All options: those of :func:`settings`, and what is analysed, which a report names itself."""
     made = argparse.ArgumentParser(
-        prog="python -m el_fairseq.analysis", description=__doc__, allow_abbrev=False
+        prog="python -m el_fairseq.analysis",
+        description=__doc__,
+        parents=[settings()],
+        allow_abbrev=False,
     )
-    add, count = made.add_argument, whole_number(1)
+    add = made.add_argument
     add("data", help="folder that fairseq-preprocess made")
     parts = "which part of it, or several as one, such as test,test1 (%(default)s)"
     add("--subset", default="test", help=parts)
-    fitted_on = (
-        "the part that the temperature of calibration is fitted on (%(default)s); '' for none"
-    )
-    add("--valid-subset", default="valid", metavar="SUBSET", help=fitted_on)
     add(
         "--model",
         type=argument(named_paths, "NAME=PATH[:PATH...], a name of letters, digits and ._+-"),
@@ -205,8 +204,7 @@ def parser():
         default=[],
         metavar="NAME=FOLDER:SUBSET",
         help="data to tell from the subset, binarized with the same dictionaries "
-        "(python -m el_fairseq.corpora.binarize); where it has no target side, sentences on "
-        "both sides are judged by the model's own translations",
+        "(python -m el_fairseq.corpora.binarize)",
     )
     add(
         "--subwords",
@@ -214,39 +212,41 @@ def parser():
         help="SentencePiece model (FILE ends in .model) or BPE codes of the data: measures "
         "accuracy and BLEU with noise in the characters of the source",
     )
-    add(
-        "--noise-sentences",
-        type=whole_number(0),
-        default=200,
-        metavar="N",
-        help="sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)",
-    )
+    return made
+
+
+def settings():
+    """The options of how to analyse, which a report hands through."""
+    made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add, count = made.add_argument, whole_number(1)
+    drawn = "sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)"
+    add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
     end = argument(log_end, "a number in (0, 1]")
     add("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
     add("--beam", type=count, default=5, help="for translations (%(default)s)")
     add("--bootstrap", type=count, default=200, metavar="N", help="replicates (200)")
     add("--max-tokens", type=count, default=4096, help="a batch (%(default)s)")
-    add("--seed", type=int, default=1, help="of noise and bootstrap (1)")
     add("--user-dir", help="as for fairseq, where the models need one")
     add("--cpu", action="store_true", help="even where there is a GPU")
     return made
 
 
 def check_given(options):
-    """See that options handed through by a report leave an analysis what the report says it is.
+    """See that a report hands through options of :func:`settings` alone.
 
     Raises:
-        UserError: one is unknown or wrong, or is the report's own.
+        UserError: one is unknown or wrong, or names what is analysed.
     """
 
     def refuse(message):
-        raise UserError(f"the analysis refuses its options {shlex.join(options)}: {message}")
+        raise UserError(
+            f"the analysis refuses its options {shlex.join(options)}: {message} (a report itself "
+            "names the data, --subset, --model, --out, --ood and --subwords)"
+        )
 
-    made = parser()
+    made = settings()
     made.error = refuse
-    made.parse_args(["data", "--model", "name=path", "--out", "folder", *options])
-    for flag in {option.partition("=")[0] for option in options} & set(OF_THE_REPORT):
-        refuse(f"{flag} is the report's own: it analyses the runs on the compared test set")
+    made.parse_args(options)
 
 
 if __name__ == "__main__":

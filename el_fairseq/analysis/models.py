@@ -26,9 +26,7 @@ class Model:
     """
 
     def __init__(self, name, paths, networks):
-        self.name = name
-        self.paths = paths
-        self.networks = networks
+        self.name, self.paths, self.networks = name, paths, networks
 
     @property
     def logits_are(self):
@@ -74,58 +72,33 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu"):
 
     Returns:
         ``(task, models)``: fairseq's task of the first checkpoint on ``data``, and a list of
-        :class:`Model` in float32 and in evaluation mode.
+        :class:`Model` in float32, in evaluation mode and without gradients.
 
     Raises:
         UserError: what is missing, damaged, carries code, or does not fit the dictionaries.
     """
-    _dictionaries(data)
     if user_dir is not None:
         utils.import_user_module(argparse.Namespace(user_dir=user_dir))
+    # Scoring during training is no part of the model, and would want its tokenizer here.
+    overrides = {"data": str(data), "eval_bleu": False}
     task, models = None, []
     for name, paths in paths_by_name.items():
         networks = []
         for path in paths:
-            network, task = _load_network(name, path, data, task)
-            networks.append(network.float().eval().to(device))
+            load(path)
+            try:
+                [network], _, task = checkpoint_utils.load_model_ensemble_and_task(
+                    [str(path)], arg_overrides=overrides, task=task
+                )
+            except Exception as error:  # architectures and tasks fail in their own ways
+                reason = f"{type(error).__name__}: {error}".splitlines()[-1].strip()
+                raise UserError(
+                    f"model {name}: {path} does not load with the dictionaries in {data}, expected "
+                    f"a checkpoint of fairseq and the data that it was trained on ({reason})"
+                ) from None
+            networks.append(network.float().eval().requires_grad_(False).to(device))
         models.append(Model(name, paths, networks))
     return task, models
-
-
-def _load_network(name, path, data, task):
-    tensors = load(path)["model"]
-    # Scoring during training is no part of the model, and would want its tokenizer here.
-    overrides = {"data": str(data), "eval_bleu": False}
-    try:
-        networks, _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(path)], arg_overrides=overrides, task=task
-        )
-    except Exception as error:  # architectures and tasks fail in their own ways
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if "size mismatch" in str(error):
-            embeddings = [t.size(0) for key, t in tensors.items() if "embed_tokens.weight" in key]
-            reason = (
-                f"it has embeddings for {_listed(embeddings)} entries, the dictionaries in {data} "
-                f"hold {_listed(map(len, _dictionaries(data).values()))}; give the data folder it "
-                "was trained on"
-            )
-        raise UserError(f"model {name}: {path} does not load: {reason}") from None
-    return networks[0], task
-
-
-def _dictionaries(data):
-    """fairseq's dictionaries in a folder by their paths; refuses a folder without any."""
-    paths = sorted(Path(data).glob("dict*.txt"))
-    if not paths:
-        raise UserError(
-            f"{data} holds no dictionary (dict.*.txt); expected a folder that fairseq-preprocess "
-            "made"
-        )
-    return {path: Dictionary.load(str(path)) for path in paths}
-
-
-def _listed(numbers):
-    return " and ".join(map(str, numbers))
 
 
 def options_of(task):
@@ -139,8 +112,8 @@ def load_subset(task, data, subset):
     Several subsets of a translation corpus, ``test,test1``, are one dataset, in that order.
 
     Raises:
-        UserError: the subset is missing, empty or damaged, or the folder's dictionaries are not
-            the task's.
+        UserError: the subset is missing, empty or damaged, has no target side, or the folder's
+            dictionaries are not the task's.
     """
     _check_dictionaries(task, data)
     datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
@@ -179,18 +152,20 @@ def _load_one_subset(task, data, subset):
         ) from None
     finally:
         options.data = before
-    return task.dataset(subset)
+    dataset = task.dataset(subset)
+    if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
+        raise UserError(f"subset {subset} of {data} has no target side: binarize it with one")
+    return dataset
 
 
 def _check_dictionaries(task, data):
     known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
     sides = [getattr(options_of(task), f"{side}_lang", None) for side in ("source", "target")]
-    for path, dictionary in _dictionaries(data).items():
+    for path in Path(data).glob("dict*.txt"):
         # The folder may hold other pairs of languages, too.
         another = all(sides) and path.name not in [f"dict.{side}.txt" for side in sides]
-        if not another and dictionary.symbols not in known:
+        if not another and Dictionary.load(str(path)).symbols not in known:
             raise UserError(
-                f"{path} is not a dictionary of the models (theirs hold "
-                f"{_listed(map(len, known))} entries); binarize the text with theirs "
+                f"{path} is not a dictionary of the models; binarize the text with theirs "
                 "(python -m el_fairseq.corpora.binarize --help)"
             )

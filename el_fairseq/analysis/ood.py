@@ -1,45 +1,23 @@
 """Can in-domain and out-of-domain sentences be told apart by what a model says of them?"""
 
 import numpy as np
-from fairseq.data import LanguagePairDataset
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 RECALL = 0.95
 ROC_POINTS = 101
 
 
-def detections(runner, models, dataset, others, columns, arguments):
-    """Detection of each out-of-domain set by each score of each model.
+def detections(in_domain, out_of_domain, replicates):
+    """:func:`detection` by each score of a sentence, for each model.
 
     Args:
-        others: datasets by the sets' names.
-        columns: token columns of ``dataset`` by the models' names.
-        arguments: of the command: ``ood`` (folder and subset of each set), ``seed``, ``bootstrap``.
+        in_domain, out_of_domain: token columns by the models' names.
     """
-    in_domain = {("reference", name): sentence_scores(table) for name, table in columns.items()}
     result = {}
-    for set_name, other in others.items():
-        # Like is compared with like: own translations on both sides where one has no references.
-        translate = isinstance(other, LanguagePairDataset) and other.tgt is None
-        target = "translation" if translate else "reference"
-        label, detected = f"out of domain: {set_name}", {}
-        for model in models:
-            if (target, model.name) not in in_domain:
-                own = runner.token_columns(model, dataset, "own translations", translate)
-                in_domain[target, model.name] = sentence_scores(own)
-            scores = sentence_scores(runner.token_columns(model, other, label, translate))
-            detected[model.name] = {
-                score: detection(inside, scores[score], arguments.bootstrap, arguments.seed)
-                for score, inside in in_domain[target, model.name].items()
-            }
-        folder, subset = arguments.ood[set_name]
-        result[set_name] = {
-            "data": folder,
-            "subset": subset,
-            "target": target,
-            "sentences": len(other) - runner.left_out[label],
-            "sentences_left_out": runner.left_out[label],
-            "models": detected,
+    for name in in_domain:
+        inside, outside = (sentence_scores(one[name]) for one in (in_domain, out_of_domain))
+        result[name] = {
+            score: detection(inside[score], outside[score], replicates) for score in inside
         }
     return result
 
@@ -66,14 +44,13 @@ def sentence_scores(columns):
     }
 
 
-def detection(in_domain, out_of_domain, replicates, seed):
+def detection(in_domain, out_of_domain, replicates):
     """How well one score tells in-domain sentences (the positives) from out-of-domain ones.
 
     Args:
         in_domain: scores of the in-domain sentences, higher for in-domain.
         out_of_domain: scores of the others.
         replicates: bootstrap replicates; sentences are drawn from either set by itself.
-        seed: of the bootstrap.
 
     Returns:
         ``auroc``, ``aupr`` and ``fpr95`` (share of out-of-domain sentences let through where 95 %
@@ -82,7 +59,7 @@ def detection(in_domain, out_of_domain, replicates, seed):
     """
     labels = np.repeat([1, 0], [len(in_domain), len(out_of_domain)])
     value, curve = _areas(labels, np.concatenate([in_domain, out_of_domain]))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(1)
     replicated = []
     for _ in range(replicates):
         drawn = [random.choice(scores, len(scores)) for scores in (in_domain, out_of_domain)]

@@ -30,7 +30,7 @@ def interval(measured, form, key="value"):
 
 def tables(analysis):
     """Every table of an analysis, by its name: a dict of :class:`~..common.tables.Table`."""
-    models, noise = analysis["models"], analysis.get("noise", {})
+    models = analysis["models"]
     made = {
         "calibration": calibration(models, analysis["valid_subset"]),
         "frequency": frequency(models),
@@ -39,47 +39,43 @@ def tables(analysis):
     }
     if analysis["ood"]:
         made["ood"] = ood(analysis["ood"])
-    if "characters" in noise:
-        shown = {"accuracy": ("accuracy", ".1%"), "BLEU": ("bleu", ".1f")}
-        made["characters"] = curves("noise", ".0%", noise["characters"], "rates", shown)
-    if "gradient_sign" in noise:
-        shown = {"accuracy": ("accuracy", ".1%")}
-        made["embeddings"] = curves("step", "g", noise["gradient_sign"], "strengths", shown)
+    if "noise" in analysis:
+        made["noise"] = noise(analysis["noise"]["characters"])
     return made
 
 
 def calibration(models, with_temperature):
     """A row for each model: accuracy, and calibration before and after one temperature."""
-    rows = []
+
+    def error_and_nll(of):
+        error = interval(of, ".2%", "expected_calibration_error")
+        return error, number(of["nll_nats"], ".4f")
+
+    rows, columns = [], ["model", "accuracy", "calibration error", "nll, nats"]
+    if with_temperature:
+        columns += ["temperature", "error after it", "nll after it, nats"]
     for name, model in models.items():
-        row = [name, number(model["accuracy"], ".2%")]
-        fitted = model.get("temperature")
-        for when in [model["calibration"], *([fitted["after"]] if fitted else [])]:
-            error = interval(when, ".2%", "expected_calibration_error")
-            row += [error, number(when["nll_nats"], ".4f")]
-        if fitted:
-            row.insert(4, number(fitted["temperature"], ".3f"))
+        row = [name, number(model["accuracy"], ".2%"), *error_and_nll(model["calibration"])]
+        if with_temperature:
+            fitted = model["temperature"]
+            row += [number(fitted["temperature"], ".3f"), *error_and_nll(fitted["after"])]
         rows.append(row)
-    columns = ["model", "accuracy", "calibration error", "nll, nats"]
-    columns += ["temperature", "error after it", "nll after it, nats"] if with_temperature else []
     return Table("Calibration", columns, rows)
 
 
 def frequency(models):
     """A row for each class of frequency and each model."""
-    rows = []
-    for one in (*CLASSES, SPECIAL):
-        for name, model in models.items():
-            of_class = model["by_frequency"].get(one)
-            if of_class:
-                row = [
-                    one,
-                    name,
-                    number(of_class["tokens"], ","),
-                    interval(of_class["accuracy"], ".2%"),
-                ]
-                row += [number(of_class["prob"], ".3f"), number(of_class["median_margin"], ".2f")]
-                rows.append(row)
+    rows = [
+        [
+            *(class_name, name, number(of_class["tokens"], ",")),
+            interval(of_class["accuracy"], ".2%"),
+            *(number(of_class["prob"], ".3f"), number(of_class["median_margin"], ".2f")),
+        ]
+        for class_name in (*CLASSES, SPECIAL)
+        for name, model in models.items()
+        for of_class in [model["by_frequency"].get(class_name)]
+        if of_class
+    ]
     columns = ["class", "model", "tokens", "accuracy", "mean probability", "median margin"]
     return Table("Frequency of tokens in training", columns, rows)
 
@@ -122,17 +118,15 @@ def ood(sets):
     return Table("Detection of sentences out of domain", columns, rows)
 
 
-def curves(heading, form, models, strength, shown):
-    """A row for each strength of the noise and each model.
+def noise(models):
+    """A row for each rate of noise in the characters of the source, and each model."""
 
-    ``models`` are curves by the models' names; ``shown`` has key and form of each column.
-    """
-    rows = []
-    for i, at in enumerate(next(iter(models.values()))[strength]):
-        for name, curve in models.items():
-            rows.append([format(at, form), name])
-            for key, column_form in shown.values():
-                here = {part: values[i] for part, values in curve[key].items()}
-                rows[-1].append(interval(here, column_form))
-    where = {"rates": "characters", "strengths": "embeddings"}[strength]
-    return Table(f"Noise in {where}", [heading, "model", *shown], rows)
+    def at(quantity, i, form):
+        return interval({part: values[i] for part, values in quantity.items()}, form)
+
+    rows = [
+        [f"{rate:.0%}", name, at(curve["accuracy"], i, ".1%"), at(curve["bleu"], i, ".1f")]
+        for i, rate in enumerate(next(iter(models.values()))["rates"])
+        for name, curve in models.items()
+    ]
+    return Table("Noise in characters", ["noise", "model", "accuracy", "BLEU"], rows)

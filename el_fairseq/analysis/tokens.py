@@ -5,9 +5,7 @@ To add a measure, write a function of :class:`Rows` under :func:`measure`. It is
 the tables of the command and of the report.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Callable, Optional
 
 import numpy as np
 import torch
@@ -17,35 +15,23 @@ CPU_BLOCK_ELEMENTS = 1 << 19
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 HISTOGRAM_BINS = 60
 
-
-@dataclass(frozen=True)
-class Measure:
-    """A number for every target token.
-
-    Attributes:
-        title: what tables call it.
-        unit: of its values, ``""`` where they have none.
-        higher_is_better: ``None`` where neither is.
-        form: how ``format`` shows it, such as ``".3f"``.
-        function: from :class:`Rows` to a tensor (N,).
-    """
-
-    title: str
-    unit: str
-    higher_is_better: Optional[bool]
-    form: str
-    function: Callable
-
-
-# By the names of their columns, which are those of their functions.
+# By the name of the column: the function, and what tables need to know.
 MEASURES = {}
 
 
 def measure(title, unit="", higher_is_better=None, form=".3f"):
-    """Decorator: makes a function of :class:`Rows` a :class:`Measure` in :data:`MEASURES`."""
+    """Decorator: registers a function from :class:`Rows` to a tensor (N,).
+
+    Args:
+        title: what tables call the measure.
+        unit: of its values, ``""`` where they have none.
+        higher_is_better: ``None`` where neither is.
+        form: how ``format`` shows a value.
+    """
+    shown = {"title": title, "unit": unit, "higher_is_better": higher_is_better, "form": form}
 
     def register(function):
-        MEASURES[function.__name__] = Measure(title, unit, higher_is_better, form, function)
+        MEASURES[function.__name__] = function, shown
         return function
 
     return register
@@ -55,22 +41,21 @@ class Rows:
     """Logits of N target tokens, and what measures share. ``rows["margin"]`` is another measure.
 
     Attributes:
-        raw: the logits (N, V), at least float32. ``-inf`` is a class that is ruled out.
+        raw: the logits (N, V), float32 or float64. ``-inf`` is a class that is ruled out.
         logits: the same less the largest of each row, ``largest`` (N, 1).
         target: class indices (N, 1).
     """
 
     def __init__(self, logits, target):
-        half = logits.dtype in (torch.float16, torch.bfloat16)
-        self.raw = logits.float() if half else logits
-        self.target = target.unsqueeze(1)
+        self.raw, self.target = logits, target.unsqueeze(1)
         self.largest = self.raw.amax(1, keepdim=True)
         self.logits = self.raw - self.largest
         self._columns = {}
 
     def __getitem__(self, name):
         if name not in self._columns:
-            self._columns[name] = MEASURES[name].function(self)
+            function, _ = MEASURES[name]
+            self._columns[name] = function(self)
         return self._columns[name]
 
     @cached_property
@@ -154,59 +139,38 @@ def relative_energy(rows):
     return -rows["log_prob"] / rows["logit_std"]
 
 
-def token_columns(logits, target, ignore_index):
-    """Every measure of the targets, in float32 (float64 for float64 logits).
+def token_columns(logits, target, sentence, padding):
+    """What is said of the N target tokens of a batch; nothing of size N x V is kept.
 
     Args:
-        logits: (..., V), floating point; float16 and bfloat16 are computed in float32. A row may
-            hold ``-inf`` for classes that are ruled out.
-        target: (...), class indices, or ``ignore_index`` for positions to leave out.
+        logits: (B, T, V), float32 or float64.
+        target: (B, T), class indices, or ``padding`` for positions to leave out.
+        sentence: (B,), the numbers of the sentences.
 
     Returns:
-        A dict by the names in :data:`MEASURES` of tensors (N,), N the number of targets that are
-        not ignored, in row order.
+        A dict of numpy arrays (N,): every measure by its name in :data:`MEASURES`, ``sentence``,
+        ``position``, ``token``, and whether it is ``correct``, the model's first choice.
     """
-    logits, target = logits.flatten(0, -2), target.flatten()
-    kept = (target != ignore_index).nonzero().squeeze(1)
+    kept = target != padding
+    rows, classes = logits.flatten(0, 1), target.flatten()
+    at_a_time = len(rows) if rows.is_cuda else max(1, CPU_BLOCK_ELEMENTS // rows.size(1))
     blocks = []
-    for some in kept.split(rows_at_a_time(logits)):
-        rows = Rows(logits[some], target[some])
-        blocks.append({name: rows[name] for name in MEASURES})
-    return {name: torch.cat([columns[name] for columns in blocks]) for name in MEASURES}
+    for some in kept.flatten().nonzero().squeeze(1).split(at_a_time):
+        block = Rows(rows[some], classes[some])
+        blocks.append({name: block[name] for name in MEASURES})
+    columns = {name: torch.cat([block[name] for block in blocks]) for name in MEASURES}
+    columns["sentence"] = sentence.to(target).unsqueeze(1).expand_as(target)[kept]
+    columns["position"] = (kept.cumsum(1) - 1)[kept]
+    columns["token"] = target[kept]
+    columns["correct"] = columns["rank"] == 1
+    return {name: column.cpu().numpy() for name, column in columns.items()}
 
 
-def rows_at_a_time(logits):
-    """How many rows of logits (N, V) to work on at a time: all on a GPU, few on a CPU."""
-    if logits.is_cuda:
-        return len(logits)
-    return max(1, CPU_BLOCK_ELEMENTS // logits.size(-1))
-
-
-class TokenTable:
-    """Columns of all target tokens, gathered batch by batch; nothing of size tokens x V."""
-
-    def __init__(self):
-        self._batches = []
-
-    def add(self, logits, target, sentence, padding):
-        """Add a batch: ``logits`` (B, T, V), ``target`` (B, T), ``sentence`` (B,) their numbers."""
-        columns = token_columns(logits, target, padding)
-        kept = target != padding
-        columns["sentence"] = sentence.to(target).unsqueeze(1).expand_as(target)[kept]
-        columns["position"] = (kept.cumsum(1) - 1)[kept]
-        columns["token"] = target[kept]
-        self._batches.append({name: column.cpu().numpy() for name, column in columns.items()})
-
-    def columns(self):
-        """All columns as numpy arrays, in the order of sentences and positions."""
-        joined = {
-            name: np.concatenate([batch[name] for batch in self._batches])
-            for name in self._batches[0]
-        }
-        order = np.lexsort((joined["position"], joined["sentence"]))
-        columns = {name: column[order] for name, column in joined.items()}
-        columns["correct"] = columns["rank"] == 1
-        return columns
+def in_order(batches):
+    """Columns of several batches as one, in the order of sentences and positions."""
+    joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    order = np.lexsort((joined["position"], joined["sentence"]))
+    return {name: column[order] for name, column in joined.items()}
 
 
 def summaries(columns_of_models):
@@ -221,25 +185,24 @@ def summaries(columns_of_models):
         99.5 %. What lies outside is counted in ``below`` and ``above``.
     """
     result = {name: {} for name in columns_of_models}
-    for measure_name in MEASURES:
-        values = {name: columns[measure_name] for name, columns in columns_of_models.items()}
+    for measured in MEASURES:
+        values = {
+            name: columns[measured].astype(np.float64)
+            for name, columns in columns_of_models.items()
+        }
         ends = [np.quantile(one[np.isfinite(one)], (0.005, 0.995)) for one in values.values()]
         low, high = np.min(ends), np.max(ends)
         edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
         for name, one in values.items():
-            result[name][measure_name] = _summary(one.astype(np.float64), edges)
+            result[name][measured] = {
+                "mean": one.mean(),
+                "median": np.median(one),
+                "quantiles": {str(q): np.quantile(one, q) for q in QUANTILES},
+                "histogram": {
+                    "bin_edges": edges,
+                    "tokens": np.histogram(one, edges)[0],
+                    "below": (one < low).sum(),
+                    "above": (one > edges[-1]).sum(),
+                },
+            }
     return result
-
-
-def _summary(values, edges):
-    return {
-        "mean": values.mean(),
-        "median": np.median(values),
-        "quantiles": {str(q): np.quantile(values, q) for q in QUANTILES},
-        "histogram": {
-            "bin_edges": edges,
-            "tokens": np.histogram(values, edges)[0],
-            "below": int((values < edges[0]).sum()),
-            "above": int((values > edges[-1]).sum()),
-        },
-    }

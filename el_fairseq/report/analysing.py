@@ -26,7 +26,7 @@ from ..experiments.results import compared_checkpoint
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
 # Of analysis.json: an analysis of another form is made again.
-FORMAT = 3
+FORMAT = 4
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
 UNKNOWN = {"de": ("fr", "French"), "fr": ("de", "German"), "en": ("de", "German")}

@@ -175,11 +175,11 @@ def roc(axes, models, score):
 
 
 @_drawing
-def against_noise(axes, models, strength, quantity, label, noise_label):
-    """A quantity of each model over the strength of the noise, with its intervals."""
+def against_noise(axes, models, quantity, label):
+    """A quantity of each model over the rate of noise in characters, with its intervals."""
     for index, (name, curve) in enumerate(models.items()):
         value, low, high = (_numbers(curve[quantity][key]) for key in ("value", "low", "high"))
-        at = _numbers(curve[strength])
+        at = _numbers(curve["rates"])
         axes.errorbar(
             at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2),  # bars beside each other
             value,
@@ -194,8 +194,8 @@ def against_noise(axes, models, strength, quantity, label, noise_label):
         )
     axes.set_ylim(bottom=0)
     axes.set_xticks(at)
-    percent = "x" * (strength == "rates") + "y" * (quantity == "accuracy")
-    _label(axes, noise_label, label, percent)
+    percent = "xy" if quantity == "accuracy" else "x"
+    _label(axes, "characters with noise in the source", label, percent)
 
 
 def of_runs(curves_of_runs):
@@ -227,13 +227,8 @@ def of_analysis(analysis):
     }
     for number, one in enumerate(analysis["ood"].values(), start=1):
         drawn[f"roc-{number}"] = roc(one["models"], "mean_log_prob")
-    noise, characters = analysis.get("noise", {}), "characters with noise in the source"
-    step = "step (standard deviations of the embeddings)"
-    for name, part, *how in (
-        ("noise-accuracy", "characters", "rates", "accuracy", "accuracy", characters),
-        ("noise-bleu", "characters", "rates", "bleu", "BLEU", characters),
-        ("noise-gradient", "gradient_sign", "strengths", "accuracy", "accuracy", step),
-    ):
-        if part in noise:
-            drawn[name] = against_noise(noise[part], *how)
+    if "noise" in analysis:
+        curves_of_models = analysis["noise"]["characters"]
+        drawn["noise-accuracy"] = against_noise(curves_of_models, "accuracy", "accuracy")
+        drawn["noise-bleu"] = against_noise(curves_of_models, "bleu", "BLEU")
     return drawn

@@ -41,20 +41,17 @@ def refuses(module, arguments, says):
 def analysed(tiny, tmp_path_factory):
     """A whole analysis with everything switched on: its folder, what it printed, its JSON."""
     folder = tmp_path_factory.mktemp("analysed")
-    like = ["--like", tiny.bin, "--subwords", tiny.subwords]
-    for name, *options in (
-        ("shuffled", "test.de", "--target", tiny.text / "test.en", "--shuffle-words", "1"),
-        ("english", "valid.en"),
-    ):
-        source, *options = options
-        source = ["--source", tiny.text / source]
-        call(binarize_module, *like, *source, "--out", folder / name, *options)
+    call(
+        binarize_module,
+        *("--like", tiny.bin, "--subwords", tiny.subwords, "--out", folder / "shuffled"),
+        *("--source", tiny.text / "test.de", "--target", tiny.text / "test.en"),
+        *("--shuffle-words", "1"),
+    )
     said = call(
         analysis_module,
         tiny.bin,
         *("--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
         *("--ood", f"shuffled={folder / 'shuffled'}:test"),
-        *("--ood", f"English={folder / 'english'}:test"),
         *("--subwords", tiny.subwords, "--noise-sentences", "10"),
         *("--bootstrap", "20", "--beam", "2"),
         *("--log-end", "0.75", "--out", folder / "analysis"),
@@ -80,11 +77,8 @@ def test_every_question_is_answered(analysed, tiny):
     assert (found["sentences"], found["sentences_left_out"]) == (43, 0)
     assert found["models"]["both"]["checkpoints"] == [str(tiny.ce), str(tiny.el)]
     assert found["models"]["CE"]["gradient"]["log_end"] == 0.75
-    assert found["ood"]["shuffled"]["target"] == "reference"
-    assert found["ood"]["English"]["target"] == "translation"
-    assert found["ood"]["English"]["sentences"] == 30
+    assert found["ood"]["shuffled"]["sentences"] == 43
     assert found["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
-    assert len(found["noise"]["gradient_sign"]["both"]["accuracy"]["low"]) == 5
     assert set(found["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
     for name, model in found["models"].items():
         fitted = model["temperature"]
@@ -112,10 +106,13 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--model", "CE={ce}", "--model", "CE={el}"], "CE is given twice"),
+        (["--model", "CE={ce}", "--model", "CE={el}"], "--model: a name is given twice"),
         (["--model", "{ce}"], "expected NAME="),
         (["--model", "CE=nowhere.pt"], "nowhere.pt"),
-        (["--model", "CE={ce}", "--ood", "x=nowhere:test"], "nowhere holds no dictionary"),
+        (
+            ["--model", "CE={ce}", "--ood", "x=nowhere:test"],
+            "no subset test in nowhere; it holds: none",
+        ),
         (["--model", "CE={ce}", "--ood", "x=nowhere"], "expected NAME=FOLDER:SUBSET"),
         (["--model", "CE={ce}", "--subwords", "nowhere"], "subword model nowhere cannot be read"),
     ],
@@ -147,13 +144,11 @@ def test_shuffled_lines_keep_their_words():
     ("options", "reason"),
     [
         (["--noise-sentenses", "5"], "unrecognized arguments: --noise-sentenses 5"),
-        (["--subset", "valid"], "--subset is the report's own"),
-        (["--out=elsewhere"], "--out is the report's own"),
+        (["--subset", "valid"], "--subset valid .a report itself names"),
         (["--bootstrap", "0"], "expected a whole number from 1"),
     ],
 )
 def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(options, reason):
-    with pytest.raises(cli.UserError, match="the analysis refuses its options") as refused:
+    with pytest.raises(cli.UserError, match=f"the analysis refuses its options .*{reason}"):
         analysis_module.check_given(options)
-    assert reason in str(refused.value)
     analysis_module.check_given(["--noise-sentences", "0", "--beam", "2", "--cpu"])

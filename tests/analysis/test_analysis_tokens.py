@@ -3,11 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from el_fairseq.analysis import tables, tokens
-from el_fairseq.analysis.tokens import TokenTable, summaries, token_columns
+from el_fairseq.analysis.tokens import in_order, summaries, token_columns
 
 PADDING = 1
 
@@ -26,6 +24,7 @@ def naive(logits, target):
         "confidence": max(probs),
         "log_prob": math.log(probs[target]),
         "rank": 1 + sum(value > logits[target] for value in logits),
+        "correct": logits[target] == max(logits),
         "entropy": -sum(p * math.log(p) for p in probs if p > 0),
         "energy": -logits[target],
         "free_energy": -math.log(total),
@@ -36,67 +35,48 @@ def naive(logits, target):
     }
 
 
-def check(logits, target, tolerance):
-    columns = token_columns(logits, target, PADDING)
-    kept = [(row, int(y)) for row, y in zip(logits, target) if y != PADDING]
-    expected = [naive(row, y) for row, y in kept]
+def batch_of(classes, sentences=7, length=6):
+    draw = torch.Generator().manual_seed(classes)
+    size = sentences, length
+    logits = 3 * torch.randn(*size, classes, generator=draw, dtype=torch.float64) + 50
+    return logits, torch.randint(0, classes, size, generator=draw)
+
+
+def columns_of(logits, target):
+    return token_columns(logits, target, torch.arange(len(target)), PADDING)
+
+
+@pytest.mark.parametrize(("classes", "ruled_out"), [(2, []), (50, []), (50, [7])])
+def test_columns_are_what_their_definitions_say(classes, ruled_out, monkeypatch):
+    monkeypatch.setattr(tokens, "CPU_BLOCK_ELEMENTS", 4 * classes)
+    logits, target = batch_of(classes)
+    logits[..., ruled_out] = -torch.inf
+    target[target == 7] = 8
+    columns = columns_of(logits, target)
+    kept = [
+        (i, position, int(y), naive(row, y))
+        for i, (rows, of_rows) in enumerate(zip(logits, target))
+        for position, (row, y) in enumerate((r, y) for r, y in zip(rows, of_rows) if y != PADDING)
+    ]
+    expected = [
+        {"sentence": i, "position": position, "token": y, **row} for i, position, y, row in kept
+    ]
+    assert set(columns) == set(expected[0])
     for name, column in columns.items():
         wanted = [row[name] for row in expected]
-        np.testing.assert_allclose(column, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(column, wanted, rtol=1e-11, atol=1e-11, err_msg=name)
 
 
-def random_batch(rows, classes, dtype=torch.float64):
-    draw = torch.Generator().manual_seed(rows * classes)
-    logits = 3 * torch.randn(rows, classes, generator=draw, dtype=torch.float64) + 5
-    target = torch.randint(0, classes, (rows,), generator=draw)
-    return logits.to(dtype), target
-
-
-@pytest.mark.parametrize("classes", [2, 3, 50])
-def test_columns_are_what_their_definitions_say(classes):
-    check(*random_batch(41, classes), 1e-12)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_are_computed_in_float32(dtype):
-    logits, target = random_batch(41, 50, dtype)
-    columns = token_columns(logits, target, PADDING)
-    assert columns["log_prob"].dtype == torch.float32
-    check(logits, target, 5e-6)
-
-
-def test_ruled_out_classes_count_for_nothing():
-    logits, target = random_batch(41, 50)
-    logits[:, 7] = -torch.inf
-    target[target == 7] = 8
-    check(logits, target, 1e-12)
-
-
-def test_blocks_do_not_change_the_columns(monkeypatch):
-    logits, target = random_batch(101, 20)
-    whole = token_columns(logits, target, PADDING)
-    monkeypatch.setattr(tokens, "CPU_BLOCK_ELEMENTS", 140)
-    parts = token_columns(logits, target, PADDING)
-    for name, column in whole.items():
-        torch.testing.assert_close(parts[name], column, rtol=1e-12, atol=1e-12)
-
-
-@given(
-    st.lists(st.floats(-30, 30), min_size=2, max_size=12),
-    st.integers(0, 11),
-    st.floats(-1e3, 1e3),
-)
-def test_a_constant_added_to_the_logits_moves_the_energies_alone(values, target, constant):
-    logits = torch.tensor([values], dtype=torch.float64)
-    y = torch.tensor([target % len(values)])
-    before = token_columns(logits, y, -1)
-    after = token_columns(logits + constant, y, -1)
-    for name in ("log_prob", "entropy", "margin", "logit_std"):
-        torch.testing.assert_close(after[name], before[name], rtol=1e-9, atol=1e-9)
-    for name in ("energy", "free_energy"):
-        torch.testing.assert_close(after[name], before[name] - constant, rtol=1e-9, atol=1e-9)
-    difference = before["energy"] - before["free_energy"]
-    torch.testing.assert_close(difference, -before["log_prob"], rtol=1e-9, atol=1e-9)
+def test_columns_of_several_batches_come_in_the_order_of_sentences():
+    logits, target = batch_of(9)
+    numbers = torch.tensor([3, 0, 5, 1, 6, 4, 2])
+    batches = [
+        token_columns(logits[part], target[part], numbers[part], PADDING)
+        for part in (slice(0, 3), slice(3, 7))
+    ]
+    columns, order = in_order(batches), numbers.argsort()
+    for name, column in columns_of(logits[order], target[order]).items():
+        np.testing.assert_array_equal(columns[name], column)
 
 
 def test_a_measure_is_added_by_one_function(monkeypatch):
@@ -107,26 +87,21 @@ def test_a_measure_is_added_by_one_function(monkeypatch):
         """The probability of all classes but the first choice and the target's."""
         return 1 - rows["confidence"] - rows["prob"] * (rows["rank"] > 1)
 
-    logits, target = random_batch(41, 9)
-    table = TokenTable()
-    table.add(logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
-    columns = table.columns()
-    chosen = [{int(row.argmax()), int(y)} for row, y in zip(logits, target) if y != PADDING]
-    rows = logits[target != PADDING].softmax(1)
-    expected = [1 - sum(row[i] for i in kept) for row, kept in zip(rows, chosen)]
+    logits, target = batch_of(9)
+    columns = columns_of(logits, target)
+    rows, classes = logits[target != PADDING], target[target != PADDING]
+    chosen = [{int(row.argmax()), int(y)} for row, y in zip(rows, classes)]
+    expected = [1 - sum(row[i] for i in kept) for row, kept in zip(rows.softmax(1), chosen)]
     np.testing.assert_allclose(columns["rest"], expected, atol=1e-12)
     quantities = summaries({"CE": columns})["CE"]
-    registered = {name: vars(measure) for name, measure in tokens.MEASURES.items()}
+    registered = {name: shown for name, (_, shown) in tokens.MEASURES.items()}
     *_, row = tables.measures({"CE": {"quantities": quantities}}, registered).rows
     assert row[:3] == ["probability of the rest", "CE", f"{np.mean(expected):.2f}"]
 
 
 def test_summaries_are_of_all_tokens_and_histograms_of_models_share_their_edges():
-    logits, target = random_batch(200, 9)
-    few, many = TokenTable(), TokenTable()
-    few.add(logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
-    many.add(2 * logits.unsqueeze(0), target.unsqueeze(0), torch.zeros(1), PADDING)
-    columns = {"few": few.columns(), "many": many.columns()}
+    logits, target = batch_of(9, sentences=40)
+    columns = {"few": columns_of(logits, target), "many": columns_of(2 * logits, target)}
     found = summaries(columns)
     for name in tokens.MEASURES:
         edges = [found[model][name]["histogram"]["bin_edges"] for model in columns]

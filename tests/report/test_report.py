@@ -61,7 +61,7 @@ def test_the_page_needs_nothing_but_itself_and_is_whole(run_folder):
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert "@import" not in text and "url(" not in text
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)
-    assert len(captions) == text.count("<img ") == 16
+    assert len(captions) == text.count("<img ") == 15
     assert all(len(caption.strip()) > 20 for caption in captions)
     sections = re.findall(r'<section id="(.*?)"', text)
     assert re.findall(r'href="#(.*?)"', text) == sections and len(sections) == 11
