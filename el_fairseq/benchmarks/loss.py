@@ -60,17 +60,13 @@ def loss_contenders(slow=True):
         contenders["EL, literal formula"] = literal_formula
     if slow and torch.cuda.is_available():
         contenders["EL, literal formula, compiled"] = torch.compile(literal_formula, dynamic=False)
-        contenders.update(_of_liger())
+        try:
+            from liger_kernel.transformers.functional import liger_cross_entropy as liger
+        except ImportError:
+            pass
+        else:
+            contenders["Liger's cross-entropy"] = lambda *x: liger(*x, label_smoothing=SMOOTHING)
     return contenders
-
-
-def _of_liger():
-    """Liger-Kernel's cross-entropy for GPUs, where it is installed."""
-    try:
-        from liger_kernel.transformers.functional import liger_cross_entropy
-    except ImportError:
-        return {}
-    return {"Liger's cross-entropy": lambda *x: liger_cross_entropy(*x, label_smoothing=SMOOTHING)}
 
 
 def projection_contenders(slow=True):
@@ -79,8 +75,8 @@ def projection_contenders(slow=True):
         "`F.linear` + `F.cross_entropy`": lambda hidden, weight, target: F.cross_entropy(
             F.linear(hidden, weight), target, label_smoothing=SMOOTHING
         ),
-        "EL, `linear_encouraging_loss`": lambda hidden, weight, target: linear_encouraging_loss(
-            hidden, weight, target, label_smoothing=SMOOTHING
+        "EL, `linear_encouraging_loss`": lambda *x: linear_encouraging_loss(
+            *x, label_smoothing=SMOOTHING
         ),
     }
     if slow and hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13 and later
@@ -92,42 +88,45 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, inputs, differentiated, repeats, calls=1, square=None):
-    """Seconds (median) and peak bytes beyond the inputs of each contender, taking turns.
+def measure(contenders, inputs, repeats, calls=1, square=None):
+    """Seconds of a call (median) and peak bytes beyond the inputs of each contender, in turns.
 
     Args:
         contenders: functions of the inputs, by name.
-        inputs: tensors, the first ``differentiated`` of which get gradients. Contenders may
-            overwrite these.
-        calls: in a row for each time that is taken.
+        inputs: tensors, all but the last of which get gradients. Contenders may overwrite these.
+        repeats: turns of each contender, after one that warms up and tells the memory.
+        calls: in each turn.
         square: a matrix to be multiplied by itself right before each call, whose threads still
             wait for more then, as in a training; ``None``: nothing runs before.
     """
     seconds, peaks = {name: [] for name in contenders}, {}
-    device = inputs[0].device
-    fresh = [x.detach().clone() for x in inputs[:differentiated]]
-    for repeat in range(repeats + 1):  # the first one warms up, and tells the memory
+    *differentiated, _ = inputs
+    device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
+    for turn in range(repeats + 1):
         for name, contender in contenders.items():
             with torch.no_grad():
-                for tensor, values in zip(inputs, fresh):
+                for tensor, values in zip(differentiated, fresh):
                     tensor.copy_(values)
-            peak = PeakMemory(device) if repeat == 0 else None
-            total, turns = 0.0, 1 if square is None else calls
-            for _ in range(turns):
+            peak, times = PeakMemory(device) if turn == 0 else None, []
+            for _ in range(calls):
                 if square is not None:
                     torch.mm(square, square)
                 _wait_for(device)
                 start = time.perf_counter()
-                for _ in range(calls // turns):
-                    gradients = torch.autograd.grad(contender(*inputs), inputs[:differentiated])
+                gradients = torch.autograd.grad(contender(*inputs), differentiated)
                 _wait_for(device)
-                total += time.perf_counter() - start
-            if peak is None:
-                seconds[name].append(total / calls)
-            else:
+                times.append(time.perf_counter() - start)
+            if peak:
                 peaks[name] = peak.bytes()
+            else:
+                seconds[name] += times
             del gradients
     return {name: (statistics.median(seconds[name] or [0]), peaks[name]) for name in contenders}
+
+
+def _wait_for(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class PeakMemory:
@@ -137,7 +136,7 @@ class PeakMemory:
     """
 
     def __init__(self, device):
-        self.device = device
+        self.device, self.before = device, None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
@@ -148,7 +147,7 @@ class PeakMemory:
     def bytes(self):
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) - self.before
-        return self._resident("VmHWM") - self.before if hasattr(self, "before") else None
+        return None if self.before is None else self._resident("VmHWM") - self.before
 
     @staticmethod
     def _resident(field):
@@ -164,29 +163,7 @@ def cells(results):
         yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
-def machine(device, dtype):
-    """In words, what was measured on; of a GPU also how fast it copies, which bounds any loss."""
-    if device.type == "cuda":
-        chip = f"{torch.cuda.get_device_name(device)}, copies {copy_speed(device) / 1e12:.2f} TB/s"
-    else:
-        chip = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    return f"{chip}, torch {torch.__version__}, {dtype}"
-
-
-def copy_speed(device):
-    """Bytes a second that are read and written by a copy of 1 GiB on a GPU."""
-    source = torch.zeros(2**30, dtype=torch.int8, device=device)
-    target = torch.empty_like(source)
-    target.copy_(source)
-    _wait_for(device)
-    start = time.perf_counter()
-    for _ in range(10):
-        target.copy_(source)
-    _wait_for(device)
-    return 10 * 2 * len(source) / (time.perf_counter() - start)
-
-
-def benchmark(shapes, contenders, differentiated, device, dtype, repeats, threads, square=None):
+def benchmark(shapes, contenders, device, dtype, repeats, threads, square=None):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -204,15 +181,10 @@ def benchmark(shapes, contenders, differentiated, device, dtype, repeats, thread
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         for number in threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, differentiated, repeats, calls, square)
+            results = measure(contenders, inputs, repeats, calls, square)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
-
-
-def _wait_for(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _sizes(count):
@@ -250,22 +222,23 @@ def main():
     )
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device, dtype = torch.device(options.device), DTYPES[options.dtype]
     few = torch.zeros(2, 3, device=device, requires_grad=True)
     encouraging_loss(few, torch.zeros(2, device=device).long()).backward()  # compiles the kernel
+    cpu = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     print(
-        f"{machine(device, options.dtype)}; medians of {options.repeats} repetitions; memory "
-        "beyond the inputs"
+        f"{cpu if device.type == 'cpu' else torch.cuda.get_device_name(device)}, "
+        f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
+        "memory beyond the inputs"
     )
-    dtype = DTYPES[options.dtype]
     square = torch.ones(1024, 1024, device=device, dtype=dtype) if options.after_matmul else None
-    of_machine = device, dtype, options.repeats, options.threads, square
-    for shapes, contenders, differentiated in (
-        (options.shapes, loss_contenders(options.literal), 1),
-        (options.projections, projection_contenders(options.literal), 2),
+    for shapes, contenders in (
+        (options.shapes, loss_contenders(options.literal)),
+        (options.projections, projection_contenders(options.literal)),
     ):
         if shapes:
-            print(f"\n{benchmark(shapes, contenders, differentiated, *of_machine).text('github')}")
+            how = device, dtype, options.repeats, options.threads, square
+            print(f"\n{benchmark(shapes, contenders, *how).text('github')}")
 
 
 if __name__ == "__main__":

@@ -25,28 +25,24 @@ def train(command, log):
     """
     with log.open("w") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-    lines = log.read_text(errors="replace").splitlines()
-    if status:
-        last = next(filter(str.strip, reversed(lines)), "it said nothing")
-        raise UserError(f"fairseq-train ended with status {status}, see {log}: {last}")
-    records = filter(None, map(training_log.parse, lines))
-    speeds = [numbers["wps"] for kind, numbers in records if kind == "train_inner"][1:]
-    if not speeds:
-        raise UserError(f"{log} has fewer than two records of training: take more --updates")
+    records = map(training_log.parse, log.read_text(errors="replace").splitlines())
+    of_updates = [record[1] for record in records if record and record[0] == "train_inner"]
+    speeds = [numbers["wps"] for numbers in of_updates[1:]]
+    if status or not speeds:
+        raise UserError(
+            f"fairseq-train ended with status {status} after {len(of_updates)} records, expected "
+            f"0 after two or more: see {log}, or take more --updates"
+        )
     return statistics.median(speeds)
 
 
 def table(speeds):
     """Words per second of each training, by criterion."""
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    rows = [
-        [
-            name,
-            f"{medians[name]:.0f} ({min(values):.0f} to {max(values):.0f})",
-            f"{medians['ce'] / medians[name]:.3f}",
-        ]
-        for name, values in speeds.items()
-    ]
+    rows, base = [], statistics.median(speeds["ce"])
+    for name, values in speeds.items():
+        median = statistics.median(values)
+        shown = f"{median:.0f} ({min(values):.0f} to {max(values):.0f})"
+        rows.append([name, shown, f"{base / median:.3f}"])
     return Table("", ["criterion", "words per second (least to most)", "time an update"], rows)
 
 
@@ -64,8 +60,8 @@ def main():
     corpus, logs = ROOT / f"data/home-assistant-{PAIR}", ROOT / "runs/benchmark-training"
     add("--data", type=Path, default=corpus, help="corpus (default: the demo's, made if missing)")
     add("--out", type=Path, default=logs, help="where logs go (default: runs/benchmark-training)")
-    words, more = split_at_dashes(sys.argv[1:])
-    options = parser.parse_args(words)
+    own, more = split_at_dashes(sys.argv[1:])
+    options = parser.parse_args(own)
     if options.data == corpus and not corpus.exists():
         subprocess.run(["bash", ROOT / "data-prep/home-assistant.sh", PAIR], check=True)
     if not (options.data / "bin").is_dir():
