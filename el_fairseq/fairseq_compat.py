@@ -1,8 +1,4 @@
-"""What the criterion has to know of fairseq: its models, and what its packages get wrong.
-
-:func:`mend` is called where the extension is imported. It rebinds two of fairseq's functions, to
-log what fairseq does in silence, and gives numpy 2 a name that fairseq asks for.
-"""
+"""What the criterion has to know of fairseq: its models, and what its packages get wrong."""
 
 import functools
 import logging
@@ -115,7 +111,7 @@ def check_fusible(model):
     if foreign:
         problem = (
             f"a model in {foreign[0]}, whose weights may not be whole outside of its forward; "
-            "choose --ddp-backend legacy_ddp, or leave --fused-projection out"
+            "choose --ddp-backend legacy_ddp, or leave it out"
         )
     elif not (
         predicts_by_softmax(model)
@@ -149,7 +145,10 @@ def _hooks(*modules):
 
 @functools.lru_cache(maxsize=None)
 def mend():
-    """Mend fairseq for the extension, once a process."""
+    """Mend fairseq for the extension, once a process, which the criterion's module asks for.
+
+    Two of fairseq's functions are rebound, to log what fairseq does in silence.
+    """
     trust_fairseq_checkpoints()
     # Language models end in an AttributeError without it under --sample-break-mode eos, and
     # translation does under --num-batch-buckets.
@@ -159,8 +158,10 @@ def mend():
     checkpoint_utils.load_checkpoint = _with_warning_of_metric(checkpoint_utils.load_checkpoint)
 
 
-def _is_first_process():
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+def _warn(message):
+    """Log a warning of the first process alone."""
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        logger.warning(message)
 
 
 def _with_warning_of_dropped_sentences(batch_by_size):
@@ -174,18 +175,16 @@ def _with_warning_of_dropped_sentences(batch_by_size):
 
     @functools.wraps(batch_by_size)
     def watched(indices, *args, **kwargs):
-        if not isinstance(indices, np.ndarray):
-            indices = np.fromiter(indices, dtype=np.int64)
+        indices = np.fromiter(indices, dtype=np.int64)
         batches = batch_by_size(indices, *args, **kwargs)
-        given, kept = len(indices), sum(len(batch) for batch in batches)
-        if kept < given and not warned:
+        dropped = len(indices) - sum(map(len, batches))
+        if dropped and not warned:
             warned.append(True)
-            if _is_first_process():
-                logger.warning(
-                    "fairseq leaves out %d of these %d sentences, the longest, in validation and "
-                    "test sets too: --required-batch-size-multiple 1 keeps every sentence",
-                    *(given - kept, given),
-                )
+            _warn(
+                f"fairseq leaves out {dropped} of these {len(indices)} sentences, the longest, in "
+                "validation and test sets too: --required-batch-size-multiple 1 keeps every "
+                "sentence"
+            )
         return batches
 
     return watched
@@ -200,18 +199,16 @@ def _with_warning_of_metric(load_checkpoint):
 
     @functools.wraps(load_checkpoint)
     def watched(cfg, trainer, *args, **kwargs):
-        metric = cfg.best_checkpoint_metric
         if (
             getattr(trainer.get_criterion(), "has_bonus", False)
-            and metric in ("loss", "nll_loss", "ppl")
+            and cfg.best_checkpoint_metric in ("loss", "nll_loss", "ppl")
             and not (cfg.no_save or trainer.cfg.dataset.disable_validation)
-            and _is_first_process()
         ):
-            logger.warning(
-                "checkpoint_best.pt is going to be chosen by %s, which the encouraging loss makes "
-                "a poor judge. Choose by accuracy: --best-checkpoint-metric accuracy "
-                "--report-accuracy --maximize-best-checkpoint-metric (or by bleu with --eval-bleu)",
-                metric,
+            _warn(
+                f"checkpoint_best.pt is going to be chosen by {cfg.best_checkpoint_metric}, which "
+                "the encouraging loss makes a poor judge. Choose by accuracy: "
+                "--best-checkpoint-metric accuracy --report-accuracy "
+                "--maximize-best-checkpoint-metric (or by bleu with --eval-bleu)"
             )
         return load_checkpoint(cfg, trainer, *args, **kwargs)
 

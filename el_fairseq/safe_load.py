@@ -34,25 +34,21 @@ def load(path):
             containers and options (code, for one, which is not run).
     """
     trust_fairseq_checkpoints()
+    refused = "is no whole checkpoint"
     try:
-        # torch itself does not compare the checksums: zeros in the middle would be weights.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        if zipfile.is_zipfile(path):  # else it is cut off, or in torch's form before 1.6
+            # torch itself does not compare the checksums: zeros in the middle would be weights.
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise ValueError(f"{damaged} in it is damaged")
+            refused = "was refused by torch's safe loader"
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; train first, or name another") from None
-    except (zipfile.BadZipFile, EOFError):
-        damaged = None  # cut off, or in torch's form before 1.6: its loader knows
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); take another") from None
-    if damaged:
-        raise UserError(f"{path} is no whole checkpoint: {damaged} in it is damaged; take another")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a file that is none of torch's makes it raise is not listed
         reason = str(error).partition("\n")[0] or "it is cut off"
-        if zipfile.is_zipfile(path):
-            raise UserError(f"{path} was refused by torch's safe loader: {reason}") from None
-        raise UserError(f"{path} is no whole checkpoint: {reason}; take another") from None
+        raise UserError(f"{path} {refused}: {reason}; take another") from None
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:
         raise UserError(f"{path} is no fairseq checkpoint: it holds no 'model'")
     return checkpoint

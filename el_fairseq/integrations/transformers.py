@@ -27,8 +27,7 @@ IGNORED = -100
 class EncouragingLossFunc:
     """The loss with its options, as the ``compute_loss_func`` of a Trainer.
 
-    ``Trainer(..., compute_loss_func=encouraging_loss_func(shift_labels=True))`` trains with it. A
-    Trainer tells its loss nothing of the model and of its own options;
+    A Trainer tells its loss nothing of the model and of its own options;
     :class:`EncouragingLossMixin` looks at them.
 
     Args:
@@ -66,9 +65,8 @@ class EncouragingLossFunc:
         and divided by ``num_items_in_batch``, or by their own number where that is ``None``.
 
         Raises:
-            ValueError: there are no labels, or no logits for them; the model has an auxiliary loss
-                of its own, which would be lost; ``shift_labels`` is ``None`` and the labels are
-                those of sequences.
+            ValueError: there are no labels, or no logits for them; the model has an auxiliary loss,
+                which would be lost; ``shift_labels`` is ``None`` for labels of sequences.
         """
         if labels is None:
             raise ValueError("the batch has no labels, expected class indices under 'labels'")
@@ -105,10 +103,7 @@ class EncouragingLossMixin:
 
     Raises:
         TypeError: ``compute_loss_func`` is something else; the mixin comes after the Trainer.
-        ValueError: label smoothing is given twice and differently; several GPUs share one process
-            (``nn.DataParallel``), where the Trainer scales wrongly; the Trainer computes a loss
-            of its own, as under DeepSpeed's sequence parallelism; the model's own loss is no mean
-            over its labels, so that ``shift_labels`` has to be said.
+        ValueError: this Trainer, model or number of GPUs would train another loss.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -123,14 +118,13 @@ class EncouragingLossMixin:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         trainer: Any = self
-        given = trainer.compute_loss_func
-        given = EncouragingLossFunc() if given is None else given
+        given = trainer.compute_loss_func or EncouragingLossFunc()
         if not isinstance(given, EncouragingLossFunc):
             raise TypeError(
                 f"compute_loss_func is {given!r}, expected encouraging_loss_func(), with "
                 "parentheses and the options in them"
             )
-        smoothing, factor = given.label_smoothing, trainer.args.label_smoothing_factor
+        smoothing, factor = given.label_smoothing, float(trainer.args.label_smoothing_factor)
         if smoothing is not None and factor not in (0, smoothing):
             raise ValueError(
                 f"label_smoothing is {smoothing} but TrainingArguments.label_smoothing_factor is "
@@ -142,7 +136,7 @@ class EncouragingLossMixin:
                 "Trainer multiplies the loss by their number; start one process a GPU instead: "
                 f"torchrun --nproc_per_node {trainer.args.n_gpu} ..."
             )
-        smoothing = float(factor) if smoothing is None else smoothing
+        smoothing = factor if smoothing is None else smoothing
         self.encouraging_loss = replace(given, label_smoothing=smoothing)
         trainer.compute_loss_func = self._loss
         self._is_asked = False
@@ -167,7 +161,7 @@ class EncouragingLossMixin:
         trainer: Any = self
         labels, count, call = inputs.get("labels"), num_items_in_batch, model
         config = getattr(trainer.accelerator.unwrap_model(model), "config", None)
-        made = {"decoder_input_ids", "decoder_inputs_embeds"} & set(inputs)
+        made = "decoder_input_ids" in inputs or "decoder_inputs_embeds" in inputs
         if getattr(config, "is_encoder_decoder", False) and not made:
             # The model makes them of the labels, which the Trainer takes out of the inputs.
             call = functools.partial(model, labels=labels)

@@ -50,7 +50,6 @@ ACCURACY = {"best_checkpoint_metric": "accuracy", "maximize_best_checkpoint_metr
     [
         ({}, {}, True),
         ({}, {"best_checkpoint_metric": "nll_loss"}, True),
-        ({}, {"best_checkpoint_metric": "ppl"}, True),
         ({"report_accuracy": True}, ACCURACY, False),
         ({"bonus_weight": 0.0}, {}, False),
         ({"name": "label_smoothed_cross_entropy"}, {}, False),
