@@ -1,1 +1,1 @@
-"""Many runs: what is to be done, on this machine or by Slurm, and the comparison of them."""
+"""From an experiment's file to its table; what a user can mend ends a function in a UserError."""

@@ -57,9 +57,6 @@ def newest(folder):
     """:class:`Checkpoint` of the newest checkpoint of a folder that loads; ``None``: there is none.
 
     Those that do not load are named on standard error.
-
-    Raises:
-        UserError: there are checkpoints, but none loads.
     """
     folder = Path(folder)
     groups = [[folder / "checkpoint_last.pt"], _numbered(folder)[::-1]]
@@ -112,9 +109,6 @@ def average(paths):
     Floating-point tensors are averaged in float64 and returned in their own dtype; others, such
     as version numbers, are taken from the last checkpoint, and so is all but the model, the
     optimizer's state left out.
-
-    Raises:
-        UserError: a checkpoint cannot be loaded.
     """
     sums = {}
     for path in paths:
@@ -132,11 +126,7 @@ def average(paths):
 
 
 def average_last(folder, last, output):
-    """Write the average of the ``last`` epoch checkpoints of a folder to ``output``.
-
-    Raises:
-        UserError: there are fewer, or :func:`average` refuses them.
-    """
+    """Write the average of the ``last`` epoch checkpoints of a folder to ``output``."""
     paths = epoch_checkpoints(folder)[-last:]
     if len(paths) < last:
         raise UserError(

@@ -160,11 +160,7 @@ class Experiment(_Section):
         return {**averaged, "best": 0} if self.evaluate.best else averaged
 
     def loss(self, name):
-        """The :class:`Loss` that is called so, in capitals or not.
-
-        Raises:
-            UserError: the experiment has none of that name.
-        """
+        """The :class:`Loss` that is called so, in capitals or not."""
         for known, options in self.losses.items():
             loss = Loss(name=known, options=options)
             if name.lower() in (known.lower(), loss.slug):
@@ -197,10 +193,6 @@ def read_experiment(name_or_file, last=None):
 
     Args:
         last: how many epoch checkpoints to average; ``None``: what the file says.
-
-    Raises:
-        UserError: there is none of that name, or its file has an unknown, missing or wrong key;
-            the message names the file, the key and what was expected.
     """
     path = FOLDER / f"{name_or_file}.toml"
     if str(name_or_file) not in names():

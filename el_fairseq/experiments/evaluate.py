@@ -45,10 +45,6 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
     Returns:
         The folder with the scores: ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's,
         with ``-NAME``.
-
-    Raises:
-        UserError: the run is not trained to its end, or something that is needed is missing or
-            damaged; or the folder holds the scores of another corpus or of other options.
     """
     corpus, record = corpus_of(folder, data)
     options = list(options)
@@ -103,11 +99,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
 
 
 def corpus_of(folder, data=None):
-    """The corpus that a finished run is evaluated on, and the run's record.
-
-    Raises:
-        UserError: the run is not trained to its end, or the corpus is missing.
-    """
+    """The corpus that a finished run is evaluated on, and the run's record."""
     record = read_run(folder)
     read_json(folder / "training.json", NOT_TRAINED)
     return manifest.read(usable(data or ROOT / record["data"])), record

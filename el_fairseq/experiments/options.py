@@ -45,9 +45,6 @@ def check_training(own, loss, given=()):
 
     Returns:
         All options as fairseq reads them, a namespace.
-
-    Raises:
-        UserError: fairseq refuses an option or its value, or it is one that we set.
     """
     from fairseq import options
 
@@ -86,9 +83,6 @@ def check_decoding(words):
     """See that options of fairseq-generate leave a score what it is: see :data:`DECODING`.
 
     Returns all options as fairseq reads them, a namespace.
-
-    Raises:
-        UserError: fairseq refuses one, or it is none of those.
     """
     from fairseq import options
 
@@ -136,11 +130,7 @@ def _read(parser, words, what):
 
 
 def divided_update_freq(everything, gpus):
-    """``--update-freq`` with which ``gpus`` share the batch that one alone has.
-
-    Raises:
-        UserError: it is not divisible.
-    """
+    """``--update-freq`` with which ``gpus`` share the batch that one alone has."""
     if gpus <= 1:
         return []
     before = everything.update_freq

@@ -29,11 +29,7 @@ FORMAT = 3
 
 
 def tests_of(experiment, corpus):
-    """Names of the experiment's test sets: those it chooses, or all of its corpus.
-
-    Raises:
-        UserError: the corpus has no test set of that name.
-    """
+    """Names of the experiment's test sets: those it chooses, or all of its corpus."""
     there = read_corpus(corpus).scored
     for name in experiment.corpus.tests or []:
         if name not in there:
@@ -54,11 +50,7 @@ def is_finished(experiment, folder, tests):
 
 
 def gather(experiment, folder):
-    """Write ``results.json`` of the finished runs in a folder, and return it.
-
-    Raises:
-        UserError: no run is finished, or they are not of one experiment, corpus and training.
-    """
+    """Write ``results.json`` of the finished runs in a folder, and return it."""
     records, common, data = [], None, None
     for run in sorted(path.parent for path in Path(folder).glob("*/run.json")):
         asked = read_run(run)
@@ -135,11 +127,7 @@ def in_order(losses, records):
 
 
 def read(folder):
-    """The results in a folder.
-
-    Raises:
-        UserError: there are none, or the file is damaged or of another version.
-    """
+    """The results in a folder."""
     path = Path(folder, "results.json")
     results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
     if results.get("format") != FORMAT:
@@ -192,9 +180,6 @@ def export(folder, results, p_values, to):
 
     Of a run that is in the folder already the new record takes the place. Of the compared test set
     and checkpoints the hypotheses are kept; the references where the corpus may be redistributed.
-
-    Raises:
-        UserError: the folder holds something else than results of the same experiment.
     """
     to, records, kept_p = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):

@@ -29,11 +29,7 @@ from .training_log import Progress
 
 
 class Plan:
-    """What is asked of ``scripts/reproduce.sh``: its runs, where they go, and on what.
-
-    Raises:
-        UserError: an option of a training, a translation or the analysis is refused.
-    """
+    """What is asked of ``scripts/reproduce.sh``: its runs, where they go, and on what."""
 
     def __init__(self, options, given):
         self.experiment = experiment = read_experiment(options.experiment, options.last)

@@ -143,9 +143,6 @@ def hypotheses(generated, count):
     Args:
         generated: path of ``generate-SUBSET.txt``.
         count: how many sentences the test set holds.
-
-    Raises:
-        UserError: not one translation for each sentence; the message names the missing ones.
     """
     translated = []
     with Path(generated).open(encoding="utf-8", newline="\n") as lines:

@@ -66,11 +66,7 @@ class Run:
 
     @functools.cached_property
     def checked(self):
-        """All of fairseq's options of this run, as fairseq's parser reads them; a namespace.
-
-        Raises:
-            UserError: one is refused, by fairseq or by us.
-        """
+        """All of fairseq's options of this run, as fairseq's parser reads them; a namespace."""
         checked = check_training(self.experiment.train.options, self.loss, list(self.given))
         check_checkpoints(checked, self.experiment.evaluate.last)
         return checked
@@ -127,11 +123,7 @@ class Run:
 
 
 def identity_of_corpus(bin_folder, patterns=TRAINED_ON):
-    """Files of binary data as one checksum: those that a training reads, or others.
-
-    Raises:
-        UserError: there is none of it.
-    """
+    """Files of binary data as one checksum: those that a training reads, or others."""
     paths = [path for pattern in patterns for path in sorted(bin_folder.glob(pattern))]
     if not paths:
         raise UserError(f"there is no binary data in {bin_folder}: {manifest.ADVICE}")
@@ -140,11 +132,7 @@ def identity_of_corpus(bin_folder, patterns=TRAINED_ON):
 
 
 def read_run(folder):
-    """What was asked of the run in a folder: its ``run.json``.
-
-    Raises:
-        UserError: there is none, or it is damaged or of another version.
-    """
+    """What was asked of the run in a folder: its ``run.json``."""
     path = Path(folder, "run.json")
     advice = f"delete {folder} and train anew, or name another folder"
     record = read_json(path, advice)
@@ -252,9 +240,6 @@ def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
 
     Returns:
         A list of tuples of names as in CUDA_VISIBLE_DEVICES.
-
-    Raises:
-        UserError: there are fewer GPUs than are asked for.
     """
     count = 0 if cpu else torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
