@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Annotated, Dict, List, Literal, Optional
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
-    PrivateAttr,
     ValidationError,
 )
 
@@ -39,12 +37,6 @@ def _words(text):
     if not isinstance(text, str):
         raise ValueError("expected options in shell syntax, as one text")
     return shlex.split(text, comments=True)
-
-
-def _different(values):
-    if len(set(values)) < len(values):
-        raise ValueError("expected no value twice")
-    return values
 
 
 Words = Annotated[List[str], BeforeValidator(_words)]
@@ -81,7 +73,7 @@ class Evaluation(_Section):
 class Runs(_Section):
     """Seeds, trainings side by side on a CPU, and whether a CPU is what it is made for."""
 
-    seeds: Annotated[List[Seed], Field(min_length=1), AfterValidator(_different)] = [1, 2, 3, 4, 5]
+    seeds: Annotated[List[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
     jobs: PositiveInt = 1
     cpu: bool = False
 
@@ -126,12 +118,7 @@ class Experiment(_Section):
     runs: Runs = Runs()
     report: Report = Report()
     published: Published = Published()
-    _path: Path = PrivateAttr()
-
-    @property
-    def path(self):
-        """The file."""
-        return self._path
+    path: Path  # of the file
 
     @property
     def name(self):
@@ -198,14 +185,12 @@ def read_experiment(name_or_file, last=None):
     if str(name_or_file) not in names():
         path = Path(name_or_file).absolute()
     content = _parsed(path, name_or_file)
+    if last is not None:
+        content["evaluate"] = {**content.get("evaluate", {}), "last": last}
     try:
-        experiment = Experiment.model_validate(content)
+        experiment = Experiment.model_validate({**content, "path": path})
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error.errors())}") from None
-    if last is not None:
-        evaluation = experiment.evaluate.model_copy(update={"last": last})
-        experiment = experiment.model_copy(update={"evaluate": evaluation})
-    experiment._path = path
     if not experiment.models:
         raise UserError(
             f"{path}: [evaluate] has neither last nor best: say how many epoch checkpoints to "

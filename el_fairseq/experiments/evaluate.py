@@ -187,8 +187,8 @@ def _part_of_name(text):
     return text
 
 
-def parser():
-    made = argparse.ArgumentParser(
+def main():
+    parser = argparse.ArgumentParser(
         prog="bash scripts/evaluate.sh",
         usage="%(prog)s RUN [options] [-- fairseq-generate options]",
         description="Translates the test sets with a trained run and scores all of each: averages "
@@ -198,30 +198,24 @@ def parser():
         "hypotheses.LANGUAGE, scores.json and scores.txt.",
         allow_abbrev=False,
     )
-    add = made.add_argument
+    add, kind = parser.add_argument, parser.add_mutually_exclusive_group()
+    name = argument(_part_of_name, "letters, digits, '.', '_' and '-'")
     add("run", type=Path, help="the run's folder, as scripts/train.sh made it")
     add("--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)")
-    kind = made.add_mutually_exclusive_group()
-    last = "checkpoints to average (3)"
-    kind.add_argument("--last", type=whole_number(1), default=3, metavar="N", help=last)
+    last = {"type": whole_number(1), "default": 3, "metavar": "N"}
+    kind.add_argument("--last", **last, help="checkpoints to average (3)")
     kind.add_argument("--best", action="store_true", help="checkpoint_best.pt instead")
-    subset = "a test set of the corpus, or valid (every test set)"
-    add("--subset", metavar="TEST", help=subset)
-    name = argument(_part_of_name, "letters, digits, '.', '_' and '-'")
+    add("--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)")
     add("--name", type=name, help="an addition to the name of the folder with the scores")
-    return made
-
-
-def main():
     ours, theirs = split_at_dashes(sys.argv[1:])
-    arguments = parser().parse_args(ours)
-    last = 0 if arguments.best else arguments.last
+    arguments = parser.parse_args(ours)
+    run_folder, last = arguments.run, 0 if arguments.best else arguments.last
 
     def work():
-        corpus, _ = corpus_of(arguments.run, arguments.data)
+        corpus, _ = corpus_of(run_folder, arguments.data)
         for test in [arguments.subset] if arguments.subset else corpus.scored:
-            out = evaluate(arguments.run, last, test, arguments.data, theirs, arguments.name)
-            print(f"{arguments.run.name}, {out.name}:")
+            out = evaluate(run_folder, last, test, arguments.data, theirs, arguments.name)
+            print(f"{run_folder.name}, {out.name}:")
             print((out / "scores.txt").read_text(encoding="utf-8"), end="")
 
     processes.supervise(work)

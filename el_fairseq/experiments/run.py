@@ -24,7 +24,7 @@ from .config import parser_of, read_experiment
 from .options import check_decoding
 from .results import gather, is_finished, tests_of
 from .table import print_table
-from .train import SEED, Run, gpus_of_runs, train
+from .train import GPUS_PER_RUN, SEED, Run, gpus_of_runs, train
 from .training_log import Progress
 
 
@@ -53,7 +53,7 @@ class Plan:
                 threads=max(len(os.sched_getaffinity(0)) // self.jobs, 1),
                 given=tuple(given),
             )
-            for seed in options.seeds or experiment.runs.seeds
+            for seed in dict.fromkeys(options.seeds or experiment.runs.seeds)
             for loss in losses
         ]
         for one in self.runs[: len(losses)]:
@@ -184,8 +184,8 @@ def task(plan, number):
 
 
 def comma_list(read):
-    """Reader of a list such as ``1,2,3`` for argparse; what is there twice counts once."""
-    return lambda text: list(dict.fromkeys(read(word.strip()) for word in text.split(",")))
+    """Reader of a list such as ``1,2,3`` for argparse."""
+    return lambda text: [read(word.strip()) for word in text.split(",")]
 
 
 def parser():
@@ -201,19 +201,14 @@ def parser():
     add, number = made.add_argument, whole_number(1)
     add("--seeds", type=comma_list(SEED), metavar="LIST", help="(the experiment's: 1,2,3,4,5)")
     add("--losses", type=comma_list(str), metavar="LIST", help="some of the experiment's")
-    last = "how many epoch checkpoints to average (the experiment's)"
-    add("--last", type=whole_number(0), metavar="N", help=last)
-    archive = "the data's archive, instead of downloading it"
-    add("--archive", type=Path, metavar="FILE", help=archive)
+    add("--last", type=whole_number(0), metavar="N", help="epoch checkpoints to average")
+    add("--archive", type=Path, metavar="FILE", help="the data's archive (downloaded)")
     add("--data", type=Path, metavar="DIR", help="the corpus (data/EXPERIMENT)")
-    runs = "for runs and results.json (runs/EXPERIMENT)"
-    add("--runs", type=Path, metavar="DIR", help=runs)
+    add("--runs", type=Path, metavar="DIR", help="for runs and results (runs/EXPERIMENT)")
     add("--dry-run", action="store_true", help="print every command, do nothing")
     add("--gpus", type=number, metavar="N", help="how many GPUs to use (all)")
-    each = "GPUs of one training, which then divides the experiment's --update-freq (1)"
-    add("--gpus-per-run", type=number, default=1, metavar="K", help=each)
-    jobs = "trainings side by side (one for each K GPUs; on a CPU the experiment's)"
-    add("--jobs", type=number, metavar="N", help=jobs)
+    add("--gpus-per-run", type=number, default=1, metavar="K", help=GPUS_PER_RUN)
+    add("--jobs", type=number, metavar="N", help="trainings side by side (one for each K GPUs)")
     add("--cpu", action="store_true", help="train on the CPU what is made for a GPU")
     of_array = "train and score run N alone, counted from 0: a task of a cluster's array"
     add("--task", type=whole_number(0), metavar="N", help=of_array)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..common.cli import UserError, run, whole_number
 from ..common.files import writing
-from ..common.paths import ROOT
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
 from . import results as experiment_results
@@ -197,6 +196,14 @@ def differences(results, loss, value):
     }
 
 
+OVER_SEEDS = (
+    ("mean", "{mean:+.2f}"),
+    ("95 % interval", "{0.low:+.2f} to {0.high:+.2f}"),
+    ("p over seeds", "{0.p_value:.3f}"),
+    ("detectable", "{0.detectable:.2f}"),
+)
+
+
 def differences_table(results, loss, test, p_values):
     """Loss minus baseline for each seed that both have, and over seeds; ``None`` without such.
 
@@ -210,27 +217,23 @@ def differences_table(results, loss, test, p_values):
         for score in scores_of(results)
         if all(score.key in run["scores"][test][kind] for run in results["runs"])
     ]
-    values = [differences(results, loss, score_in(results, score.key, test)) for score in scores]
-    rows = [
-        [
-            f"seed {seed}",
-            *(f"{of_seeds[seed]:+.2f}" for of_seeds in values),
-            f"{p_values[seed]:.3f}" if seed in p_values else "",
-        ]
-        for seed in seeds
-    ]
-    if len(seeds) > 1:
-        rows.append(["mean", *(f"{statistics.fmean(one.values()):+.2f}" for one in values), ""])
-        tests = [over_seeds(list(one.values())) for one in values]
-        for name, form in (
-            ("95 % interval", "{0.low:+.2f} to {0.high:+.2f}"),
-            ("p over seeds", "{0.p_value:.3f}"),
-            ("detectable", "{0.detectable:.2f}"),
-        ):
-            rows.append([name, *("" if one is None else form.format(one) for one in tests), ""])
+    over = len(seeds) > 1
+    columns = [[f"seed {seed}" for seed in seeds] + [name for name, _ in OVER_SEEDS] * over]
+    for score in scores:
+        values = list(differences(results, loss, score_in(results, score.key, test)).values())
+        columns.append([f"{value:+.2f}" for value in values] + _over_seeds(values) * over)
+    columns.append([f"{p_values[seed]:.3f}" if seed in p_values else "" for seed in seeds])
+    columns[-1] += [""] * len(OVER_SEEDS) * over
     where = kind_name(kind) + of_test(results, test)
-    columns = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
-    return Table(f"{loss}, minus {results['losses'][0]} ({where})", columns, rows)
+    names = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
+    return Table(f"{loss}, minus {results['losses'][0]} ({where})", names, list(zip(*columns)))
+
+
+def _over_seeds(values):
+    test, mean = over_seeds(values), statistics.fmean(values)
+    return [
+        form.format(test, mean=mean) if test or "mean" in form else "" for _, form in OVER_SEEDS
+    ]
 
 
 def p_values(results, folder):
@@ -325,32 +328,6 @@ def case(signatures):
     return "; ".join(told)
 
 
-def kept_results(results, folder):
-    """A line on the results of more seeds that this repository keeps; ``None``: there are none.
-
-    They compare only where the settings are the same.
-    """
-    path = ROOT / "scripts" / "results" / results["experiment"]
-    if not path.exists() or path.resolve() == Path(folder).resolve():
-        return None
-    kept, lines = experiment_results.read(path), []
-    if any(kept[name] != results[name] for name in ("options", "tests", "checkpoints")):
-        return None
-    for loss in compared_losses(kept):
-        more, yours = (
-            list(differences(one, loss, score_in(one, "bleu")).values()) for one in (kept, results)
-        )
-        over = over_seeds(more)
-        if over and len(yours) < len(more):
-            own = f"; yours, {len(yours)}: {statistics.fmean(yours):+.2f}." if yours else "."
-            lines.append(
-                f"{len(more)} seeds of the same experiment ({path.relative_to(ROOT)}) gave {loss}, "
-                f"minus {kept['losses'][0]}: {over.mean:+.2f} BLEU, 95 % interval {over.low:+.2f} "
-                f"to {over.high:+.2f}, p = {over.p_value:.2f}{own}"
-            )
-    return "\n".join(lines) or None
-
-
 def examples(results, folder, count):
     """Lines with translations, spread over the first test set: source, reference, each loss's."""
     test, kind = results["tests"][0], results["checkpoints"][0]
@@ -425,9 +402,6 @@ def print_table(experiment, folder, translations=0, export=None):
     print(f"{results['title']}\n")
     print("\n".join(table.text("simple") for table in tables))
     print("\n".join(remarks))
-    more = kept_results(results, folder)
-    if more:
-        print(f"\n{more}")
 
 
 def main():
@@ -440,12 +414,9 @@ def main():
     add, number = parser.add_argument, whole_number(0)
     runs = "the folder of its runs, or one that --export made (runs/EXPERIMENT)"
     add("--runs", type=Path, metavar="DIR", help=runs)
-    last = "how many epoch checkpoints were averaged (the experiment's)"
-    add("--last", type=number, metavar="N", help=last)
-    translations = "show N translations of the test set before"
-    add("--translations", type=number, default=0, metavar="N", help=translations)
-    export = "copy scores and translations of the runs into a folder to keep, or add them to one"
-    add("--export", type=Path, metavar="DIR", help=export)
+    add("--last", type=number, metavar="N", help="epoch checkpoints that were averaged")
+    add("--translations", type=number, default=0, metavar="N", help="show N translations before")
+    add("--export", type=Path, metavar="DIR", help="keep scores and translations in a folder")
     compare = "print each loss beside the first, a row for each quantity, in Markdown"
     add("--compare", action="store_true", help=compare)
     options = parser.parse_args()

@@ -36,6 +36,7 @@ FORMAT = 3
 IDENTITY = ("loss", "seed", "corpus", "device", "gpus", "options")
 TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
 SEED = whole_number(0, 2**32 - 1)  # numpy takes no larger one
+GPUS_PER_RUN = "GPUs that share a training's batch: --update-freq is divided by K (1)"
 # glibc gives large tensors back to Linux at once, which clears the pages again for the next update:
 # a quarter of the time of Multi30k's trainings. So it keeps them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -257,30 +258,24 @@ def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
     return [tuple(gpus[i : i + per_run]) for i in range(0, len(gpus) - per_run + 1, per_run)]
 
 
-def parser():
-    made = parser_of(
+def main():
+    parser = parser_of(
         "train",
         "Trains one run, or goes on with it after an interruption. On the GPU at half precision "
         "where there is one, else on the CPU. SIGUSR1 stops a training after a checkpoint; the "
         "same command goes on. In the run's folder: checkpoints/, train.log, tensorboard/, and "
         "training.json when it is finished.",
-        "LOSS SEED [options] [-- fairseq-train options, after the experiment's]",
+        "LOSS SEED [options] [-- fairseq-train options]",
     )
-    add = made.add_argument
+    add = parser.add_argument
     add("loss", help="one of the experiment's: ce, el, ...")
     add("seed", type=SEED, help="a whole number")
     add("--data", type=Path, metavar="DIR", help="the corpus (the experiment's)")
-    out = "the run's folder (runs/EXPERIMENT/LOSS-seedSEED)"
-    add("--out", type=Path, metavar="DIR", help=out)
-    gpus = "GPUs that share the batch: --update-freq is divided by K (1)"
-    add("--gpus-per-run", type=whole_number(1), default=1, metavar="K", help=gpus)
+    add("--out", type=Path, metavar="DIR", help="of the run (runs/EXPERIMENT/LOSS-seedSEED)")
+    add("--gpus-per-run", type=whole_number(1), default=1, metavar="K", help=GPUS_PER_RUN)
     add("--cpu", action="store_true", help="train on the CPU, also beside a GPU")
-    return made
-
-
-def main():
     ours, theirs = split_at_dashes(sys.argv[1:])
-    arguments = parser().parse_args(ours)
+    arguments = parser.parse_args(ours)
     experiment = read_experiment(arguments.experiment)
     loss = experiment.loss(arguments.loss)
     gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)

@@ -1,10 +1,9 @@
-import json
 import re
 
 import pytest
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments.config import FOLDER, Experiment, names, read_experiment
+from el_fairseq.experiments.config import FOLDER, names, read_experiment
 from el_fairseq.experiments.options import check_checkpoints, check_training
 
 SMALLEST = """
@@ -83,10 +82,8 @@ def test_an_experiment_names_its_losses_each_with_its_options(written):
         ("best = true", "best = 1", "evaluate.best is 1: input should be a valid bool"),
         ("best = true", "best = false", "neither last nor best"),
         ("best = true", "last = -1", "evaluate.last is -1: input should be greater"),
-        ("best = true", "last = true", "evaluate.last is True: input should be a valid int"),
         ("best = true", "last = 2.5", "evaluate.last is 2.5: input should be a valid int"),
         ("[train]", "[runs]\nseeds = [-1]\n[train]", "runs.seeds.0 is -1: input should be gr"),
-        ("[train]", "[runs]\nseeds = [1, 1]\n[train]", "runs.seeds is [1, 1]: expected no value"),
         ("[train]", "[runs]\nseeds = 1\n[train]", "runs.seeds is 1: "),
         ("[train]", "[runs]\nlog-ends = [1.5]\n[train]", "there is no key runs.log-ends"),
         ("[train]", "[losses]\nCE = 3\n[train]", "losses.CE is 3: expected options"),
@@ -109,23 +106,8 @@ def test_an_unknown_name_is_told_which_there_are():
         read_experiment("nonsense")
 
 
-README = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-
-
 def test_the_example_of_the_readme_is_an_experiment(written):
-    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     experiment = written(example)
     assert experiment.evaluate.last == 5 and experiment.corpus.command[-1] == "in/test"
-
-
-def test_the_readme_explains_every_key_with_its_default():
-    explained = dict(re.findall(r"^\| `([a-z.-]+)` \| (.*?) \|", README, re.MULTILINE))
-    keys = {}
-    for name, field in Experiment.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None) or {"": field}
-        keys.update({f"{name}.{key}".strip("."): one.default for key, one in inner.items()})
-    assert set(keys) == {"title", "corpus.command", "train.options"} | set(explained)
-    for key, text in explained.items():
-        default = keys[key]
-        if isinstance(default, (bool, int)) or (isinstance(default, list) and default):
-            assert text.strip("`") == json.dumps(default)

@@ -21,18 +21,15 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
     ("given", "advice"),
     [
         ("--seed 7", "--seed in the options after -- is refused: name seeds by --seeds"),
-        ("--seed=7", "--seed in the options after -- is refused"),
         (
             "--log-end 0.9",
             "--log-end in the options after -- is refused: the experiment's [losses]",
         ),
         ("--criterion cross_entropy", "--criterion in the options after -- is refused"),
         ("--bonus-weight=0.5", "--bonus-weight in the options after -- is refused: the experiment"),
-        ("--class-weight-power 1", "--class-weight-power in the options after -- is refused"),
         ("--max-update 0", "neither --max-epoch nor --max-update is given"),
         ("--save-dir here", "--save-dir in the options after -- is refused: name the run's folder"),
         ("--no-save", "--no-save in the options after -- is refused: a run keeps whole checkpo"),
-        ("-s en", "-s in the options after -- is refused: the corpus says"),
         ("-sen", "-s in the options after -- is refused: the corpus says"),
         (
             "--user-dir x",
@@ -42,7 +39,6 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
         ("--restore-file x.pt", "--finetune-from-model begins with others"),
         ("--distributed-world-size 2", "is refused: reproduce.sh and train.sh have --cpu and --g"),
         ("other-data", "fairseq refuses the options of EL: unrecognized arguments: other-data"),
-        ("--lrr 1", "fairseq refuses the options of EL: unrecognized arguments: --lrr 1"),
         ("--see 7", "fairseq refuses the options of EL: unrecognized arguments: --see 7"),
         ("--arch nonsense", "argument --arch/-a: invalid choice: 'nonsense'"),
         ("--label-smoothing 1.5", "the loss EL: label_smoothing is 1.5, expected"),

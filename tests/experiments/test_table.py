@@ -8,7 +8,6 @@ import sacrebleu
 from made import BAD, GOOD, REFERENCES, record, results_of, write_translations
 from scipy.stats import ttest_1samp, ttest_rel
 
-from el_fairseq.experiments import results as found
 from el_fairseq.experiments import significance
 from el_fairseq.experiments import table as comparison
 from el_fairseq.experiments.scores import Translation, scores
@@ -157,21 +156,6 @@ def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
     assert rows[len(table.rows) + 1] == []
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| CE" in text and "35.83 ± 0.76" in text and text.endswith("- a remark\n")
-
-
-def test_fewer_seeds_are_shown_beside_those_that_the_repository_keeps(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "ROOT", tmp_path)
-    kept = tmp_path / "scripts" / "results" / "made"
-    results = results_of(CE + EL)
-    write_translations(tmp_path / "runs", results)
-    found.export(tmp_path / "runs", results, {}, kept)
-    (line,) = comparison.kept_results(results_of([CE[0], EL[0]]), tmp_path / "runs").splitlines()
-    assert line.startswith("3 seeds of the same experiment (scripts/results/made) gave EL, min")
-    assert "+0.58 BLEU, 95 % interval " in line and line.endswith("; yours, 1: +0.50.")
-    assert comparison.kept_results(results, tmp_path / "runs") is None
-    other = results_of([CE[0], EL[0]], options=["--lr", "1"])
-    assert comparison.kept_results(other, tmp_path / "runs") is None
-    assert comparison.kept_results(results_of([CE[0], EL[0]]), kept) is None
 
 
 def test_translations_are_spread_over_the_test_set(tmp_path):

@@ -67,17 +67,6 @@ def test_a_stack_whose_python_is_missing_is_left_out_with_the_reason(tmp_path):
     assert (tmp_path / "stacks" / "stacks.md").read_text() == result.stdout
 
 
-def test_a_stack_whose_packages_cannot_be_had_is_left_out_with_pips_last_line(
-    tmp_path, monkeypatch
-):
-    nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_EXTRA_INDEX_URL": ""}
-    for name, value in nowhere.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(stacks, "STACKS", {"none": ("3.11", ["no-such-package"], [])})
-    result = stacks.run_stack("none", tmp_path)
-    assert "its packages could not be installed: ERROR: No matching" in result["left out"]
-
-
 def test_an_unknown_stack_is_named():
     result = script("scripts/stacks.sh", "python2.7")
     assert result.returncode == 2
