@@ -1,8 +1,9 @@
 """Programs that start others, and what signals do to them.
 
 A program's work runs in a thread of its own; its main thread waits for the work or for a signal,
-whose handler only notes it. Then the main thread ends the children, and the work ends because they
-did. No exception comes out of a handler, and no Python runs in a fork.
+whose handler only notes it. Then the main thread kills the children, which leave nothing half-made
+(see :mod:`.files`), and the work ends because they did. No exception comes out of a handler, and no
+Python runs in a fork.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-SECONDS_TO_END = 10
+SECONDS_TO_END = 2
 SECONDS_BETWEEN_LOOKS = 0.1
 # sysexits.h's EX_TEMPFAIL: stopped by SIGUSR1, the same command goes on.
 STOPPED = 75
@@ -46,7 +47,7 @@ _children = _Children()
 
 
 @contextlib.contextmanager
-def started(command, gentle=signal.SIGTERM, **options):
+def started(command, gentle=signal.SIGKILL, **options):
     """A child that runs ``command``; it has ended when the block ends.
 
     Linux kills it when this thread ends, however that ends, and signals end it as
@@ -73,11 +74,9 @@ def started(command, gentle=signal.SIGTERM, **options):
         if _children.status not in (None, STOPPED):  # it was ended
             raise Stopped(_children.status)
     finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if child.poll() is None:
-                _send(child, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(SECONDS_TO_END)
+        if child.poll() is None:
+            _send(child, signal.SIGKILL)
+            child.wait()
         if child.stdout is not None:
             child.stdout.close()
         with _children.lock:
@@ -98,7 +97,7 @@ def _send(child, number):
 def supervise(work):
     """Run ``work()``, which may start children, to its end or to a signal; returns its result.
 
-    SIGINT, SIGTERM and SIGHUP end the children and then this program, with status 128 and the
+    SIGINT, SIGTERM and SIGHUP kill the children and then this program, with status 128 and the
     signal's number. SIGUSR1 sends each child its gentle signal and lets it end; stopped so, the
     program ends with status 75. A signal that is ignored (``nohup``) stays so. To be called once,
     from the main thread.
@@ -117,20 +116,15 @@ def supervise(work):
             number = came.pop(0)
             if number == signal.SIGUSR1:
                 _children.stop(STOPPED)
-            else:
-                _end_all(doing, 128 + number)
+                continue
+            _children.stop(128 + number, signal.SIGKILL)
+            wait([doing], SECONDS_TO_END)
+            if not doing.done():  # it computes; the interpreter's own end would wait for it
+                os._exit(128 + number)
+            raise Stopped(128 + number)
     if doing.exception() and _children.status is not None:
         raise Stopped(_children.status)
     return doing.result()
-
-
-def _end_all(doing, status):
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        _children.stop(status, number)
-        wait([doing], SECONDS_TO_END if _children.running else 1)
-    if not doing.done():  # it computes; the interpreter's own end would wait for it
-        os._exit(status)
-    raise Stopped(status)
 
 
 def _become(parent, command):

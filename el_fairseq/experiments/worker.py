@@ -17,7 +17,6 @@ It is fairseq's program with these differences:
   when all is trained, is refused before the first update.
 """
 
-import functools
 import logging
 import math
 import os
@@ -49,7 +48,6 @@ _stop_asked = []
 def _compose_batches_as_from_epoch_1():
     original = FairseqTask.get_batch_iterator
 
-    @functools.wraps(original)
     def get_batch_iterator(self, dataset, *arguments, **options):
         made_once = not (
             options.get("disable_iterator_cache")
@@ -77,7 +75,6 @@ def _write_checkpoints_whole():
 def _keep_state():
     original = Trainer.save_checkpoint
 
-    @functools.wraps(original)
     def save_checkpoint(self, filename, extra_state):
         more = {
             "last_validation": dict(_last_validation),
@@ -89,7 +86,6 @@ def _keep_state():
 
     get_valid_stats = fairseq_train.get_valid_stats
 
-    @functools.wraps(get_valid_stats)
     def keep_valid_stats(*arguments):
         stats = get_valid_stats(*arguments)
         _last_validation.update(
@@ -103,7 +99,6 @@ def _keep_state():
 def _go_on_from_last_checkpoint():
     original = checkpoint_utils.load_checkpoint
 
-    @functools.wraps(original)
     def load_checkpoint(config, trainer, **options):
         if not Path(config.save_dir, "checkpoint_last.pt").exists():
             return original(config, trainer, **options)
@@ -129,7 +124,6 @@ def _go_on_from_last_checkpoint():
 def _refuse_tests_that_cannot_be_translated():
     original = Trainer.__init__
 
-    @functools.wraps(original)
     def checked(self, config, task, model, *arguments, **options):
         positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
         pair = task.cfg.source_lang, task.cfg.target_lang
@@ -154,7 +148,6 @@ def _refuse_tests_that_cannot_be_translated():
 def _stop_after_checkpoint():
     original = fairseq_train.validate_and_save
 
-    @functools.wraps(original)
     def validate_and_save(config, trainer, task, iterator, *arguments):
         losses, should_stop = original(config, trainer, task, iterator, *arguments)
         if _stop_asked and not should_stop and trainer.data_parallel_rank == 0:

@@ -119,8 +119,7 @@ def test_sigusr1_lets_a_child_end_as_it_likes_and_stops_the_program(is_ready):
     assert gone(child)
 
 
-def test_a_child_that_does_not_heed_is_killed(monkeypatch):
-    monkeypatch.setattr(processes, "SECONDS_TO_END", 0.1)
+def test_a_child_ends_with_an_error_of_its_program():
     deaf = ["bash", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
     with pytest.raises(RuntimeError), processes.started(deaf, stdout=subprocess.PIPE) as child:
         child.stdout.readline()
