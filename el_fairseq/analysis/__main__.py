@@ -28,8 +28,8 @@ with needs_extra("scripts"):
     from . import frequency, noise, ood
     from .calibration import calibration, with_temperature
     from .gradient import gradient_shares
-    from .models import load_models, load_subset
-    from .runner import Runner
+    from .models import load_models
+    from .subsets import load_subset
     from .tables import tables
     from .tokens import MEASURES, summaries
 
@@ -47,7 +47,10 @@ def main():
 
     # Wrong input is refused before any long work starts.
     data = arguments.data
-    task, models = load_models(dict(arguments.model), data, arguments.user_dir, device)
+    models = load_models(
+        dict(arguments.model), data, arguments.user_dir, device, arguments.max_tokens
+    )
+    task = models[0].task
     dataset = load_subset(task, data, arguments.subset)
     others = {name: load_subset(task, *where) for name, where in arguments.ood}
     valid = None
@@ -66,8 +69,7 @@ def main():
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    runner = Runner(task, models, arguments.max_tokens, device)
-    columns = {model.name: runner.token_columns(model, dataset, "tokens") for model in models}
+    columns = {model.name: model.token_columns(dataset, "tokens") for model in models}
     counts = frequency.token_counts(task.target_dictionary)
     bounds = frequency.frequency_bounds(counts)
     for name, table in columns.items():
@@ -88,7 +90,7 @@ def main():
             "gradient": gradient_shares(table["prob"], arguments.log_end),
         }
         if valid:
-            fitted = with_temperature(runner, model, valid, dataset, table)
+            fitted = with_temperature(model, valid, dataset, table)
             of_models[model.name]["temperature"] = fitted
     result = {
         "command": this_command("analysis"),
@@ -104,7 +106,7 @@ def main():
     }
     for name, (folder, subset) in arguments.ood:
         of_others = {
-            model.name: runner.token_columns(model, others[name], f"out of domain: {name}")
+            model.name: model.token_columns(others[name], f"out of domain: {name}")
             for model in models
         }
         result["ood"][name] = {
@@ -115,15 +117,12 @@ def main():
             "models": ood.detections(columns, of_others, arguments.bootstrap),
         }
     if chosen:
-        how = arguments.beam, arguments.bootstrap
+        how = chosen, subwords, arguments.beam, arguments.bootstrap
         result["noise"] = {
             "sentences": len(chosen),
             "seed": noise.SEED,
             "beam": arguments.beam,
-            "characters": {
-                model.name: noise.curve(runner, model, dataset, chosen, subwords, *how)
-                for model in models
-            },
+            "characters": {model.name: noise.curve(model, dataset, *how) for model in models},
         }
     result = plain(result)
     write_json(out / "analysis.json", result)

@@ -6,8 +6,8 @@ import numpy as np
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 
-from .models import load_models, load_subset
-from .runner import Runner
+from .models import load_models
+from .subsets import load_subset
 
 BINS = 15
 RESAMPLES = 1000
@@ -69,7 +69,7 @@ def fit_temperature(nll):
     return math.exp(found.x)
 
 
-def with_temperature(runner, model, valid, dataset, columns):
+def with_temperature(model, valid, dataset, columns):
     """Calibration of a model on a dataset, as it is and after one temperature.
 
     Guo et al., section 4.2: all logits are divided by the temperature, which is the one of least
@@ -77,7 +77,6 @@ def with_temperature(runner, model, valid, dataset, columns):
     too sure of itself; what it ranks first stays the same.
 
     Args:
-        runner: a :class:`~.runner.Runner`.
         model: a :class:`~.models.Model`.
         columns: token columns of ``dataset``.
 
@@ -89,15 +88,15 @@ def with_temperature(runner, model, valid, dataset, columns):
 
     def nll_on_valid(temperature):
         total = 0.0
-        for sample in runner.batches(model, valid, "temperature"):
+        for sample in model.batches(valid, "temperature"):
             logits, target = model.logits(sample).double() / temperature, model.target(sample)
             total += F.cross_entropy(
-                logits.flatten(0, 1), target.flatten(), ignore_index=runner.padding, reduction="sum"
+                logits.flatten(0, 1), target.flatten(), ignore_index=model.padding, reduction="sum"
             ).item()
         return total
 
     temperature = fit_temperature(nll_on_valid)
-    after = runner.token_columns(model, dataset, "after temperature", temperature)
+    after = model.token_columns(dataset, "after temperature", temperature)
     result = {"temperature": temperature}
     for when, measured in (("before", columns), ("after", after)):
         result[when] = calibration(measured)
@@ -110,8 +109,6 @@ def of_checkpoint(path, data, subset, device):
 
     The temperature is fitted on its subset ``valid``.
     """
-    task, (model,) = load_models({"model": [path]}, data, device=device)
-    valid, dataset = (load_subset(task, data, name) for name in ("valid", subset))
-    runner = Runner(task, [model], max_tokens=4096, device=device)
-    columns = runner.token_columns(model, dataset, "tokens")
-    return with_temperature(runner, model, valid, dataset, columns)
+    (model,) = load_models({"model": [path]}, data, device=device)
+    valid, dataset = (load_subset(model.task, data, name) for name in ("valid", subset))
+    return with_temperature(model, valid, dataset, model.token_columns(dataset, "tokens"))

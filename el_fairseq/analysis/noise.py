@@ -12,7 +12,7 @@ from ..common.cli import UserError
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.moses import characters
 from ..corpora.subwords import text_of
-from .models import options_of, translation_dataset
+from .subsets import options_of, translation_dataset
 
 RATES = (0.0, 0.1, 0.2, 0.3)
 SEED = 1
@@ -83,24 +83,25 @@ def check_subwords(task, dataset, indices, subwords):
         )
 
 
-def curve(runner, model, dataset, indices, subwords, beam, replicates):
+def curve(model, dataset, indices, subwords, beam, replicates):
     """Accuracy and BLEU of a model at each rate of noise, with 95 % intervals over sentences.
 
     BLEU is of words as the corpus has them: subwords are joined, Moses tokens stay. Its interval is
     that of sacreBLEU's bootstrap.
     """
-    dictionary, padding = runner.task.target_dictionary, runner.padding
-    tokenize = sacrebleu_tokenizer(options_of(runner.task).target_lang)
+    task, dictionary = model.task, model.task.target_dictionary
+    tokenize = sacrebleu_tokenizer(options_of(task).target_lang)
     options = argparse.Namespace(beam=beam, max_len_a=1.2, max_len_b=10)
-    generator = runner.task.build_generator(model.networks, options)
+    generator = task.build_generator(model.networks, options)
     accuracy, bleu, sentences = [], [], []
     for rate in RATES:
-        noisy = noisy_dataset(runner.task, dataset, indices, subwords, rate)
+        noisy = noisy_dataset(task, dataset, indices, subwords, rate)
         counts, texts = [], []
-        for sample in runner.batches(model, noisy, f"noise {rate:.0%}"):
+        for sample in model.batches(noisy, f"noise {rate:.0%}"):
             target = model.target(sample)
-            correct = (model.logits(sample).argmax(-1) == target) & (target != padding)
-            counts.append(torch.stack([correct.sum(1), (target != padding).sum(1)], dim=1).cpu())
+            kept = target != model.padding
+            correct = (model.logits(sample).argmax(-1) == target) & kept
+            counts.append(torch.stack([correct.sum(1), kept.sum(1)], dim=1).cpu())
             hypotheses = generator.generate(model.networks, sample)
             for (best, *_), i in zip(hypotheses, sample["id"]):
                 pair = best["tokens"], noisy.tgt[i]

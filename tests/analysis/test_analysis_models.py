@@ -6,17 +6,16 @@ import torch
 from fairseq import checkpoint_utils
 from tiny import copy_with
 
-from el_fairseq.analysis.models import load_models, load_subset
-from el_fairseq.analysis.runner import Runner
+from el_fairseq.analysis.models import load_models
+from el_fairseq.analysis.subsets import load_subset
 from el_fairseq.common.cli import UserError
 
 
 def columns_of(tiny, paths, data=None, max_tokens=4096, subset="test"):
     data = data or tiny.bin
-    task, models = load_models({"M": [str(path) for path in paths]}, data)
-    dataset = load_subset(task, data, subset)
-    runner = Runner(task, models, max_tokens, device="cpu")
-    return runner.token_columns(models[0], dataset, "tokens"), models[0], dataset, task
+    (model,) = load_models({"M": [str(path) for path in paths]}, data, max_tokens=max_tokens)
+    dataset = load_subset(model.task, data, subset)
+    return model.token_columns(dataset, "tokens"), model, dataset
 
 
 def naive_log_probs(paths, dataset, task):
@@ -36,8 +35,8 @@ def naive_log_probs(paths, dataset, task):
 def test_models_ensembles_and_language_models_say_what_sentences_by_themselves_say(tiny, names):
     paths = [getattr(tiny, name) for name in names]
     data = tiny.lm if "language_model" in names else tiny.bin
-    columns, model, dataset, task = columns_of(tiny, paths, data, max_tokens=100)
-    for i, (target, log_probs) in enumerate(naive_log_probs(paths, dataset, task)):
+    columns, model, dataset = columns_of(tiny, paths, data, max_tokens=100)
+    for i, (target, log_probs) in enumerate(naive_log_probs(paths, dataset, model.task)):
         here = columns["sentence"] == i
         assert columns["token"][here].tolist() == target.tolist()
         right = log_probs.gather(1, target.unsqueeze(1)).squeeze(1)
@@ -58,8 +57,8 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(tiny, tmp_path, dtyp
         state["model"] = {name: tensor.to(dtype).to(to) for name, tensor in state["model"].items()}
 
     half = copy_with(tiny.ce, tmp_path / "half.pt", lambda state: rounded(state, dtype))
-    columns, model, _, _ = columns_of(tiny, [half])
-    expected, _, _, _ = columns_of(tiny, [copy_with(tiny.ce, tmp_path / "full.pt", rounded)])
+    columns, model, _ = columns_of(tiny, [half])
+    expected, _, _ = columns_of(tiny, [copy_with(tiny.ce, tmp_path / "full.pt", rounded)])
     assert next(model.networks[0].parameters()).dtype == torch.float32
     for name in ("log_prob", "margin", "energy"):
         assert columns[name].dtype == np.float32
@@ -67,17 +66,15 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(tiny, tmp_path, dtyp
 
 
 def test_a_models_own_way_to_probabilities_is_believed(tiny):
-    task, (model,) = load_models({"M": [str(tiny.ce)]}, tiny.bin)
-    dataset = load_subset(task, tiny.bin, "test")
+    plain, model, dataset = columns_of(tiny, [tiny.ce])
 
     def mixed_with_uniform(net_output, log_probs, sample=None):
         probs = 0.5 * torch.softmax(net_output[0], -1) + 0.5 / net_output[0].size(-1)
         return probs.log() if log_probs else probs
 
     model.networks[0].get_normalized_probs = mixed_with_uniform
-    columns = Runner(task, [model], 4096, "cpu").token_columns(model, dataset, "tokens")
-    plain, _, _, _ = columns_of(tiny, [tiny.ce])
-    classes = len(task.target_dictionary)
+    columns = model.token_columns(dataset, "tokens")
+    classes = len(model.task.target_dictionary)
     np.testing.assert_allclose(columns["prob"], 0.5 * plain["prob"] + 0.5 / classes, atol=1e-5)
     np.testing.assert_allclose(columns["free_energy"], 0, atol=1e-5)
     assert "its own way" in model.logits_are
@@ -89,7 +86,7 @@ def test_sentences_too_long_for_a_model_are_left_out_and_no_others(tiny, tmp_pat
         state["cfg"]["task"]["max_target_positions"] = 12
 
     short = copy_with(tiny.ce, tmp_path / "short.pt", shorten)
-    columns, _, dataset, _ = columns_of(tiny, [short])
+    columns, _, dataset = columns_of(tiny, [short])
     whole = {i for i in range(len(dataset)) if len(dataset.tgt[i]) <= 12}
     assert set(columns["sentence"]) == whole < set(range(len(dataset)))
     with pytest.raises(UserError, match="--max-tokens is 5, less than"):
@@ -97,7 +94,7 @@ def test_sentences_too_long_for_a_model_are_left_out_and_no_others(tiny, tmp_pat
 
 
 def test_several_subsets_are_one_dataset_in_their_order(tiny):
-    both, _, dataset, _ = columns_of(tiny, [tiny.ce], subset="test,valid")
+    both, _, dataset = columns_of(tiny, [tiny.ce], subset="test,valid")
     test, valid = (columns_of(tiny, [tiny.ce], subset=name)[0] for name in ("test", "valid"))
     assert len(dataset) == 43 + 30
     for name in ("token", "log_prob"):
@@ -136,12 +133,12 @@ def test_a_checkpoint_that_does_not_serve_is_refused_in_one_line(tiny, tmp_path,
 
 
 def test_data_that_is_missing_damaged_or_of_other_dictionaries_is_refused(tiny, tmp_path):
-    task, _ = load_models({"M": [str(tiny.ce)]}, tiny.bin)
+    (model,) = load_models({"M": [str(tiny.ce)]}, tiny.bin)
     copy = shutil.copytree(tiny.bin, tmp_path / "copy")
     binary = copy / "test.de-en.en.bin"
     binary.write_bytes(binary.read_bytes()[:-6])
     (copy / "dict.fr.txt").write_text("maison 3\narbre 2\n")
-    load_subset(task, copy, "valid")
+    load_subset(model.task, copy, "valid")
     for part in ("bin", "idx"):
         (copy / f"train.de-en.en.{part}").unlink()
     other = shutil.copytree(tiny.bin, tmp_path / "other")
@@ -154,4 +151,4 @@ def test_data_that_is_missing_damaged_or_of_other_dictionaries_is_refused(tiny, 
         (other, "valid", "dict.de.txt is not a dictionary of the models"),
     ):
         with pytest.raises(UserError, match=reason):
-            load_subset(task, data, subset)
+            load_subset(model.task, data, subset)

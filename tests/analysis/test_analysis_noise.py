@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from el_fairseq.analysis import noise
-from el_fairseq.analysis.models import load_models, load_subset
-from el_fairseq.analysis.runner import Runner
+from el_fairseq.analysis.models import load_models
+from el_fairseq.analysis.subsets import load_subset
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora.subwords import Subwords
 
@@ -43,13 +43,13 @@ def test_each_kind_of_noise_happens_as_often_as_asked():
 
 @pytest.fixture(scope="module")
 def loaded(tiny):
-    task, (model,) = load_models({"CE": [str(tiny.ce)]}, tiny.bin)
-    return task, model, load_subset(task, tiny.bin, "test")
+    (model,) = load_models({"CE": [str(tiny.ce)]}, tiny.bin, max_tokens=300)
+    return model, load_subset(model.task, tiny.bin, "test")
 
 
 def test_noisy_sources_keep_their_targets_and_depend_on_the_sentence_alone(tiny, loaded):
-    task, _, dataset = loaded
-    subwords = Subwords(tiny.subwords)
+    model, dataset = loaded
+    task, subwords = model.task, Subwords(tiny.subwords)
     noisy = noise.noisy_dataset(task, dataset, [3, 5, 7], subwords, 0.3)
     alone = noise.noisy_dataset(task, dataset, [5], subwords, 0.3)
     clean = noise.noisy_dataset(task, dataset, [5], subwords, 0)
@@ -61,21 +61,20 @@ def test_noisy_sources_keep_their_targets_and_depend_on_the_sentence_alone(tiny,
 
 
 def test_a_subword_model_that_did_not_make_the_data_is_refused(tiny, loaded, tmp_path):
-    task, _, dataset = loaded
-    noise.check_subwords(task, dataset, range(43), Subwords(tiny.subwords))
+    model, dataset = loaded
+    noise.check_subwords(model.task, dataset, range(43), Subwords(tiny.subwords))
     codes = tmp_path / "codes"
     codes.write_text("#version: 0.2\nh a\nu s</w>\n")
     with pytest.raises(UserError, match="cuts 43 of 43 clean sentences otherwise"):
-        noise.check_subwords(task, dataset, range(43), Subwords(codes))
+        noise.check_subwords(model.task, dataset, range(43), Subwords(codes))
 
 
 def test_noise_curves_begin_at_what_the_clean_data_gives(tiny, loaded, monkeypatch):
-    task, model, dataset = loaded
+    model, dataset = loaded
     monkeypatch.setattr(noise, "RATES", (0.0, 0.3))
-    runner = Runner(task, [model], max_tokens=300, device="cpu")
-    arguments = runner, model, dataset, range(43), Subwords(tiny.subwords), 1, 50
+    arguments = model, dataset, range(43), Subwords(tiny.subwords), 1, 50
     curve = noise.curve(*arguments)
-    columns = runner.token_columns(model, dataset, "tokens")
+    columns = model.token_columns(dataset, "tokens")
     assert curve["accuracy"]["value"][0] == pytest.approx(columns["correct"].mean())
     assert curve["sentences"] == [43, 43]
     for low, value, high in zip(*(curve["bleu"][key] for key in ("low", "value", "high"))):
