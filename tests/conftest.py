@@ -57,6 +57,17 @@ def succeed(result):
     return result
 
 
+@pytest.fixture
+def call(monkeypatch):
+    """Call a command's ``main`` in this process, with the words of its command line."""
+
+    def call(main, *words):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
+        return main()
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A made-up language pair with models that know a little of it (``tiny.paths``)."""

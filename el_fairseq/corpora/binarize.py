@@ -36,43 +36,30 @@ def preprocess(*arguments):
         logger.handlers.clear()
 
 
-def binarize(
-    like, subwords, source, target, out, subset="test", shuffle_seed=None, languages=(None, None)
-):
-    """Binarize files of text into the folder ``out``, which must not exist.
+def binarize(like, subwords, texts, out, languages=(None, None)):
+    """Binarize text as the subset ``test`` of the folder ``out``, which must not exist.
 
     Args:
         like: a folder that fairseq-preprocess made, whose languages and dictionaries to use.
         subwords: a :class:`Subwords` model.
-        source: text file, one sentence a line, tokenized as the training text was.
-        target: its translations, or None.
-        subset: name for the data in ``out``.
-        shuffle_seed: put the words of each source sentence in random order.
+        texts: (name, sentences) of source and target, tokenized as the training text was.
         languages: source and target, which must be named where ``like`` has several pairs.
     """
     pair, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
-    texts = [(source, lines_of(source))]
-    if target is not None:
-        texts.append((target, lines_of(target)))
     counts = [len(lines) for _, lines in texts]
     if 0 in counts or len(set(counts)) > 1:
-        told = " and ".join(f"{path} has {len(lines)} lines" for path, lines in texts)
+        told = " and ".join(f"{name} has {count} lines" for (name, _), count in zip(texts, counts))
         raise UserError(f"{told}; expected a sentence a line, and as many translations")
-    if shuffle_seed is not None:
-        texts[0] = source, shuffled(texts[0][1], shuffle_seed)
     with tempfile.TemporaryDirectory() as temporary, making(out) as folder:
-        for language, (path, lines) in zip(pair, texts):
-            encode(subwords, lines, Path(temporary, f"{subset}.{language}"), path)
+        for language, (name, lines) in zip(pair, texts):
+            encode(subwords, lines, Path(temporary, f"test.{language}"), name)
         preprocess(
             *("--source-lang", pair[0], "--target-lang", pair[1]),
             *("--srcdict", dictionaries[0], "--tgtdict", dictionaries[1]),
-            *("--testpref", f"{temporary}/{subset}", "--destdir", str(folder)),
-            *(["--only-source"] if target is None else []),
+            *("--testpref", f"{temporary}/test", "--destdir", str(folder)),
         )
-        for path in folder.glob("test.*"):
-            path.rename(folder / path.name.replace("test", subset, 1))
 
 
 def check_binary(prefix):
@@ -142,14 +129,16 @@ def main():
     several = "those of the text, where FOLDER has several pairs"
     add("--languages", type=pair, default=(None, None), metavar="SOURCE-TARGET", help=several)
     add("--source", required=True, metavar="FILE", help="text, a sentence a line")
-    add("--target", metavar="FILE", help="its translations, where there are any")
+    add("--target", required=True, metavar="FILE", help="its translations")
     add("--out", required=True, metavar="FOLDER", help="folder to make")
-    add("--subset", default="test", help="name of the data in it (%(default)s)")
     shuffle = "put the words of each source sentence in random order"
-    add("--shuffle-words", dest="shuffle_seed", type=int, metavar="SEED", help=shuffle)
-    arguments = parser.parse_args()
-    binarize(**vars(arguments))
-    print(f"binarized into {arguments.out}: --ood NAME={arguments.out}:{arguments.subset}")
+    add("--shuffle-words", type=int, metavar="SEED", help=shuffle)
+    options = parser.parse_args()
+    texts = [(path, lines_of(path)) for path in (options.source, options.target)]
+    if options.shuffle_words is not None:
+        texts[0] = options.source, shuffled(texts[0][1], options.shuffle_words)
+    binarize(options.like, options.subwords, texts, options.out, options.languages)
+    print(f"binarized into {options.out}: --ood NAME={options.out}:test")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,7 @@ from fairseq.data import Dictionary, data_utils
 from ..common.cli import UserError, run
 from . import pairs
 from .binarize import check_binary, languages_and_dictionaries
-from .prepare import (
-    POOL_HELP,
-    make_once,
-    named_tests,
-    nth_test,
-    parser_of,
-    say,
-    versions,
-    warn_of_tokens,
-)
+from .prepare import POOL_HELP, make_once, named_tests, parser_of, say, warn_of_tokens
 from .sources import checksum
 from .subwords import MODELS, REMOVE_BPE, Subwords, text_of
 
@@ -39,20 +30,19 @@ def prefix_of(data, subset, pair, language):
 
 def test_sets(data, pair):
     """The test sets of a pair in binary data, as fairseq names them: ``test``, ``test1``, ..."""
-    sets = map(nth_test, itertools.count())
+    names = (f"test{number or ''}" for number in itertools.count())
     there = itertools.takewhile(
-        lambda subset: Path(f"{prefix_of(data, subset, pair, pair[1])}.idx").is_file(), sets
+        lambda name: Path(f"{prefix_of(data, name, pair, pair[1])}.idx").is_file(), names
     )
     return list(there) or ["test"]
 
 
-def lines_of(data, subset, pair, side, dictionary, subwords):
-    """Lines of text of one side of a subset of binary data, subwords undone.
+def text_in(prefix, dictionary, subwords):
+    """Lines of text in binary data, subwords undone.
 
     Raises:
         UserError: the data lacks the subset or is damaged, or its text is still in subwords.
     """
-    prefix = prefix_of(data, subset, pair, pair[side])
     check_binary(prefix)
     binary = data_utils.load_indexed_dataset(str(prefix), dictionary)
     lines = [text_of(sentence, dictionary, REMOVE_BPE.get(subwords)) for sentence in binary]
@@ -89,40 +79,6 @@ def check_references(lines, path, name, tokenizer):
         )
 
 
-def write_corpus(options, data, pair, dictionaries, tests, references, folder):
-    """Write a corpus's link and text into ``folder``; returns the manifest so far.
-
-    ``tests`` has the subset of each test set by name, ``references`` files of plain translations by
-    subset; without them, they are those of the data.
-    """
-    (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
-    dictionaries = list(map(Dictionary.load, dictionaries))
-    placed = []
-    for subset in tests.values():
-        sides = [
-            lines_of(data, subset, pair, side, dictionary, options.subwords)
-            for side, dictionary in enumerate(dictionaries)
-        ]
-        placed += [(subset, both) for both in zip(*sides)]
-        name = f"{subset}.{pair[1]} of {data}"
-        check_references(sides[1], references.get(subset), name, options.tokenizer)
-    pairs.write_references(folder, pair[1], references)
-    kind = None if options.subwords == "none" else options.subwords
-    if options.subword_model and kind:
-        Subwords(options.subword_model)  # refuses what is none
-        (folder / "bpe").mkdir()
-        (folder / "bpe" / MODELS[kind]).write_bytes(options.subword_model.read_bytes())
-    return {
-        "corpus": f"binary data {data.name}",
-        "tokenizer": None if options.tokenizer == "none" else options.tokenizer,
-        "lowercased": options.lowercased,
-        "subwords": kind,
-        "tests": tests,
-        "all": options.pool_tests,
-        **pairs.write(folder, pair, tests.values(), placed),
-    }
-
-
 def content_of(data, pair, dictionaries):
     """Checksum of what a pair's binary data is: its dictionaries, and the sentences' lengths."""
     names = "-".join(pair), "-".join(pair[::-1])
@@ -153,6 +109,7 @@ def main():
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     data, model = options.data_bin.resolve(), options.subword_model
+    kind = None if options.subwords == "none" else options.subwords
     tests, references = named_tests(options.test)
     pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
@@ -169,9 +126,31 @@ def main():
     }
 
     def make(folder):
-        sets = tests or {subset: subset for subset in test_sets(data, pair)}
-        made = write_corpus(options, data, pair, dictionaries, sets, references, folder)
-        return {**made, "options": settings, "versions": versions()}
+        (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
+        sets, placed = tests or {subset: subset for subset in test_sets(data, pair)}, []
+        loaded = [Dictionary.load(path) for path in dictionaries]
+        for subset in sets.values():
+            sides = [
+                text_in(prefix_of(data, subset, pair, language), dictionary, options.subwords)
+                for language, dictionary in zip(pair, loaded)
+            ]
+            placed += [(subset, both) for both in zip(*sides)]
+            name = f"{subset}.{pair[1]} of {data}"
+            check_references(sides[1], references.get(subset), name, options.tokenizer)
+        pairs.write_references(folder, pair[1], references)
+        if model and kind:
+            Subwords(model)  # refuses what is none
+            (folder / "bpe").mkdir()
+            (folder / "bpe" / MODELS[kind]).write_bytes(model.read_bytes())
+        return {
+            "corpus": f"binary data {data.name}",
+            "tokenizer": None if options.tokenizer == "none" else options.tokenizer,
+            "lowercased": options.lowercased,
+            "subwords": kind,
+            "tests": sets,
+            "all": options.pool_tests,
+            **pairs.write(folder, pair, sets.values(), placed),
+        }
 
     make_once(options.out, settings, make)
 

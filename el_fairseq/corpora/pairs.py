@@ -42,16 +42,13 @@ def read_pairs(paths, sentences_of=folded):
         UserError: one file ends before the other.
     """
     end = object()
-    sides = [iter(sentences_of(path)) for path in paths]
+    sides = [sentences_of(path) for path in paths]
     for number, pair in enumerate(itertools.zip_longest(*sides, fillvalue=end)):
         if end in pair:
-            counts = [
-                f"{path.name} has {number + (sentence is not end) + sum(1 for _ in side)}"
-                for path, sentence, side in zip(paths, pair, sides)
-            ]
+            shorter, longer = paths if pair[0] is end else reversed(paths)
             raise UserError(
-                f"{' sentences and '.join(counts)}: they are not translations of each other line "
-                "by line; give files of equal length"
+                f"{shorter.name} has {number} sentences and {longer.name} has more: they are not "
+                "translations of each other line by line; give files of equal length"
             )
         yield pair
 
@@ -91,19 +88,19 @@ def write(folder, languages, subsets, placed):
     pairs, dropped = dict.fromkeys(subsets, 0), collections.Counter()
     with contextlib.ExitStack() as stack:
         files = {
-            f"{subset}.{language}": stack.enter_context(
-                create(folder / "text" / f"{subset}.{language}")
-            )
+            subset: [
+                stack.enter_context(create(folder / "text" / f"{subset}.{language}"))
+                for language in languages
+            ]
             for subset in subsets
-            for language in languages
         }
         for place, pair in placed:
-            if place not in pairs:
+            if place not in files:
                 dropped[place] += 1
                 continue
             pairs[place] += 1
-            for language, sentence in zip(languages, pair):
-                files[f"{place}.{language}"].write(f"{sentence}\n")
+            for file, sentence in zip(files[place], pair):
+                file.write(f"{sentence}\n")
     return {
         "source": languages[0],
         "target": languages[1],

@@ -15,19 +15,13 @@ from .prepare import DATA, POOL_HELP, named_tests, parser_of, prepare, say
 from .sources import checksum
 
 PIECES = 8000
-MAX_TOKENS = 175
-MAX_CHARACTERS = 1000
 MAX_RATIO = 3.0
+# How sentences are measured, and how long those of training may be, by unit.
+LENGTHS = {"tokens": (pairs.tokens_in, 175), "characters": (characters_in, 1000)}
 # The options that shape a corpus, besides its sizes.
 OPTIONS = (
     *("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates", "pool_tests"),
 )
-
-
-def _ratio(text):
-    if not float(text) >= 1:
-        raise ValueError
-    return float(text)
 
 
 def paths_of(prefix, languages):
@@ -46,10 +40,8 @@ def paths_of(prefix, languages):
 
 
 def unit_of(languages):
-    """How sentences are measured, and in which unit: tokens, or characters for want of spaces."""
-    if any(map(writes_without_spaces, languages)):
-        return characters_in, "characters"
-    return pairs.tokens_in, "tokens"
+    """Sentences are measured in tokens, or in characters for want of spaces."""
+    return "characters" if any(map(writes_without_spaces, languages)) else "tokens"
 
 
 def write_text(parts, languages, settings, folder):
@@ -59,7 +51,8 @@ def write_text(parts, languages, settings, folder):
     """
     tokenize = settings["tokenizer"] == "moses"
     case = moses.lowercase if settings["lowercase"] else str
-    limits = settings["max_tokens"], settings["max_ratio"], *unit_of(languages)
+    unit = unit_of(languages)
+    limits = settings["max_tokens"], settings["max_ratio"], LENGTHS[unit][0], unit
     tested = set(), set()  # the sentences of the test sets, by side
     duplicates = 0
 
@@ -107,11 +100,10 @@ def language(text):
     return text
 
 
-def parser():
-    made = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
+def main():
+    parser = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
     code = argument(language, "a code of letters, digits and _, such as de or pt_br")
-    count, flag = whole_number(1), {"action": "store_true"}
-    add = made.add_argument
+    count, flag, add = whole_number(1), {"action": "store_true"}, parser.add_argument
     for side in ("source", "target"):
         add(f"--{side}", type=code, required=True, metavar="CODE", help="what its files end in")
     add("--train", required=True, metavar="PREFIX", help="text to train on")
@@ -119,10 +111,10 @@ def parser():
     several = "a test set; several are all translated, scored and tabled"
     add("--test", required=True, action="append", metavar="[NAME=]PREFIX", help=several)
     add("--pool-tests", **flag, help=POOL_HELP)
-    cut = "cut words from punctuation (default: none, as SentencePiece needs)"
-    add("--tokenizer", choices=("none", "moses"), default="none", help=cut)
+    tokenized = "cut words from punctuation (default: none, as SentencePiece needs)"
+    add("--tokenizer", choices=("none", "moses"), default="none", help=tokenized)
     add("--lowercase", **flag, help="lowercase all text, references too")
-    sizes = made.add_mutually_exclusive_group()
+    sizes = parser.add_mutually_exclusive_group()
     pieces = f"SentencePiece with a joint vocabulary of N (default: {PIECES})"
     sizes.add_argument("--pieces", type=count, metavar="N", help=pieces)
     merges = "instead: subword-nmt's BPE with N joint merges"
@@ -130,31 +122,27 @@ def parser():
     joined = "one for both languages, as --share-all-embeddings needs, or two (default: joined)"
     add("--dictionaries", choices=("joined", "separate"), default="joined", help=joined)
     longest = (
-        f"drop training pairs of which a side has more tokens (default: {MAX_TOKENS}), or "
-        f"characters where a language writes without spaces ({MAX_CHARACTERS})"
+        "drop training pairs of which a side has more tokens (default: 175), or characters where a "
+        "language writes without spaces (1000)"
     )
     add("--max-tokens", type=count, metavar="N", help=longest)
     longer = "and those of which one is R times longer (default: %(default)g)"
-    ratio = argument(_ratio, "a number from 1")
-    add("--max-ratio", type=ratio, default=MAX_RATIO, metavar="R", help=longer)
+    add("--max-ratio", type=float, default=MAX_RATIO, metavar="R", help=longer)
     known = "and those of which a side is a sentence of a test set (always counted)"
     add("--drop-test-duplicates", **flag, help=known)
-    return made
-
-
-def main():
-    options = parser().parse_args()
+    options = parser.parse_args()
     languages = options.source, options.target
     if options.source == options.target:
         raise UserError(f"--source and --target are both {options.source}: expected two languages")
-    longest = MAX_CHARACTERS if unit_of(languages)[1] == "characters" else MAX_TOKENS
     tests, prefixes = named_tests(options.test)
     prefixes = {"train": options.train, "valid": options.valid, **prefixes}
     parts = {subset: paths_of(prefix, languages) for subset, prefix in prefixes.items()}
     unit, size = ("merges", options.merges) if options.merges else ("pieces", options.pieces)
     settings = {
         **{name: getattr(options, name) for name in OPTIONS},
-        **{"max_tokens": options.max_tokens or longest, unit: size or PIECES, "tests": tests},
+        "max_tokens": options.max_tokens or LENGTHS[unit_of(languages)][1],
+        unit: size or PIECES,
+        "tests": tests,
     }
     for subset, paths in parts.items():
         for side, path in zip(languages, paths):

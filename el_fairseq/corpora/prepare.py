@@ -37,11 +37,6 @@ def parser_of(script, description, name=None):
     return parser
 
 
-def nth_test(number):
-    """fairseq's name of test set ``number``, counted from 0."""
-    return f"test{number or ''}"
-
-
 def named_tests(texts):
     """Subsets of test sets by name, and their paths by subset, from ``NAME=PATH`` or ``PATH``.
 
@@ -52,7 +47,7 @@ def named_tests(texts):
     """
     tests, paths = {}, {}
     for number, text in enumerate(texts):
-        subset = nth_test(number)
+        subset = f"test{number or ''}"
         name, equals, paths[subset] = text.partition("=")
         if not equals or not _TEST_NAME.fullmatch(name):
             name, paths[subset] = subset, text
@@ -109,8 +104,12 @@ def prepare(out, settings, write_text, joined=True):
         ]
         for warning in warnings:
             say(f"warning: {warning}")
-        made.update(subwords=kind, options=settings, warnings=warnings)
-        return {**made, "versions": versions(), "sha256": _checksums(folder)}
+        sums = {
+            path.relative_to(folder).as_posix(): checksum(path, "sha256").partition(":")[2]
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.suffix != ".log"  # logs hold times
+        }
+        return {**made, "subwords": kind, "warnings": warnings, "sha256": sums}
 
     make_once(out, settings, make)
 
@@ -135,14 +134,16 @@ def _tell(made, folder):
 def make_once(out, settings, make):
     """Make the corpus folder ``out``, or see that it is there, as :func:`prepare` does.
 
-    ``make(folder)`` writes the corpus into an empty folder and returns its manifest.
+    ``make(folder)`` writes the corpus into an empty folder and returns its manifest, which then
+    also says the settings, and versions of the tools.
     """
     out = usable(Path(out).resolve())
     if _is_there(out, settings):
         say(f"The corpus is there: {out}")
         return
     with making(out) as folder:
-        write_json(folder / "manifest.json", make(folder))
+        made = {**make(folder), "options": settings, "versions": versions(TOOLS)}
+        write_json(folder / "manifest.json", made)
     say(f"The corpus is ready: {out}")
 
 
@@ -176,21 +177,12 @@ def warn_of_tokens(lines, name):
         )
 
 
-def versions():
-    """Versions of Python and of those tools that are installed."""
+def versions(packages):
+    """Versions, by name, of Python and of those of ``packages`` that are installed."""
     installed = {"python": platform.python_version()}
-    for tool in TOOLS:
+    for package in packages:
         try:
-            installed[tool] = metadata.version(tool)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
     return installed
-
-
-def _checksums(folder):
-    """SHA-256 of each output below a corpus folder, by its path; logs, which hold times, aside."""
-    return {
-        path.relative_to(folder).as_posix(): checksum(path, "sha256").partition(":")[2]
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".log"
-    }

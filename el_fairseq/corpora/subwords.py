@@ -17,8 +17,6 @@ MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
 REMOVE_BPE = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}
 # What fairseq's dictionaries keep for themselves: in text it would end a sentence, or hide.
 SYMBOLS = frozenset(("<s>", "<pad>", "</s>", "<unk>"))
-# Models made by fairseq's defaults take no sentence of more tokens, the end-of-sentence included.
-MAX_POSITIONS = 1024
 
 
 class Subwords:
@@ -56,8 +54,7 @@ def make(folder, languages, subsets, kind, size):
     ``size`` is the number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
 
     Returns:
-        Warnings: the text gives fewer merges, or a set to validate or test on has a sentence that
-        is too long for fairseq's models.
+        Warnings: the text gives fewer merges.
 
     Raises:
         UserError: the text has too few words, or too many characters, for SentencePiece.
@@ -78,13 +75,7 @@ def make(folder, languages, subsets, kind, size):
     for subset in subsets:
         for language in languages:
             name = f"{subset}.{language}"
-            longest = encode(model, read_lines(text / name), bpe / name, f"text/{name}")
-            if longest >= MAX_POSITIONS and subset != "train":
-                warnings.append(
-                    f"{name} has a sentence of {longest:,} subwords, and a model of fairseq's "
-                    f"defaults takes {MAX_POSITIONS - 1:,}: train with larger "
-                    "--max-source-positions and --max-target-positions, or it cannot be translated"
-                )
+            encode(model, read_lines(text / name), bpe / name, f"text/{name}")
     return warnings
 
 
@@ -125,12 +116,11 @@ def learn_byte_pairs(lines, merges):
 
 
 def encode(subwords, lines, target, name):
-    """Write lines of the text ``name`` in subwords to a file; returns the longest one's number.
+    """Write lines of the text ``name`` in subwords to a file.
 
     Raises:
         UserError: a subword is a symbol of fairseq's own.
     """
-    longest = 0
     with create(target) as file:
         for number, line in enumerate(lines, start=1):
             pieces = subwords.pieces(line)
@@ -140,9 +130,7 @@ def encode(subwords, lines, target, name):
                     "which no text can hold: take it out, write it in another way, or tokenize "
                     "the text (--tokenizer moses)"
                 )
-            longest = max(longest, pieces.count(" ") + 1)
             file.write(f"{pieces}\n")
-    return longest
 
 
 def text_of(tokens, dictionary, symbol):

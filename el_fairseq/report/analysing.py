@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from ..analysis.__main__ import check_given
@@ -18,7 +17,7 @@ from ..common.cli import UserError
 from ..common.files import lines_of, writing
 from ..common.paths import ROOT, shown
 from ..corpora import manifest
-from ..corpora.binarize import binarize
+from ..corpora.binarize import binarize, shuffled
 from ..corpora.sources import checksum
 from ..corpora.subwords import Subwords
 from ..experiments.results import compared_checkpoint
@@ -48,17 +47,12 @@ def models_of(folder, results):
 
 
 def other_texts(corpus, test):
-    """The other texts as the corpus has its own.
-
-    Returns:
-        A dict of each set's name to its source lines, target lines and seed for shuffling (or
-        None).
-    """
-    own = [
+    """The other texts in the form of the corpus: source lines and target lines by name."""
+    source, target = (
         [line for one in corpus.subsets_of(test) for line in lines_of(corpus.text(one, side))]
         for side in (corpus.source, corpus.target)
-    ]
-    texts = {"shuffled words": (*own, 1)}
+    )
+    texts = {"shuffled words": (shuffled(source, 1), target)}
     foreign, name = UNKNOWN.get(corpus.source, ("fr", "French"))
     for set_name, language in (
         ("everyday sentences", corpus.source),
@@ -66,8 +60,9 @@ def other_texts(corpus, test):
     ):
         sides = {side: EVERYDAY / f"{side}.txt" for side in (language, corpus.target)}
         if language != corpus.target and all(path.is_file() for path in sides.values()):
-            lines = [corpus.as_in_corpus(lines_of(path), side) for side, path in sides.items()]
-            texts[set_name] = (*lines, None)
+            texts[set_name] = [
+                corpus.as_in_corpus(lines_of(path), side) for side, path in sides.items()
+            ]
     return texts
 
 
@@ -88,8 +83,8 @@ def analyse(folder, results, options):
     inputs, texts = [*models.values(), *sorted(corpus.bin.glob("*.bin"))], {}
     if corpus.subword_model:
         inputs.append(corpus.subword_model)
-        for name, text in other_texts(corpus, test).items():
-            texts[out / name.replace(" ", "-")] = text
+        texts = other_texts(corpus, test)
+        for name in texts:
             arguments += ["--ood", f"{name}={shown(out / name.replace(' ', '-'))}:test"]
         arguments += ["--subwords", shown(corpus.subword_model)]
     arguments += options
@@ -98,22 +93,14 @@ def analyse(folder, results, options):
     record = out / MADE_OF
     if (out / "analysis.json").is_file() and record.is_file() and record.read_text() == made_of:
         return
-    out.mkdir(exist_ok=True)
-    record.unlink(missing_ok=True)
-    for binary, text in texts.items():
-        _binarize(corpus, *text, binary)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    for name, sides in texts.items():
+        text, where = [(name, lines) for lines in sides], out / name.replace(" ", "-")
+        subwords, pair = Subwords(corpus.subword_model), (corpus.source, corpus.target)
+        binarize(corpus.bin, subwords, text, where, languages=pair)
     command = [sys.executable, "-m", "el_fairseq.analysis", *arguments]
     if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
         raise UserError("the analysis failed, the reason stands above; run this again")
     with writing(record) as file:
         file.write(made_of)
-
-
-def _binarize(corpus, source, target, seed, out):
-    shutil.rmtree(out, ignore_errors=True)
-    subwords, pair = Subwords(corpus.subword_model), (corpus.source, corpus.target)
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, side) for side in ("source", "target")]
-        for path, lines in zip(files, (source, target)):
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        binarize(corpus.bin, subwords, *files, out, shuffle_seed=seed, languages=pair)

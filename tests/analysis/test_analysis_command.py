@@ -14,7 +14,6 @@ from conftest import ROOT, run, succeed
 from el_fairseq.analysis import __main__ as analysis_module
 from el_fairseq.common import cli
 from el_fairseq.corpora import binarize as binarize_module
-from el_fairseq.corpora.binarize import shuffled
 
 
 def call(module, *arguments):
@@ -123,21 +122,6 @@ def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
     options = [option.format(ce=tiny.ce, el=tiny.el) for option in options]
     refuses(analysis_module, [tiny.bin, *options, "--out", tmp_path / "out"], says)
     assert not (tmp_path / "out").exists()
-
-
-def test_binarizing_refuses_what_does_not_fit(tiny, tmp_path):
-    given = ["--like", tiny.bin, "--subwords", tiny.subwords, "--source", tiny.text / "test.de"]
-    too_few = [*given, "--target", tiny.text / "valid.en", "--out", tmp_path / "out"]
-    refuses(binarize_module, too_few, "has 43 lines")
-    assert not (tmp_path / "out").exists()
-    refuses(binarize_module, [*given, "--out", tmp_path], "exists already")
-
-
-def test_shuffled_lines_keep_their_words():
-    lines = ["a b c d e f", "g", "h i"]
-    found = shuffled(lines, seed=1)
-    assert [sorted(line.split()) for line in found] == [sorted(line.split()) for line in lines]
-    assert lines != found == shuffled(lines, seed=1)
 
 
 @pytest.mark.parametrize(

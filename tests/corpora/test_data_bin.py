@@ -1,10 +1,8 @@
-import sys
-
 import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import data_bin, manifest
-from el_fairseq.corpora.binarize import check_binary, preprocess
+from el_fairseq.corpora.binarize import preprocess
 
 SIDES = {
     "de": ["das licht ist an .", "er ist &apos;s , un@@ ser", "licht , an"],
@@ -13,11 +11,12 @@ SIDES = {
 }
 
 
-def binary(folder, pair, lines=3, tests=("test", "test1"), empty=None):
+def binary(folder, pair, lines=3, tests=("test", "test1"), english=None):
     """Binary data of a pair in ``folder``, as fairseq-preprocess makes it; returns its folder."""
+    sides = {**SIDES, "en": english or SIDES["en"]}
     for language in pair:
         for subset in ("train", "valid", *tests):
-            text = "".join(f"{line}\n" for line in SIDES[language][:lines] if subset != empty)
+            text = "".join(f"{line}\n" for line in sides[language][:lines])
             (folder / f"{subset}.{language}").write_text(text, encoding="utf-8")
     out = folder / "data-bin"
     preprocess(
@@ -29,131 +28,125 @@ def binary(folder, pair, lines=3, tests=("test", "test1"), empty=None):
     return out
 
 
-def command(monkeypatch, data, out, *words):
-    """The corpus that the command makes."""
-    words = ["--data-bin", data, "--out", out, "--subwords", "subword-nmt", *words]
-    monkeypatch.setattr(sys, "argv", ["data-bin", *map(str, words)])
-    data_bin.main()
-    return manifest.read(out)
+@pytest.fixture
+def command(call):
+    """The corpus that the command makes of binary data."""
+
+    def make(data, out, *words):
+        call(data_bin.main, "--data-bin", data, "--out", out, "--subwords", "subword-nmt", *words)
+        return manifest.read(out)
+
+    return make
 
 
-def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, monkeypatch, capsys):
+def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, command, capsys):
     data = binary(tmp_path, ("de", "en"))
-    corpus = command(monkeypatch, data, tmp_path / "corpus", "--tokenizer", "moses")
+    corpus = command(data, tmp_path / "corpus", "--tokenizer", "moses")
     assert corpus.tests == {"test": "test", "test1": "test1"}
     assert (corpus.source, corpus.target, corpus.remove_bpe) == ("de", "en", "@@ ")
     assert corpus.references("test1") == ["the light is on.", "it is's, ours", "light, on"]
     assert corpus.source_lines("test")[0] == "das licht ist an."
     assert (corpus.bin / "dict.de.txt").is_file()
     assert "warning" not in capsys.readouterr().err
-    command(monkeypatch, data, tmp_path / "not-said", "--pool-tests")
+    command(data, tmp_path / "not-said", "--pool-tests")
     assert "warning: test.en of" in capsys.readouterr().err
     assert len(manifest.read(tmp_path / "not-said").references("all")) == 6
 
 
-@pytest.mark.parametrize("said", ["none", "sentencepiece"])
-def test_text_in_subwords_of_another_kind_than_said_is_refused(tmp_path, monkeypatch, said):
-    monkeypatch.setitem(SIDES, "en", ["the li@@ ght is on .", "it is , our@@ s", "li@@ ght"])
-    data = binary(tmp_path, ("de", "en"))
-    with pytest.raises(UserError, match=f"holds '@@' of subword-nmt, and --subwords is {said}: "):
-        command(monkeypatch, data, tmp_path / "corpus", "--subwords", said)
-    assert not (tmp_path / "corpus").exists()
-
-
-def test_words_that_the_dictionary_lacks_in_own_references_are_told(tmp_path, monkeypatch, capsys):
+def test_words_that_the_dictionary_lacks_in_own_references_are_told(tmp_path, command, capsys):
     (tmp_path / "data-bin").mkdir()
     words = ["the", "is", "on", ".", "it", "&apos;s", ",", "our@@", "s"]
     (tmp_path / "data-bin" / "dict.en.txt").write_text("".join(f"{word} 9\n" for word in words))
     data = binary(tmp_path, ("de", "en"), tests=("test",))
-    command(monkeypatch, data, tmp_path / "corpus", "--tokenizer", "moses")
+    command(data, tmp_path / "corpus", "--tokenizer", "moses")
     assert "2 of 3 lines of test.en of" in capsys.readouterr().err
 
 
 def test_references_that_are_given_are_kept_and_told_where_they_look_tokenized(
-    tmp_path, monkeypatch, capsys
+    tmp_path, command, capsys
 ):
     data = binary(tmp_path, ("de", "en"))
     plain = tmp_path / "plain.en"
     plain.write_text("The light is on.\nIt is 's, ours.\nLight, on.\n", encoding="utf-8")
     tokenized = tmp_path / "test.en"
     words = ["--tokenizer", "moses", "--test", f"talks={plain}", "--test", f"news={tokenized}"]
-    corpus = command(monkeypatch, data, tmp_path / "corpus", *words)
+    corpus = command(data, tmp_path / "corpus", *words)
     assert corpus.references("talks")[1] == "It is 's, ours."
     assert corpus.tests == {"talks": "test", "news": "test1"}
     told = capsys.readouterr().err
     assert f"{tokenized} looks tokenized" in told and f"{plain} looks" not in told
 
 
-def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, monkeypatch):
+def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, command):
     data = binary(tmp_path, ("de", "en"))
     binary(tmp_path, ("fr", "en"), lines=2)
     with pytest.raises(
         UserError, match=r"has the pairs de-en, fr-en of languages, .* name one pair"
     ):
-        command(monkeypatch, data, tmp_path / "corpus")
-    corpus = command(monkeypatch, data, tmp_path / "corpus", "--source", "fr", "--target", "en")
+        command(data, tmp_path / "corpus")
+    corpus = command(data, tmp_path / "corpus", "--source", "fr", "--target", "en")
     assert (corpus.source, corpus.target) == ("fr", "en") and corpus.pairs["test"] == 2
     with pytest.raises(UserError, match=r"was made with languages \['fr', 'en'\], now it is"):
-        command(monkeypatch, data, tmp_path / "corpus", "--source", "de")
+        command(data, tmp_path / "corpus", "--source", "de")
     with pytest.raises(UserError, match="asked for is en-nl: name one pair"):
-        command(monkeypatch, data, tmp_path / "none", "--source", "en", "--target", "nl")
-    turned = command(monkeypatch, data, tmp_path / "turned", "--source", "en", "--target", "de")
+        command(data, tmp_path / "none", "--source", "en", "--target", "nl")
+    turned = command(data, tmp_path / "turned", "--source", "en", "--target", "de")
     assert turned.references("test")[0] == "das licht ist an ."
 
 
-def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, monkeypatch):
+def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, command):
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
-    command(monkeypatch, binary(old, ("de", "en")), old / "corpus")
+    command(binary(old, ("de", "en")), old / "corpus")
     old.rename(new)
     assert (new / "corpus" / "bin" / "dict.de.txt").is_file()
-    command(monkeypatch, new / "data-bin", new / "corpus")
+    command(new / "data-bin", new / "corpus")
     for path in (new / "data-bin").glob("dict.*"):
         path.unlink()
     binary(new, ("de", "en"), lines=2)
     with pytest.raises(UserError, match="was made with content"):
-        command(monkeypatch, new / "data-bin", new / "corpus")
+        command(new / "data-bin", new / "corpus")
 
 
-def cut_index(data):
-    index = data / "test.de-en.en.idx"
-    index.write_bytes(index.read_bytes()[:-1])
+def cut(name):
+    def damage(data):
+        (data / name).write_bytes((data / name).read_bytes()[:-1])
+
+    return damage
 
 
-def cut_data(data):
-    path = data / "test.de-en.en.bin"
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def empty(data):
+def in_other_subwords(data):
     for path in data.glob("dict.*"):
         path.unlink()
-    binary(data.parent, ("de", "en"), empty="test")
+    lines = ["the li@@ ght is on .", "it is , our@@ s", "li@@ ght"]
+    binary(data.parent, ("de", "en"), tests=("test",), english=lines)
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "options", "message"),
     [
-        (cut_index, r"en\.idx and \.bin are empty, cut off or damaged"),
-        (cut_data, r"damaged \([\d,]+ bytes of sentences, expected [\d,]+\): binarize"),
-        (empty, r"test\.de-en\.de\.idx and \.bin are empty"),
-        (lambda data: (data / "test.de-en.de.bin").unlink(), r"de\.idx and \.bin are empty"),
+        (cut("test.de-en.en.idx"), [], r"en\.idx and \.bin are empty, cut off or damaged"),
+        (
+            cut("test.de-en.en.bin"),
+            [],
+            r"damaged \([\d,]+ bytes of sentences, expected [\d,]+\): b",
+        ),
+        (lambda data: (data / "test.de-en.de.bin").unlink(), [], r"de\.idx and \.bin are empty"),
+        (in_other_subwords, ["--subwords", "none"], "holds '@@' of subword-nmt, and --subwords is"),
+        (
+            in_other_subwords,
+            ["--subwords", "sentencepiece"],
+            "is sentencepiece: say --subwords sub",
+        ),
+        (None, ["--test", __file__], r"holds \d+ references, and test.en of .* 3 sentences"),
     ],
 )
 def test_binary_data_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
-    tmp_path, monkeypatch, damage, message
+    tmp_path, command, damage, options, message
 ):
     data = binary(tmp_path, ("de", "en"), tests=("test",))
-    check_binary(data / "test.de-en.en")
-    damage(data)
+    if damage:
+        damage(data)
     with pytest.raises(UserError, match=message) as told:
-        command(monkeypatch, data, tmp_path / "corpus")
+        command(data, tmp_path / "corpus", *options)
     assert "\n" not in str(told.value) and not (tmp_path / "corpus").exists()
-
-
-def test_too_few_references_are_refused(tmp_path, monkeypatch):
-    data = binary(tmp_path, ("de", "en"))
-    (tmp_path / "short").write_text("one\n")
-    with pytest.raises(UserError, match=r"holds 1 references, and test.en of .* 3 sentences"):
-        command(monkeypatch, data, tmp_path / "corpus", "--test", tmp_path / "short")
-    assert not (tmp_path / "corpus").exists()

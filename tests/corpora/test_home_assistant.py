@@ -1,5 +1,4 @@
 import json
-import sys
 import zipfile
 
 import pytest
@@ -46,22 +45,20 @@ def test_the_split_depends_on_the_english_text_alone_and_never_changes():
     assert [split_of(sentence) for sentence in sentences] == ["train", "test", "test", "valid"]
 
 
-def command(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["home-assistant", "de-en", *map(str, words)])
-    home_assistant.main()
-
-
-def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel, tmp_path, monkeypatch):
+def test_a_wheel_with_another_hash_is_refused_by_name(small_wheel, tmp_path, call):
+    words = ["de-en", "--archive", small_wheel, "--out", tmp_path / "out"]
     with pytest.raises(UserError, match=r"small\.whl is sha256:.*, expected sha256:8167820c"):
-        command(monkeypatch, "--archive", small_wheel, "--out", tmp_path / "out")
+        call(home_assistant.main, *words)
     assert [path.name for path in tmp_path.iterdir()] == ["small.whl"]
 
 
-def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(tmp_path, monkeypatch, capfd):
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(
+    tmp_path, call, monkeypatch, capfd
+):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     with pytest.raises(UserError, match=r"could not download .* check the network"):
-        command(monkeypatch, "--out", tmp_path / "out")
+        call(home_assistant.main, "de-en", "--out", tmp_path / "out")
     assert "No matching distribution" in capfd.readouterr().err
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -1,5 +1,4 @@
 import hashlib
-import io
 import re
 import subprocess
 import tarfile
@@ -26,20 +25,20 @@ def test_the_members_asked_for_are_found_in_any_folder(tmp_path, name):
     }
 
 
-def tar(path, content=b"", mode="w:gz", name="a.txt", kind=tarfile.REGTYPE, link=""):
-    with tarfile.open(path, mode) as file:
+def tar(path, name, kind=tarfile.REGTYPE, link=""):
+    with tarfile.open(path, "w:gz") as file:
         member = tarfile.TarInfo(name)
-        member.type, member.linkname, member.size = kind, link, len(content)
-        file.addfile(member, io.BytesIO(content))
+        member.type, member.linkname = kind, link
+        file.addfile(member)
 
 
-def cut(path, share):
+def cut(path):
     write_archive(path, {"a.txt": bytes(range(256)) * 99})
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
 
 
-def flipped(path, place, write=write_archive, content=FILES):
-    write(path, content)
+def flipped(path, place):
+    write_archive(path, FILES)
     damaged = bytearray(path.read_bytes())
     damaged[int(place * len(damaged))] ^= 4
     path.write_bytes(damaged)
@@ -54,20 +53,12 @@ def twice(path):
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        ("up.tgz", lambda path: tar(path, name="../a.txt"), "cannot be unpacked .*outside"),
-        ("ln.tgz", lambda path: tar(path, kind=tarfile.SYMTYPE, link="/etc/passwd"), "absolute"),
-        ("cut.tgz", lambda path: cut(path, 0.3), "cannot be unpacked"),
-        ("end.tgz", lambda path: cut(path, 0.99), "cannot be unpacked"),
-        ("cut.zip", lambda path: cut(path, 0.9), "cannot be unpacked"),
+        ("up.tgz", lambda path: tar(path, "../a.txt"), "cannot be unpacked .*outside"),
+        ("ln.tgz", lambda path: tar(path, "a.txt", tarfile.SYMTYPE, "/etc/passwd"), "absolute"),
+        ("cut.tgz", cut, "cannot be unpacked"),
         ("none.zip", lambda path: path.touch(), "cannot be unpacked"),
-        ("bit.tgz", lambda path: flipped(path, 0.5), "cannot be unpacked"),
         ("sum.tgz", lambda path: flipped(path, 0.9999), "cannot be unpacked"),
         ("bit.zip", lambda path: flipped(path, 0.1), "cannot be unpacked"),
-        (
-            "bit.tar.xz",
-            lambda path: flipped(path, 0.5, lambda path, _: tar(path, CONTENT, "w:xz")),
-            "cannot be unpacked",
-        ),
         ("twice.zip", twice, r"holds 2 files a\.txt, expected one"),
         ("lacks.tgz", lambda path: write_archive(path, {"b.txt": b""}), r"holds 0 files a\.txt"),
     ],
