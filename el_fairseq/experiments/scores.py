@@ -41,7 +41,6 @@ class Score:
             score is not defined.
         metric: function of a language, and options of sacreBLEU's metric, to that metric; ``None``
             for a score that is none of sacreBLEU's.
-        lines: ``lines(lines, language)``, the lines as the metric takes them.
     """
 
     key: str
@@ -51,7 +50,6 @@ class Score:
     origin: str
     compute: Callable
     metric: Optional[Callable] = None
-    lines: Callable = lambda lines, language: lines
 
 
 def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, language: lines):
@@ -63,7 +61,7 @@ def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, langu
         return value, str(made.get_signature())
 
     plain = "sacreBLEU, on plain (detokenized) text"
-    return Score(key, name, higher_is_better, "{:.2f}", plain, compute, metric, lines)
+    return Score(key, name, higher_is_better, "{:.2f}", plain, compute, metric)
 
 
 def fairseq_bleu(translation):

@@ -55,44 +55,17 @@ def detectable_difference(deviation, seeds):
     return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
 
 
-def bootstrap(texts, reference, language, keys=("bleu",)):
-    """sacreBLEU's paired bootstrap over sentences, of translations of one test set.
+def bootstrap_p(baseline, system, references, language):
+    """p-value by BLEU of sacreBLEU's paired bootstrap over sentences, of two translations.
 
     Koehn, 2004: p is the share of resampled test sets on which the difference is as far from the
-    observed one as that is from zero. sacreBLEU's own random seed: the same again each time.
-
-    Args:
-        texts: a list of lists of sentences; the first is the baseline.
-        reference: list of sentences.
-        language: of both.
-        keys: scores (:data:`~.scores.SCORES`) that sacreBLEU has a metric for.
-
-    Returns:
-        For each of ``texts`` a dict: of each score its 95 % interval ``(low, high)``, and the
-        p-value of its difference to the baseline (``None`` for that one; 1 for the same text, for
-        which sacreBLEU has no answer).
+    observed one as that is from zero. sacreBLEU's own random seed: the same again each time. For
+    the same translation twice, for which sacreBLEU has no answer, it is 1.
     """
-    resampled = [_resampled(score_of(key), texts, reference, language) for key in keys]
-    return [
-        {
-            key: (
-                (one.score - one.ci, one.score + one.ci),
-                1.0 if number and text == texts[0] else one.p_value,
-            )
-            for key, one in zip(keys, of_text)
-        }
-        for number, (text, *of_text) in enumerate(zip(texts, *resampled))
-    ]
-
-
-def _resampled(score, texts, reference, language):
-    named = [(str(i), score.lines(text, language)) for i, text in enumerate(texts)]
-    metric = score.metric(language, references=[score.lines(reference, language)])
-    _, results = PairedTest(named, {score.key: metric}, None, "bs", RESAMPLINGS)()
-    return list(results.values())[1]
-
-
-def bootstrap_p(baseline, system, references, language):
-    """p-value by BLEU of :func:`bootstrap` of two lists of hypotheses."""
-    _, p = bootstrap([baseline, system], references, language)[1]["bleu"]
-    return p
+    if baseline == system:
+        return 1.0
+    metrics = {"bleu": score_of("bleu").metric(language, references=[references])}
+    named = [("baseline", baseline), ("system", system)]
+    _, results = PairedTest(named, metrics, None, "bs", RESAMPLINGS)()
+    _, (_, resampled) = results.values()
+    return resampled.p_value

@@ -16,12 +16,9 @@ from ..common.cli import UserError, needs_extra, run, split_at_dashes
 with needs_extra("scripts"):
     from jinja2 import UndefinedError
 
-    from ..analysis.tables import tables
-    from ..common import paths
     from ..common.files import locked, read_json, writing
     from ..experiments import results as experiment_results
     from ..experiments.config import read_experiment
-    from . import figures, runs
     from .analysing import analyse
     from .page import page
 
@@ -54,7 +51,7 @@ def report(folder, title=None, analysis_options=()):
         if analysis_file.is_file():
             analysis = read_json(analysis_file, f"delete {analysis_file.parent}, and make it again")
         try:
-            text = _page(folder, title, results, analysis)
+            text = page(folder, title, results, analysis)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, UndefinedError) as e:
             raise UserError(
                 f"{results_file} or {analysis_file} is damaged, or of another version of "
@@ -64,30 +61,6 @@ def report(folder, title=None, analysis_options=()):
         with writing(folder / "report.html") as file:
             file.write(text)
     return folder / "report.html"
-
-
-def _page(folder, title, results, analysis):
-    images, commands, of_runs = {}, [], None
-    if results:
-        of_runs = runs.facts(folder, results)
-        images.update(figures.of_runs(of_runs["curves"]))
-        commands += of_runs["commands"]
-        test = runs.in_words(results)
-    else:
-        test = f"{analysis['subset']} of {analysis['data']}"
-    if analysis:
-        images.update(figures.of_analysis(analysis))
-        commands.append(analysis["command"])
-    return page(
-        images,
-        title=title or f"What the loss did: {results['title'] if results else test}",
-        test=test,
-        results=results,
-        runs=of_runs,
-        analysis=analysis,
-        tables=tables(analysis) if analysis else {},
-        commands=[*commands, paths.command("report", paths.shown(folder))],
-    )
 
 
 def main():

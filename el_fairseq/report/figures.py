@@ -35,11 +35,11 @@ SETTINGS = {
 
 
 @contextmanager
-def panel(height=3.4):
-    """A small figure and its axes, to be filled, then rendered."""
+def panel(width=5.4, height=3.4, columns=1):
+    """A small figure and its axes, one or several, to be filled, then rendered."""
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(5.4, height), layout="constrained")
-        yield figure, figure.add_subplot()
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots(1, columns)
 
 
 def png(figure):

@@ -7,14 +7,12 @@ several log ends (arXiv 2110.06537, section 3), by the functions that train.
 import argparse
 from pathlib import Path
 
-import matplotlib
 import torch
-from matplotlib.figure import Figure
 
 from ..common.cli import run
 from ..common.files import writing
 from ..loss import encouraging_loss
-from .figures import COLOURS, LINES, SETTINGS, png
+from .figures import COLOURS, LINES, panel, png
 
 
 def curves(bonus_weight, log_end):
@@ -31,9 +29,7 @@ def curves(bonus_weight, log_end):
 
 def draw():
     """The picture, PNG."""
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(8.4, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
+    with panel(8.4, 3.2, 2) as (figure, (left, right)):
         of_el = [(f"EL, log end {end:g}", 1, end) for end in (0.5, 0.75, 1.0)]
         for (name, weight, end), colour, line in zip([("CE", 0, 0.5), *of_el], COLOURS, LINES):
             p, loss, gradient = curves(weight, end)

@@ -1,26 +1,31 @@
 """The page from numbers, pictures and a template, and how numbers look in its sentences."""
 
 import base64
-import platform
 import subprocess
-from importlib import metadata
 
 from jinja2 import Environment, PackageLoader
 
-from ..analysis.tables import number
-from ..common.paths import ROOT
+from ..analysis import tables
+from ..common import paths
+from ..corpora.prepare import versions
+from . import figures, runs
 
 PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
 
 
-def page(images, **numbers):
-    """Text of the page.
-
-    Args:
-        images: for each picture's name its PNG.
-        numbers: what the template asks for: ``title`` and ``test`` (in words), ``results`` with
-            ``runs``, ``analysis`` with ``tables`` (``None`` where there are none), ``commands``.
-    """
+def page(folder, title, results, analysis):
+    """Text of the page of a folder; ``results`` or ``analysis`` is ``None`` where there is none."""
+    images, commands, of_runs = {}, [], None
+    if results:
+        of_runs = runs.facts(folder, results)
+        images.update(figures.of_runs(of_runs["curves"]))
+        commands += of_runs["commands"]
+        test = runs.in_words(results)
+    else:
+        test = f"{analysis['subset']} of {analysis['data']}"
+    if analysis:
+        images.update(figures.of_analysis(analysis))
+        commands.append(analysis["command"])
     environment = Environment(
         loader=PackageLoader("el_fairseq.report"),
         autoescape=True,
@@ -31,11 +36,21 @@ def page(images, **numbers):
     environment.filters.update(
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
         each=each,
-        number=number,
-        p_value=lambda p: f"= {number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
+        number=tables.number,
+        p_value=lambda p: f"= {tables.number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
     )
-    template = environment.get_template("report.html.j2")
-    return template.render(images=images, versions=versions(), commit=commit(), **numbers)
+    return environment.get_template("report.html.j2").render(
+        images=images,
+        title=title or f"What the loss did: {results['title'] if results else test}",
+        test=test,
+        results=results,
+        runs=of_runs,
+        analysis=analysis,
+        tables=tables.tables(analysis) if analysis else {},
+        commands=[*commands, paths.command("report", paths.shown(folder))],
+        versions=", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items()),
+        commit=commit(),
+    )
 
 
 def each(models, form, *path):
@@ -44,24 +59,13 @@ def each(models, form, *path):
     for name, value in models.items():
         for key in path:
             value = value[key]
-        words.append(f"{number(value, form)} ({name})")
+        words.append(f"{tables.number(value, form)} ({name})")
     return ", ".join(words)
-
-
-def versions():
-    """Versions of what the numbers depend on, in words."""
-    told = [f"Python {platform.python_version()}"]
-    for name in PACKAGES:
-        try:
-            told.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(told)
 
 
 def commit():
     """The commit of the repository that this package is run from; ``None`` outside of one."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -7,11 +7,9 @@ from sacrebleu import CHRF
 
 from ..common.files import read_json
 from ..common.paths import shown
-from ..common.tables import Table
 from ..corpora import manifest
 from ..experiments.results import has_texts, hypotheses, references, with_curves
-from ..experiments.scores import SCORES
-from ..experiments.significance import bootstrap, over_seeds
+from ..experiments.significance import over_seeds
 from ..experiments.table import (
     all_tables,
     by_loss,
@@ -32,20 +30,20 @@ def facts(folder, results):
     """What the page asks for, by name, of the runs in a folder and their ``results.json``.
 
     Beside tables and set-up, of the compared test set: ``comparisons`` (one for each loss but the
-    baseline), ``calibration`` (means over seeds), ``intervals`` (a table of each run's scores) and
-    ``translations`` (:func:`differing`); the last two only where the texts are kept.
+    baseline) and, where the texts are kept, ``translations`` (:func:`differing`).
     """
     of_bootstrap = p_values(results, folder)
     tables, count = all_tables(results, of_bootstrap)
-    data = results["data"]
+    data, losses = results["data"], by_loss(results)
+    first = {loss: next(iter(by_seed.values())) for loss, by_seed in losses.items()}
     curves = [(one["loss"], with_curves(folder, one).get("curves")) for one in results["runs"]]
     made = {
-        "losses": by_loss(results),
+        "losses": {loss: list(by_seed) for loss, by_seed in losses.items()},
+        "own_options": {loss: own_options(results, run) for loss, run in first.items()},
         "baseline": results["losses"][0],
         "tables": tables,
         "notes": notes(results, count),
         "comparisons": comparisons(results, of_bootstrap),
-        "calibration": calibration(results),
         "checkpoints": ", ".join(map(kind_name, results["checkpoints"])),
         "options": shlex.join(results["options"]),
         "data": shown(data) if data else None,
@@ -54,18 +52,24 @@ def facts(folder, results):
         "curves": [(loss, of_run) for loss, of_run in curves if of_run and of_run["updates"]],
     }
     if has_texts(folder, results):
-        test = results["tests"][0]
-        reference, kind = references(folder, results, test), results["checkpoints"][0]
-        texts = [
-            hypotheses(folder, results, record["run"], test, kind) for record in results["runs"]
-        ]
-        made["intervals"] = intervals(results, texts, reference, of_bootstrap)
-        first = {}
-        for record, lines in zip(results["runs"], texts):
-            first.setdefault(record["loss"], lines)
+        test, kind = results["tests"][0], results["checkpoints"][0]
+        texts = {
+            loss: hypotheses(folder, results, run["run"], test, kind) for loss, run in first.items()
+        }
         source = manifest.read(data).source_lines(test) if data else None
-        made["translations"] = differing(reference, first, source)
+        made["translations"] = differing(references(folder, results, test), texts, source)
     return made
+
+
+def own_options(results, record):
+    """The options of a run that are its loss's own, in shell syntax."""
+    others, own = [*results["options"], "--seed", str(record["seed"])], []
+    for word in record["options"]:
+        if others and word == others[0]:
+            del others[0]
+        elif word != "--report-accuracy":
+            own.append(word)
+    return shlex.join(own)
 
 
 def comparisons(results, of_bootstrap):
@@ -86,39 +90,6 @@ def comparisons(results, of_bootstrap):
                 }
             )
     return made
-
-
-def calibration(results):
-    """Mean calibration error ``before`` and ``after``, by loss; empty where a run has none."""
-    if not all("calibration" in record for record in results["runs"]):
-        return {}
-    error = "expected_calibration_error"
-    return {
-        loss: {
-            when: statistics.fmean(one["calibration"][when][error] for one in by_seed.values())
-            for when in ("before", "after")
-        }
-        for loss, by_seed in by_loss(results).items()
-    }
-
-
-def intervals(results, texts, reference, of_bootstrap):
-    """A row for each run: its scores, with intervals over sentences, and p to the baseline."""
-    test, kind = results["tests"][0], results["checkpoints"][0]
-    scores = [score for score in SCORES if score.metric]
-    keys = [score.key for score in scores]
-    rows = []
-    for record, resampled in zip(
-        results["runs"], bootstrap(texts, reference, results["target"], keys)
-    ):
-        p = of_bootstrap.get(record["loss"], {}).get(test, {}).get(record["seed"])
-        rows.append([record["run"]])
-        for key in keys:
-            low, high = resampled[key][0]
-            rows[-1].append(f"{record['scores'][test][kind][key]:.2f} [{low:.2f}, {high:.2f}]")
-        rows[-1].append("" if p is None else f"{p:.3f}")
-    columns = ["run", *(score.name for score in scores), "p, bootstrap (BLEU)"]
-    return Table(None, columns, rows)
 
 
 def commands(folder, results):
@@ -142,38 +113,30 @@ def differing(reference, translations, source=None):
         source: list of sentences, or ``None``.
 
     Returns:
-        A dict: ``sentences``, the largest difference first, each with its ``number`` (from 1),
-        ``source``, ``reference`` and ``translations`` (loss, text, chrF); ``words``, the fewest in
-        a reference that was compared; ``ahead``, how often each loss alone has the best chrF of a
-        sentence shown; and ``ties``, how often none has.
+        A dict: ``words``, the fewest in a reference that was compared, and ``sentences``, the
+        largest difference first, each with its ``number`` (from 1), ``source``, ``reference``,
+        ``translations`` and their ``chrf`` by the loss's name.
     """
     metric, (indices, words) = CHRF(), long_enough(reference, SENTENCES)
-    sentences = []
-    for i in indices:
-        scored = [
-            (loss, lines[i], metric.sentence_score(lines[i], [reference[i]]).score)
-            for loss, lines in translations.items()
-        ]
-        values = sorted(chrf for _, _, chrf in scored)
-        best = [loss for loss, _, chrf in scored if chrf == values[-1]]
-        sentences.append(
-            {
-                "number": i + 1,
-                "source": source and source[i],
-                "reference": reference[i],
-                "translations": scored,
-                "difference": values[-1] - values[0],
-                "best": best,
-            }
-        )
-    sentences.sort(key=lambda one: one["difference"], reverse=True)
-    alone = [one["best"][0] for one in sentences[:SENTENCES] if len(one["best"]) == 1]
-    return {
-        "sentences": sentences[:SENTENCES],
-        "words": words,
-        "ahead": {loss: alone.count(loss) for loss in translations},
-        "ties": len(sentences[:SENTENCES]) - len(alone),
-    }
+    sentences = [
+        {
+            "number": i + 1,
+            "source": source and source[i],
+            "reference": reference[i],
+            "translations": {loss: lines[i] for loss, lines in translations.items()},
+            "chrf": {
+                loss: metric.sentence_score(lines[i], [reference[i]]).score
+                for loss, lines in translations.items()
+            },
+        }
+        for i in indices
+    ]
+
+    def difference(sentence):
+        return max(sentence["chrf"].values()) - min(sentence["chrf"].values())
+
+    sentences.sort(key=difference, reverse=True)
+    return {"words": words, "sentences": sentences[:SENTENCES]}
 
 
 def in_words(results):

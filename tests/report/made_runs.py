@@ -48,7 +48,7 @@ def write_run(folder, tiny, loss, seed, bleu):
         "run": name,
         "loss": loss,
         "seed": seed,
-        "options": [*options, "--seed", str(seed), "--dropout", "0.2"],
+        "options": [*options, "--dropout", "0.2", "--report-accuracy", "--seed", str(seed)],
         "command": ["fairseq-train", "the data", "--seed", str(seed)],
         "updates": 20,
         "minutes": 1.5,

@@ -79,7 +79,6 @@ def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_
         for row in table.rows:
             assert " ".join(" ".join(row).split()) in text
     assert all(note in text for note in tables_of.notes(results, count))
-    assert re.search(r"el-seed1 13\.60 \[\d+\.\d\d, \d+\.\d\d\] 27\.20 \[", text)
 
 
 def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, tiny):
@@ -87,8 +86,10 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, 
     for fact in (
         f"What the loss did: A made-up language {EL} against CE",
         f"corpus {tiny.folder} sentence pairs train 300, valid 30, test 43 direction de to en",
-        f"{EL} seed 1 checkpoints last 2 fairseq-train options of all runs --arch transformer",
-        f"versions Python {sys.version.split()[0]}, ",
+        "CE --criterion label_smoothed_cross_entropy, seed 1 "
+        f"{EL} --criterion encouraging_loss --log-end 0.5, seed 1 checkpoints last 2 "
+        "fairseq-train options of all runs --arch transformer --dropout 0.2 ",
+        f"versions python {sys.version.split()[0]}, ",
         "fairseq-train 'the data' --seed 1 ",
         "fairseq-generate 'the data' --path el-seed1.pt ",
     ):
@@ -97,12 +98,12 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, 
     assert re.search(r"-m el_fairseq\.analysis \S+ .* -m el_fairseq\.report '.*a run'$", text)
 
 
-def test_the_translations_that_differ_most_are_shown_and_a_tie_is_nobodys_win():
+def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_words():
     long = [f"a sentence of six words, {number}" for number in range(30)]
     made = runs.differing(long, {"CE": long, EL: [*long[:-1], "short"]})
     assert (len(made["sentences"]), made["words"]) == (20, 6)
     assert made["sentences"][0]["number"] == 30
-    assert (made["ahead"], made["ties"]) == ({"CE": 1, EL: 0}, 19)
+    assert made["sentences"][0]["chrf"]["CE"] == 100
     few = runs.differing(["a b", "c"], {"CE": ["a b", "c"], EL: ["a b", "d"]})
     assert [sentence["number"] for sentence in few["sentences"]] == [2, 1]
     assert few["words"] == 1
@@ -164,9 +165,9 @@ def test_two_test_sets_are_told_apart_wherever_one_is_meant(copy):
     header, *sections = re.split("<section ", report(copy).read_text())
     assert header.count("the test set talks") == 3  # BLEU, accuracy, calibration error
     told = {re.match('id="(.*?)"', part)[1]: "the test set talks" in part for part in sections}
-    assert [name for name, says in told.items() if not says] == ["curves", "commands"]
+    assert [name for name, says in told.items() if not says] == ["scores", "curves", "commands"]
     change(copy, "results.json", lambda results: results.update(tests=["talks"]))
-    assert "Accuracy on the 357 tokens of 43 sentences in the test set talks" in text_of(
+    assert "accuracy on the 357 tokens of 43 sentences in the test set talks" in text_of(
         report(copy)
     )
 
@@ -197,13 +198,10 @@ def test_shares_intervals_every_registered_measure_and_dashes_are_shown(copy):
     assert re.search(r"fitted on the validation set: \d+\.\d\d% \(CE\), ", text)
 
 
-def test_kept_results_without_texts_show_curves_and_calibration_over_seeds(tiny, tmp_path, quick):
+def test_kept_results_without_texts_show_p_values_and_curves(tiny, tmp_path, quick):
     results = write_experiment(tmp_path, tiny, seeds=[1, 2])
-    for number, record in enumerate(results["runs"]):
+    for record in results["runs"]:
         shutil.rmtree(tmp_path / record["run"])
-        after = {"nll_nats": 1.5, "expected_calibration_error": 0.02 + 0.03 * number}
-        before = {"nll_nats": 1.6, "expected_calibration_error": 0.05}
-        record["calibration"] = {"temperature": 1.1, "before": before, "after": after}
         curve = {"train_nll": [4.0, 3.0], "valid_nll": [4.1, 3.2]}
         curve.update(train_accuracy=[30, 40], valid_accuracy=[31, 39])
         record["curves"] = {"updates": [10, 20], **curve}
@@ -211,9 +209,6 @@ def test_kept_results_without_texts_show_curves_and_calibration_over_seeds(tiny,
     (tmp_path / "results.json").write_text(json.dumps(kept))
     text = text_of(report(tmp_path))
     assert "seed 1 +2.60 +5.20 -2.60 0.250" in text and "Translations" not in text
-    assert "mean over seeds: 5.00% (CE), 5.00% (EL)" in text
-    assert f"fitted on the validation set: 3.50% (CE), 9.50% ({EL})" in text
-    assert "CE 2 1.100 ± 0.000 5.00 ± 0.00 3.50 ± 2.12" in text
     assert "Validation set. Lower is better." in text
 
 
@@ -229,7 +224,6 @@ def test_an_analysis_alone_makes_a_report(copy, tmp_path):
     [
         ("results.json", None),
         ("analysis/analysis.json", lambda value: value["models"]["CE"].pop("by_frequency")),
-        ("analysis/analysis.json", lambda value: value["models"]["CE"].update(calibration=None)),
         ("analysis/analysis.json", None),
     ],
 )
@@ -265,8 +259,9 @@ LOOK = """<script>
 const problems = [];
 for (const image of document.images) if (!image.complete || image.naturalWidth < 300)
   problems.push("picture " + image.alt);
-for (const box of document.querySelectorAll(".scroll")) if (box.scrollWidth > box.clientWidth)
-  problems.push(box.getAttribute("aria-label"));
+for (const box of document.querySelectorAll(".scroll"))
+  if (innerWidth > 1000 && box.scrollWidth > box.clientWidth)
+    problems.push(box.getAttribute("aria-label"));
 if (document.documentElement.scrollWidth > innerWidth) problems.push("page");
 document.title = JSON.stringify([innerWidth, ...problems]);
 </script></body>"""
