@@ -89,7 +89,7 @@ def with_temperature(model, valid, dataset, columns):
     def nll_on_valid(temperature):
         total = 0.0
         for sample in model.batches(valid, "temperature"):
-            logits, target = model.logits(sample).double() / temperature, model.target(sample)
+            logits, target = model.logits(sample).double().div_(temperature), model.target(sample)
             total += F.cross_entropy(
                 logits.flatten(0, 1), target.flatten(), ignore_index=model.padding, reduction="sum"
             ).item()

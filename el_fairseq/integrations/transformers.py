@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class EncouragingLossMixin:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         order = cls.__mro__
-        if Trainer in order and order.index(Trainer) < order.index(EncouragingLossMixin):
+        if Trainer in order[: order.index(EncouragingLossMixin)]:
             raise TypeError(
                 f"{cls.__name__} has EncouragingLossMixin after its Trainer, whose loss it would "
                 "keep: name the mixin first"
@@ -117,50 +117,41 @@ class EncouragingLossMixin:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        trainer: Any = self
-        given = trainer.compute_loss_func or EncouragingLossFunc()
+        given = self.compute_loss_func or EncouragingLossFunc()
         if not isinstance(given, EncouragingLossFunc):
             raise TypeError(
                 f"compute_loss_func is {given!r}, expected encouraging_loss_func(), with "
                 "parentheses and the options in them"
             )
-        smoothing, factor = given.label_smoothing, float(trainer.args.label_smoothing_factor)
+        smoothing, factor = given.label_smoothing, float(self.args.label_smoothing_factor)
         if smoothing is not None and factor not in (0, smoothing):
             raise ValueError(
                 f"label_smoothing is {smoothing} but TrainingArguments.label_smoothing_factor is "
                 f"{factor}: give one of them, or both the same value; it is applied once"
             )
-        if trainer.args.n_gpu > 1:
+        if self.args.n_gpu > 1:
             raise ValueError(
-                f"one process drives {trainer.args.n_gpu} GPUs (nn.DataParallel), where the "
+                f"one process drives {self.args.n_gpu} GPUs (nn.DataParallel), where the "
                 "Trainer multiplies the loss by their number; start one process a GPU instead: "
-                f"torchrun --nproc_per_node {trainer.args.n_gpu} ..."
+                f"torchrun --nproc_per_node {self.args.n_gpu} ..."
             )
         smoothing = factor if smoothing is None else smoothing
         self.encouraging_loss = replace(given, label_smoothing=smoothing)
-        trainer.compute_loss_func = self._loss
+        self.compute_loss_func = self._loss
         self._is_asked = False
-        self._samples: List[Dict[str, Any]] = []
-        self._without_bonus: List[Tensor] = []
+        self._samples, self._without_bonus = [], []
 
-    def _loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Tensor:
+    def _loss(self, outputs, labels, num_items_in_batch=None):
         self._is_asked = True
         return self.encouraging_loss(outputs, labels, num_items_in_batch)
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        self._samples, count = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
+    def get_batch_samples(self, *args, **kwargs):
+        self._samples, count = super().get_batch_samples(*args, **kwargs)
         return self._samples, count
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: Dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        trainer: Any = self
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels, count, call = inputs.get("labels"), num_items_in_batch, model
-        config = getattr(trainer.accelerator.unwrap_model(model), "config", None)
+        config = getattr(self.accelerator.unwrap_model(model), "config", None)
         made = "decoder_input_ids" in inputs or "decoder_inputs_embeds" in inputs
         if getattr(config, "is_encoder_decoder", False) and not made:
             # The model makes them of the labels, which the Trainer takes out of the inputs.
@@ -174,9 +165,9 @@ class EncouragingLossMixin:
             # By its class the Trainer takes a model for one that shifts (BartForCausalLM does not).
             self._loss_shifts_labels = False
             samples = self._samples if is_training else [inputs]
-            count = trainer._get_num_items_in_batch(samples, trainer.args.device)
+            count = self._get_num_items_in_batch(samples, self.args.device)
         self._is_asked = False
-        loss, outputs = super().compute_loss(  # type: ignore[misc]
+        loss, outputs = super().compute_loss(
             call, dict(inputs), return_outputs=True, num_items_in_batch=count
         )
         if not self._is_asked:
@@ -186,38 +177,33 @@ class EncouragingLossMixin:
             )
         if not is_training:
             bare = replace(self.encouraging_loss, bonus_weight=0.0)(outputs, labels, count)
-            if count is not None and getattr(trainer.args, "average_tokens_across_devices", False):
-                of_one_batch = getattr(trainer, "get_tp_size", lambda: 1)()
-                bare = bare * (trainer.accelerator.num_processes // of_one_batch)
+            if count is not None and getattr(self.args, "average_tokens_across_devices", False):
+                of_one_batch = getattr(self, "get_tp_size", lambda: 1)()
+                bare = bare * (self.accelerator.num_processes // of_one_batch)
             # Gathered as the Trainer does with the loss: as often as the batch has examples.
-            gathered = trainer.gather_function(bare.repeat(len(outputs["logits"])))
+            gathered = self.gather_function(bare.repeat(len(outputs["logits"])))
             self._without_bonus.append(gathered.cpu())
         return (loss, outputs) if return_outputs else loss
 
-    def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def prediction_step(self, model, inputs, *args, **kwargs):
         before = len(self._without_bonus)
-        loss, *others = super().prediction_step(  # type: ignore[misc]
-            model, inputs, *args, **kwargs
-        )
+        loss, *others = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None and len(self._without_bonus) == before:
             # A Seq2SeqTrainer that generates has taken the model's own loss.
-            trainer: Any = self
-            with torch.no_grad(), trainer.compute_loss_context_manager():
-                loss = self.compute_loss(model, trainer._prepare_inputs(inputs)).detach()
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss = self.compute_loss(model, self._prepare_inputs(inputs)).detach()
         return (loss, *others)
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+    def evaluation_loop(self, *args, metric_key_prefix="eval", **kwargs):
         self._without_bonus = []
-        output = super().evaluation_loop(  # type: ignore[misc]
-            *args, metric_key_prefix=metric_key_prefix, **kwargs
-        )
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         if self._without_bonus:
             mean = torch.cat(self._without_bonus).double().mean().item()
             output.metrics[f"{metric_key_prefix}_loss_without_bonus"] = mean
         return output
 
 
-def _logits(outputs: Any) -> Tensor:
+def _logits(outputs):
     name = type(outputs).__name__
     if not isinstance(outputs, dict) or outputs.get("logits") is None:
         raise ValueError(
@@ -229,11 +215,10 @@ def _logits(outputs: Any) -> Tensor:
             f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to the "
             "model's own loss alone; switch it off: model.config.output_router_logits = False"
         )
-    logits: Tensor = outputs["logits"]
-    return logits
+    return outputs["logits"]
 
 
-def _shifts_labels(model: Any, inputs: Dict[str, Any]) -> bool:
+def _shifts_labels(model, inputs):
     """Whether position ``t`` of a model predicts label ``t + 1``, by its own loss of one label.
 
     A label of the first position alone costs its cross-entropy where labels are not shifted. Where
