@@ -24,10 +24,10 @@ def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
         number = next(i for i in range(15) if p <= (i + 1) / 15)
         bins.setdefault(number, []).append((p, correct))
     gaps = [abs(sum(p - correct for p, correct in inside)) for inside in bins.values()]
-    found = calibration_of(logits, target)
-    assert found["expected_calibration_error"] == pytest.approx(sum(gaps) / len(right))
-    assert found["nll_nats"] == pytest.approx(F.cross_entropy(logits, target).item())
-    reliability = found["reliability"]
+    result = calibration_of(logits, target)
+    assert result["expected_calibration_error"] == pytest.approx(sum(gaps) / len(right))
+    assert result["nll_nats"] == pytest.approx(F.cross_entropy(logits, target).item())
+    reliability = result["reliability"]
     assert reliability["tokens"].sum() == len(right)
     for number, inside in bins.items():
         of_bin = reliability["confidence"][number], reliability["accuracy"][number]
@@ -45,11 +45,11 @@ def test_the_calibration_errors_interval_is_as_wide_as_it_differs_between_sample
             {**columns, "sentence": np.repeat(np.arange(300), 4), "log_prob": np.zeros(1200)}
         )
 
-    found = [sample() for _ in range(100)]
-    width = np.mean([one["high"] - one["low"] for one in found])
-    deviation = np.std([one["expected_calibration_error"] for one in found])
+    result = [sample() for _ in range(100)]
+    width = np.mean([one["high"] - one["low"] for one in result])
+    deviation = np.std([one["expected_calibration_error"] for one in result])
     assert width == pytest.approx(2 * 1.96 * deviation, rel=0.25)
-    assert np.mean([one["low"] < 0.1 < one["high"] for one in found]) >= 0.88
+    assert np.mean([one["low"] < 0.1 < one["high"] for one in result]) >= 0.88
 
 
 @pytest.mark.parametrize("scale", [0.02, 0.3, 1, 7])

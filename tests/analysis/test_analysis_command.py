@@ -59,11 +59,11 @@ def analysed(tiny, tmp_path_factory):
 
 
 def test_it_writes_the_columns_of_all_tokens(analysed):
-    folder, _, found = analysed
+    folder, _, result = analysed
     both = {name: np.load(folder / "analysis" / f"tokens-{name}.npz") for name in ("CE", "both")}
     for name, columns in both.items():
-        assert {len(columns[column]) for column in columns.files} == {found["tokens"]}
-        model, margin = found["models"][name], columns["margin"].mean(dtype=np.float64)
+        assert {len(columns[column]) for column in columns.files} == {result["tokens"]}
+        model, margin = result["models"][name], columns["margin"].mean(dtype=np.float64)
         assert model["accuracy"] == pytest.approx(columns["correct"].mean())
         assert model["quantities"]["margin"]["mean"] == pytest.approx(margin, rel=1e-5)
         assert (columns["correct"] == (columns["margin"] >= 0)).all()
@@ -72,14 +72,14 @@ def test_it_writes_the_columns_of_all_tokens(analysed):
 
 
 def test_every_question_is_answered(analysed, tiny):
-    folder, said, found = analysed
-    assert (found["sentences"], found["sentences_left_out"]) == (43, 0)
-    assert found["models"]["both"]["checkpoints"] == [str(tiny.ce), str(tiny.el)]
-    assert found["models"]["CE"]["gradient"]["log_end"] == 0.75
-    assert found["ood"]["shuffled"]["sentences"] == 43
-    assert found["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
-    assert set(found["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
-    for name, model in found["models"].items():
+    folder, said, result = analysed
+    assert (result["sentences"], result["sentences_left_out"]) == (43, 0)
+    assert result["models"]["both"]["checkpoints"] == [str(tiny.ce), str(tiny.el)]
+    assert result["models"]["CE"]["gradient"]["log_end"] == 0.75
+    assert result["ood"]["shuffled"]["sentences"] == 43
+    assert result["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
+    assert set(result["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
+    for name, model in result["models"].items():
         fitted = model["temperature"]
         assert fitted["before"].items() <= model["calibration"].items()
         assert 0.05 <= fitted["temperature"] <= 20
@@ -88,18 +88,18 @@ def test_every_question_is_answered(analysed, tiny):
             line for line in said.split("nll after it, nats")[1].splitlines() if name in line
         )
         assert f"{model['accuracy']:.2%}" in row and f"{fitted['temperature']:.3f}" in row
-    python, *words = shlex.split(found["command"])
+    python, *words = shlex.split(result["command"])
     assert (ROOT / python).samefile(sys.executable)
     assert words[:2] == ["-m", "el_fairseq.analysis"]
-    assert f"--out {folder / 'analysis'}" in found["command"]
+    assert f"--out {folder / 'analysis'}" in result["command"]
 
 
 def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
     command = [sys.executable, "-m", "el_fairseq.analysis", tiny.lm]
     succeed(run([*command, "--model", f"LM={tiny.language_model}", "--out", tmp_path]))
-    found = json.loads((tmp_path / "analysis.json").read_text())
-    assert "noise" not in found
-    assert found["tokens"] > 100
+    result = json.loads((tmp_path / "analysis.json").read_text())
+    assert "noise" not in result
+    assert result["tokens"] > 100
 
 
 @pytest.mark.parametrize(

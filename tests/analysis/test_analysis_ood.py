@@ -15,15 +15,15 @@ def naive(in_domain, others):
 def test_areas_and_false_positives_are_those_of_counting():
     random = np.random.default_rng(1)
     in_domain, others = random.normal(1, 1, 60).round(1), random.normal(0, 1, 80).round(1)
-    found, again = (ood.detection(in_domain, others, replicates=50) for _ in range(2))
-    assert found["auroc"] == again["auroc"]
+    result, again = (ood.detection(in_domain, others, replicates=50) for _ in range(2))
+    assert result["auroc"] == again["auroc"]
     auroc, fpr95 = naive(in_domain, others)
-    assert found["auroc"]["value"] == pytest.approx(auroc)
-    assert found["fpr95"]["value"] == pytest.approx(fpr95)
+    assert result["auroc"]["value"] == pytest.approx(auroc)
+    assert result["fpr95"]["value"] == pytest.approx(fpr95)
     for name in ("auroc", "aupr", "fpr95"):
-        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
-        assert found[name]["low"] < found[name]["high"]
-    area = np.trapezoid(found["roc"]["tpr"], found["roc"]["fpr"])
+        assert result[name]["low"] <= result[name]["value"] <= result[name]["high"]
+        assert result[name]["low"] < result[name]["high"]
+    area = np.trapezoid(result["roc"]["tpr"], result["roc"]["fpr"])
     assert area == pytest.approx(auroc, abs=0.01)
 
 

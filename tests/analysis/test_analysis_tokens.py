@@ -102,12 +102,12 @@ def test_a_measure_is_added_by_one_function(monkeypatch):
 def test_summaries_are_of_all_tokens_and_histograms_of_models_share_their_edges():
     logits, target = batch_of(9, sentences=40)
     columns = {"few": columns_of(logits, target), "many": columns_of(2 * logits, target)}
-    found = summaries(columns)
+    result = summaries(columns)
     for name in tokens.MEASURES:
-        edges = [found[model][name]["histogram"]["bin_edges"] for model in columns]
+        edges = [result[model][name]["histogram"]["bin_edges"] for model in columns]
         assert (edges[0] == edges[1]).all(), name
         for model in columns:
-            summary, values = found[model][name], columns[model][name]
+            summary, values = result[model][name], columns[model][name]
             assert summary["mean"] == pytest.approx(values.mean()), name
             assert summary["quantiles"]["0.25"] == pytest.approx(np.quantile(values, 0.25)), name
             assert edges[0][0] <= np.quantile(values, 0.005), name
