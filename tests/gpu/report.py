@@ -5,15 +5,12 @@ Status 2 where there is no GPU, 1 where a test or the benchmark failed.
 
 import argparse
 import datetime
-import importlib
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 
 ROOT = Path(__file__).parents[2]
 # These take the device from EL_TEST_DEVICE.
@@ -21,26 +18,6 @@ TESTS = [
     *("ops/test_kernels.py", "ops/test_triton.py", "gpu/test_cuda.py"),
     *("criterion/test_precision.py", "criterion/test_two_processes.py"),
 ]
-
-
-def machine(device):
-    """Name and value of what the results depend on."""
-    found = {"system": platform.platform(), "CPU threads": os.cpu_count()}
-    if device == "cuda":
-        for number in range(torch.cuda.device_count()):
-            of_gpu = torch.cuda.get_device_properties(number)
-            gib = of_gpu.total_memory / 2**30
-            found[f"GPU {number}"] = (
-                f"{of_gpu.name}, {gib:.0f} GiB, capability {of_gpu.major}.{of_gpu.minor}"
-            )
-        found["CUDA of torch"] = torch.version.cuda
-    found["Python"] = platform.python_version()
-    for name in ("torch", "triton", "numpy", "fairseq", "el_fairseq"):
-        try:
-            found[name] = importlib.import_module(name).__version__
-        except ImportError:
-            found[name] = "not installed"
-    return found.items()
 
 
 def run(words, device):
@@ -80,10 +57,10 @@ def main():
     tests_failed, tested = run([*words, "-o", f"testpaths={' '.join(tests)}", *others], args.device)
     words = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
     timed = [run([*words, "--dtype", dtype], args.device) for dtype in ("float32", "float16")]
-    what = tabulate(machine(args.device), ["what", "which"], "github", disable_numparse=True)
+    _, machine = run(["torch.utils.collect_env"], args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Tests on a GPU, {datetime.date.today()}"
-    args.out.write_text("\n\n".join([head, what, tested, *(said for _, said in timed)]))
+    args.out.write_text("\n\n".join([head, machine, tested, *(said for _, said in timed)]))
     print(f"The report is in {args.out}")
     sys.exit(tests_failed or any(failed for failed, _ in timed))
 
