@@ -1,12 +1,11 @@
 """The loss on old and new versions of what it stands on: ``bash scripts/stacks.sh``.
 
-Each stack gets an environment, in which its tests are run and ``stack_losses.py`` trains. A stack
-whose Python is missing, or whose packages cannot be had, is left out, and the table says why.
+Each stack gets an environment, in which its tests are run; one of them compares the losses of small
+trainings with those of other stacks. A stack whose Python is missing, or whose packages cannot be
+had, is left out, and the table says why.
 """
 
 import argparse
-import json
-import math
 import os
 import re
 import shutil
@@ -26,7 +25,15 @@ STACKS = {
     "stock": ("3.8", [f"--editable={ROOT}[fairseq]", "tensorboardX"], ALL),
     "newest": ("3.11", [f"--editable={ROOT}", "torch"], PLAIN),
 }
-TOLERANCE = 1e-4
+VERSIONS = """
+import platform, torch
+print(platform.python_version(), torch.__version__)
+try:
+    import fairseq
+    print(fairseq.__version__)
+except Exception:  # stock fairseq fails with a ValueError where it does not fit
+    print("none")
+"""
 
 
 def find_python(version):
@@ -65,7 +72,7 @@ def run_stack(name, folder):
     version, requirements, tests = STACKS[name]
     logs, venv = folder / "results" / name, folder / name
     shutil.rmtree(logs, ignore_errors=True)
-    (logs / "work").mkdir(parents=True)
+    logs.mkdir(parents=True)
     python = find_python(version)
     if python is None:
         return {"left out": f"no Python {version} was found (pyenv and uv bring one)"}
@@ -76,35 +83,21 @@ def run_stack(name, folder):
     except CalledProcessError:
         reason = (logs / "install.txt").read_text().strip().rpartition("\n")[2]
         return {"left out": f"its packages could not be installed: {reason}"}
-    print(f"{name}: running the tests and two or four trainings.", file=sys.stderr)
+    print(f"{name}: running the tests.", file=sys.stderr)
     own = venv / "bin" / "python"
     options = ["-q", "-rs", "--tb=short", "-p", "no:cacheprovider"]
     with (logs / "tests.txt").open("w") as log:
         run([own, "-m", "pytest", *options, *tests], cwd=ROOT, stdout=log, stderr=STDOUT)
-    with (logs / "losses.log").open("w") as log:
-        command = [own, ROOT / "tests" / "stack_losses.py", logs / "work"]
-        trained = run(command, stdout=PIPE, stderr=log, text=True)
-    result = {"tests": (logs / "tests.txt").read_text()}
-    if trained.returncode == 0:  # fairseq may have printed something before the last line
-        result.update(json.loads(trained.stdout.splitlines()[-1]))
-    return result
-
-
-def difference(losses, others):
-    """The largest difference at any update of any training that both stacks ran."""
-    shared = [name for name in losses if name in others]
-    if any(len(losses[name]) != len(others[name]) for name in shared):
-        return math.inf
-    gaps = [abs(a - b) for name in shared for a, b in zip(losses[name], others[name])]
-    return max(gaps) if all(map(math.isfinite, gaps)) else math.inf
+    versions = run([own, "-c", VERSIONS], stdout=PIPE, stderr=DEVNULL, text=True).stdout.split()
+    return {"tests": (logs / "tests.txt").read_text(), "versions": versions}
 
 
 def table(results):
-    """The table as Markdown, and whether a test failed or losses differ."""
-    rows, notes, failed, reference = [], [], False, None
+    """The table as Markdown, and whether a test failed."""
+    rows, notes, failed = [], [], False
     for name, result in results.items():
         if "left out" in result:
-            rows.append([name, "", "", "", "not run", ""])
+            rows.append([name, "", "", "", "not run"])
             notes.append(f"{name}: not run: {result['left out']}")
             continue
         lines = result["tests"].splitlines() or [""]
@@ -112,19 +105,8 @@ def table(results):
         counts = re.sub(r"(, \d+ warnings?)? in [\d.:]+s.*", "", lines[-1].strip("= "))
         failed |= "failed" in counts or "error" in counts or "passed" not in counts
         notes += [f"{name}: {line}" for line in lines if line.startswith("SKIPPED")]
-        losses, shown = result.get("losses"), "not run"
-        if losses is None:
-            failed = True
-        elif reference is None:
-            reference, shown = losses, "compared with"
-        else:
-            gap = difference(losses, reference)
-            failed |= gap > TOLERANCE
-            shown = f"{gap:.1e}" + (" (too much)" if gap > TOLERANCE else "")
-        versions = result.get("versions", {})
-        of = [versions.get(part) or "none" for part in ("python", "torch", "fairseq")]
-        rows.append([name, *of, counts, shown])
-    columns = ["stack", "Python", "torch", "fairseq", "tests", "losses differ by"]
+        rows.append([name, *result["versions"][-3:], counts])
+    columns = ["stack", "Python", "torch", "fairseq", "tests"]
     text = tabulate(rows, columns, "github", disable_numparse=True)
     return text + "\n" + "".join(f"\n- {note}" for note in notes) + "\n", failed
 
@@ -133,9 +115,9 @@ def main():
     parser = argparse.ArgumentParser(
         prog="bash scripts/stacks.sh",
         description="Run the tests of loss, kernels and criterion on old and new versions of what "
-        "they stand on, and compare the losses of the first fifty updates of the same trainings.",
-        epilog="Status 1: a test failed, or losses differ by more than 0.0001. The table goes to "
-        "DIR/stacks.md, what each test said to DIR/results.",
+        "they stand on. One compares the losses of fifty updates with those of other stacks.",
+        epilog="Status 1: a test failed. The table goes to DIR/stacks.md, what each test said to "
+        "DIR/results.",
     )
     stacks = (
         "python3.11, python3.12 (the versions of scripts/constraints*.txt), stock (fairseq 0.12.2 "

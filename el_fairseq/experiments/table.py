@@ -21,22 +21,20 @@ FEWEST_WORDS = 6
 NLL_BITS, ERROR_PERCENT = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
 
 
-def mean_and_deviation(values, form="{:.2f}"):
-    """``mean ± standard deviation`` (of a sample; none for one value, nor a whole 0)."""
-    if len(values) < 2:
-        return form.format(*values)
-    both = map(form.format, (statistics.fmean(values), statistics.stdev(values)))
-    return " ± ".join(both).removesuffix(" ± 0")
-
-
 def means(records, columns):
-    """Cells of runs, one a column ``(title, form, value(record))``; "" where a run has no value."""
+    """Cells of runs, one a column ``(title, form, value(record))``: ``mean ± standard deviation``.
+
+    Of a sample; none for one value, nor a whole 0. "" where a run has no value.
+    """
     cells = []
     for _, form, value in columns:
         try:
-            cells.append(mean_and_deviation([value(record) for record in records], form))
+            values = [value(record) for record in records]
         except KeyError:
             cells.append("")
+            continue
+        both = [statistics.fmean(values), statistics.stdev(values)] if len(values) > 1 else values
+        cells.append(" ± ".join(map(form.format, both)).removesuffix(" ± 0"))
     return cells
 
 
