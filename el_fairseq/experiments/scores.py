@@ -39,8 +39,6 @@ class Score:
         origin: who computes it, on what text.
         compute: function of a :class:`Translation` to ``(value, signature)``; ``None`` where the
             score is not defined.
-        metric: function of a language, and options of sacreBLEU's metric, to that metric; ``None``
-            for a score that is none of sacreBLEU's.
     """
 
     key: str
@@ -49,19 +47,33 @@ class Score:
     form: str
     origin: str
     compute: Callable
-    metric: Optional[Callable] = None
 
 
-def _by_sacrebleu(key, name, higher_is_better, metric, lines=lambda lines, language: lines):
-    def compute(translation):
-        language = translation.language
-        made = metric(language)
-        texts = [lines(text, language) for text in (translation.hypotheses, translation.references)]
-        value = made.corpus_score(texts[0], [texts[1]]).score
-        return value, str(made.get_signature())
+def bleu_metric(language, **options):
+    """sacreBLEU's BLEU for translations into a language."""
+    return sacrebleu.BLEU(tokenize=sacrebleu_tokenizer(language), **options)
 
-    plain = "sacreBLEU, on plain (detokenized) text"
-    return Score(key, name, higher_is_better, "{:.2f}", plain, compute, metric)
+
+def _by_sacrebleu(metric, hypotheses, references):
+    return metric.corpus_score(hypotheses, [references]).score, str(metric.get_signature())
+
+
+def _bleu(translation):
+    metric = bleu_metric(translation.language)
+    return _by_sacrebleu(metric, translation.hypotheses, translation.references)
+
+
+def _chrf(translation):
+    return _by_sacrebleu(sacrebleu.CHRF(), translation.hypotheses, translation.references)
+
+
+def _ter(translation):
+    tokenizer = sacrebleu_tokenizer(translation.language)
+    sides = translation.hypotheses, translation.references
+    if tokenizer == "char":  # asian_support does not know these: their characters apart
+        sides = [[" ".join(line.replace(" ", "")) for line in lines] for lines in sides]
+    cjk = tokenizer in ("zh", "ja-mecab")
+    return _by_sacrebleu(sacrebleu.TER(normalized=cjk, asian_support=cjk), *sides)
 
 
 def fairseq_bleu(translation):
@@ -76,32 +88,12 @@ def fairseq_bleu(translation):
     return (float(values[-1]), None) if values else None
 
 
-def _bleu(language, **options):
-    return sacrebleu.BLEU(tokenize=sacrebleu_tokenizer(language), **options)
-
-
-def _chrf(language, **options):
-    return sacrebleu.CHRF(**options)
-
-
-def _ter(language, **options):
-    if sacrebleu_tokenizer(language) in ("zh", "ja-mecab"):
-        options.update(normalized=True, asian_support=True)
-    return sacrebleu.TER(**options)
-
-
-def _ter_lines(lines, language):
-    """Characters apart in those languages without spaces that ``asian_support`` does not know."""
-    if sacrebleu_tokenizer(language) != "char":
-        return lines
-    return [" ".join(line.replace(" ", "")) for line in lines]
-
-
+PLAIN = "sacreBLEU, on plain (detokenized) text"
 TOKENS = "fairseq-generate, on tokens"
 SCORES = [
-    _by_sacrebleu("bleu", "BLEU", True, _bleu),
-    _by_sacrebleu("chrf", "chrF", True, _chrf),
-    _by_sacrebleu("ter", "TER", False, _ter, _ter_lines),
+    Score("bleu", "BLEU", True, "{:.2f}", PLAIN, _bleu),
+    Score("chrf", "chrF", True, "{:.2f}", PLAIN, _chrf),
+    Score("ter", "TER", False, "{:.2f}", PLAIN, _ter),
     Score("tokenized_bleu", "tokenized BLEU", True, "{:.2f}", TOKENS, fairseq_bleu),
 ]
 

@@ -9,7 +9,7 @@ from sacrebleu.significance import PairedTest
 from scipy.optimize import brentq
 from scipy.stats import nct, t, ttest_1samp
 
-from .scores import score_of
+from .scores import bleu_metric
 
 RESAMPLINGS = 1000
 LEVEL, POWER = 0.05, 0.8
@@ -64,7 +64,7 @@ def bootstrap_p(baseline, system, references, language):
     """
     if baseline == system:
         return 1.0
-    metrics = {"bleu": score_of("bleu").metric(language, references=[references])}
+    metrics = {"bleu": bleu_metric(language, references=[references])}
     named = [("baseline", baseline), ("system", system)]
     _, results = PairedTest(named, metrics, None, "bs", RESAMPLINGS)()
     _, (_, resampled) = results.values()

@@ -13,12 +13,10 @@ from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
 from . import results as experiment_results
 from .config import parser_of, read_experiment
-from .scores import SCORES, score_of
+from .scores import PLAIN, SCORES, TOKENS, score_of
 from .significance import POWER, RESAMPLINGS, bootstrap_p, over_seeds
 
 FEWEST_WORDS = 6
-# Of a run's calibration: key and factor.
-NLL_BITS, ERROR_PERCENT = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
 
 
 def means(records, columns):
@@ -66,7 +64,7 @@ def scores_of(results):
             any(score.key in run["scores"][test][kind] for test in results["tests"])
             for run in results["runs"]
         )
-        and (score.metric or results["tokenizer"])
+        and (score.origin != TOKENS or results["tokenizer"])
     ]
 
 
@@ -74,11 +72,6 @@ def score_in(results, key, test=None, kind=None):
     """Function of a run to a score of it; that which is compared where no more is said."""
     test, kind = test or results["tests"][0], kind or results["checkpoints"][0]
     return lambda run: run["scores"][test][kind][key]
-
-
-def calibration_of(when, key, factor):
-    """Function of a run to its calibration ``before`` or ``after`` temperature scaling."""
-    return lambda run: factor * run["calibration"][when][key]
 
 
 def score_columns(results, test=None, kind=None):
@@ -103,6 +96,11 @@ def measured_columns(results):
     temperature scaling.
     """
     test = results["tests"][0]
+
+    def calibration(when, key, factor):
+        return lambda run: factor * run["calibration"][when][key]
+
+    nll, error = ("nll_nats", 1 / math.log(2)), ("expected_calibration_error", 100)
     columns = [
         (f"BLEU, beam {beam}", "{:.2f}", lambda run, beam=beam: run["beams"][test][beam]["bleu"])
         for beam in sorted(results["runs"][0].get("beams", {}).get(test, {}), key=int)
@@ -112,10 +110,10 @@ def measured_columns(results):
     return [
         *columns,
         ("temperature", "{:.3f}", lambda run: run["calibration"]["temperature"]),
-        ("calibration error, %", "{:.2f}", calibration_of("before", *ERROR_PERCENT)),
-        ("after scaling", "{:.2f}", calibration_of("after", *ERROR_PERCENT)),
-        ("nll, bits", "{:.3f}", calibration_of("before", *NLL_BITS)),
-        ("after scaling", "{:.3f}", calibration_of("after", *NLL_BITS)),
+        ("calibration error, %", "{:.2f}", calibration("before", *error)),
+        ("after scaling", "{:.2f}", calibration("after", *error)),
+        ("nll, bits", "{:.3f}", calibration("before", *nll)),
+        ("after scaling", "{:.3f}", calibration("after", *nll)),
     ]
 
 
@@ -282,7 +280,7 @@ def all_tables(results, of_bootstrap):
 def notes(results, comparisons):
     """What a reader must know to read the figures, a line each."""
     scores = scores_of(results)
-    shown = [score for score in scores if score.metric]
+    shown = [score for score in scores if score.origin == PLAIN]
     first = [record["scores"][results["tests"][0]] for record in results["runs"]]
     signatures = {
         score.name: sorted({one[kind][f"{score.key}_signature"] for one in first for kind in one})
@@ -296,7 +294,7 @@ def notes(results, comparisons):
     lines += [
         f"{score.name}: {score.origin}{', lowercased' if results['lowercased'] else ''}."
         for score in scores
-        if not score.metric
+        if score.origin != PLAIN
     ]
     if "all" in results["tests"]:
         lines.append("all: every test set together, scored as one.")
