@@ -420,7 +420,10 @@ def main():
     folder = options.runs or experiment.folder
     if options.compare:
         results = results_of(experiment, folder)
-        tables = [comparison_table(results, loss) for loss in compared_losses(results)]
+        losses = [loss for loss in compared_losses(results) if paired(results, loss)]
+        if not losses:
+            raise UserError(f"no two losses have finished the same seed in {folder}: train more")
+        tables = [comparison_table(results, loss) for loss in losses]
         print("\n".join(table.text("github") for table in tables), end="")
     else:
         print_table(experiment, folder, options.translations, options.export)
