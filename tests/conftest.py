@@ -78,7 +78,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """Folder of a corpus of 80 pairs (``small.make``): its ``bin`` and ``lm`` are binary."""
-    from small import make
+    """Folder of a corpus of 80 pairs (``tiny.make_small``): its ``bin`` and ``lm`` are binary."""
+    from tiny import make_small
 
-    return make(tmp_path_factory.mktemp("small"))
+    return make_small(tmp_path_factory.mktemp("small"))

@@ -1,4 +1,6 @@
-"""A made-up language pair and models of a few thousand parameters that know a little of it."""
+"""Made-up language pairs: one with models of a few thousand parameters that know a little of it,
+and one so small that a training on it is done in a moment.
+"""
 
 import json
 import random
@@ -19,6 +21,8 @@ WORDS = {
     **{"licht": "light", "sonne": "sun", "mond": "moon", "stern": "star"},
 }
 SIZES = {"train": 300, "valid": 30, "test": 43}
+SMALL_SIZES = {"train": 80, "valid": 8, "test": 9}
+SMALL_MODEL = ["--arch", "transformer", "--share-all-embeddings", *words_of(transformer(8))]
 TINY = [
     *("--arch", "transformer", *words_of(transformer(16))),
     *("--max-source-positions", "60", "--max-target-positions", "60"),
@@ -37,26 +41,43 @@ def paths(folder):
     return types.SimpleNamespace(folder=folder, **places)
 
 
-def write_text(folder):
-    """Sentences of words drawn with unequal chances; translations word by word, reversed."""
-    draw = random.Random(1)
+def write_text(folder, words=WORDS, sizes=SIZES, lengths=(2, 9), in_order=False):
+    """Sentences of words drawn at random; translations word by word, reversed or in order.
+
+    Reversed, the last of ``words`` are drawn the most.
+    """
+    draw, chances = random.Random(1), None if in_order else range(1, len(words) + 1)
     folder.mkdir()
-    for split, size in SIZES.items():
+    for split, size in sizes.items():
         sentences = [
-            draw.choices(list(WORDS), range(1, len(WORDS) + 1), k=draw.randint(2, 9))
-            for _ in range(size)
+            draw.choices(list(words), chances, k=draw.randint(*lengths)) for _ in range(size)
         ]
-        (folder / f"{split}.de").write_text("".join(" ".join(s) + "\n" for s in sentences))
-        (folder / f"{split}.en").write_text(
-            "".join(" ".join(WORDS[w] for w in reversed(s)) + "\n" for s in sentences)
-        )
+        translations = [[words[word] for word in sentence] for sentence in sentences]
+        if not in_order:
+            translations = [sentence[::-1] for sentence in translations]
+        for language, text in (("de", sentences), ("en", translations)):
+            lines = "".join(" ".join(sentence) + "\n" for sentence in text)
+            (folder / f"{split}.{language}").write_text(lines)
 
 
-def write_manifest(folder):
-    """The corpus's manifest, as far as scoring and reporting read it."""
+def binarize(folder, prefix, sizes=SIZES):
+    """Write the manifest, as far as scoring and reporting read it, and the data of the text
+    ``PREFIXtrain.de``, ...: ``bin/``, and ``lm/`` of the English side."""
     manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": "sentencepiece"}
-    manifest["pairs"] = SIZES
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "pairs": sizes}))
+    splits = [f"--{split}pref={folder}/{prefix}{split}" for split in sizes]
+    pair = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary"]
+    preprocess(*pair, *splits, "--destdir", f"{folder}/bin")
+    english = [f"{split}.en" for split in splits]
+    preprocess("--only-source", *english, "--destdir", f"{folder}/lm")
+
+
+def make_small(folder):
+    """Write ``manifest.json``, ``text/``, ``bin/`` and ``lm/`` into an empty folder."""
+    words = {word: WORDS[word] for word in ("haus", "baum", "hund", "katze", "berg")}
+    write_text(folder / "text", words, SMALL_SIZES, (1, 7), in_order=True)
+    binarize(folder, "text/", SMALL_SIZES)
+    return folder
 
 
 def train(to, options):
@@ -70,7 +91,6 @@ def make(folder):
     """Make text, subwords, binary data and models below an empty folder."""
     made = paths(folder)
     write_text(made.text)
-    write_manifest(made.folder)
     made.subwords.parent.mkdir()
     sentencepiece.SentencePieceTrainer.train(
         input=[made.text / "train.de", made.text / "train.en"],
@@ -81,15 +101,10 @@ def make(folder):
     )
     processor = sentencepiece.SentencePieceProcessor(model_file=str(made.subwords))
     for path in list(made.text.iterdir()):
-        pieces = [
-            " ".join(p) for p in processor.encode(path.read_text().splitlines(), out_type=str)
-        ]
-        (made.folder / f"pieces-{path.name}").write_text("".join(f"{line}\n" for line in pieces))
-    splits = [f"--{split}pref={folder}/pieces-{split}" for split in SIZES]
-    pair = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary"]
-    preprocess(*pair, *splits, "--destdir", str(made.bin))
-    english = [f"{split}.en" for split in splits]
-    preprocess("--only-source", *english, "--destdir", str(made.lm))
+        pieces = processor.encode(path.read_text().splitlines(), out_type=str)
+        text = "".join(" ".join(line) + "\n" for line in pieces)
+        (made.folder / f"pieces-{path.name}").write_text(text)
+    binarize(folder, "pieces-")
     models = {
         made.ce: [
             *(made.bin, *TINY, "--share-all-embeddings"),

@@ -6,7 +6,7 @@ import types
 
 import pytest
 from conftest import ROOT, run
-from small import MODEL
+from tiny import SMALL_MODEL
 
 from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
@@ -31,7 +31,7 @@ evaluate.last = 1
 @pytest.fixture
 def small_run(small, tmp_path):
     """A run of a tiny experiment, of some updates."""
-    options = [*MODEL, *TRAINING]
+    options = [*SMALL_MODEL, *TRAINING]
     (tmp_path / "small.toml").write_text(EXPERIMENT.format(options=" ".join(options)))
     experiment = read_experiment(tmp_path / "small.toml")
 

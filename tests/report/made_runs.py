@@ -3,11 +3,13 @@
 import json
 import shutil
 
+from made import record, results_of, scores_of
+
 LOSSES = {
     "CE": ["--criterion", "label_smoothed_cross_entropy"],
     "EL": ["--criterion", "encouraging_loss", "--log-end", "0.5"],
 }
-
+OPTIONS = ["--arch", "transformer", "--dropout", "0.2"]
 KIND = "averaged2"
 AWKWARD = "<b>bold</b> & | pipe {name}"
 
@@ -23,75 +25,50 @@ def hypotheses_of(tiny):
 
 def write_run(folder, tiny, loss, seed, bleu):
     """A run's folder; returns its record."""
-    name = f"{loss.lower()}-seed{seed}"
-    evaluation = folder / name / "evaluation" / f"test-{KIND}"
+    run = record(loss, seed, bleu)
+    evaluation = folder / run["run"] / "evaluation" / f"test-{KIND}"
     evaluation.mkdir(parents=True)
-    for stem, lines in (
-        ("hypotheses", hypotheses_of(tiny)[loss]),
-        ("references", (tiny.text / "test.en").read_text().splitlines()),
-    ):
-        (evaluation / f"{stem}.en").write_text("".join(f"{line}\n" for line in lines))
-    command = ["fairseq-generate", "the data", "--path", f"{name}.pt"]
+    hypotheses = "".join(f"{line}\n" for line in hypotheses_of(tiny)[loss])
+    (evaluation / "hypotheses.en").write_text(hypotheses)
+    shutil.copy(tiny.text / "test.en", evaluation / "references.en")
+    command = ["fairseq-generate", "the data", "--path", f"{run['run']}.pt"]
     (evaluation / "evaluation.json").write_text(json.dumps({"command": command}))
     shutil.copy(getattr(tiny, loss.lower()), evaluation / "averaged.pt")
     lines = []
     for epoch in (1, 2):
         numbers = {"nll_loss": 5 - epoch, "accuracy": 40 + epoch, "num_updates": 10 * epoch}
         for kind in ("train", "valid"):
-            record = {"epoch": epoch, **{f"{kind}_{key}": str(v) for key, v in numbers.items()}}
-            lines.append(f"2026-01-01 00:00:00 | INFO | {kind} | {json.dumps(record)}\n")
-    (folder / name / "train.log").write_text("".join(lines))
-    scores = {"sentences": 43, "bleu": bleu, "chrf": 2 * bleu, "ter": 90 - bleu}
-    scores.update({f"{score}_signature": f"{score}-signature" for score in ("bleu", "chrf", "ter")})
-    options = ["--arch", "transformer", *LOSSES[loss]]
+            logged = {"epoch": epoch, **{f"{kind}_{key}": str(v) for key, v in numbers.items()}}
+            lines.append(f"2026-01-01 00:00:00 | INFO | {kind} | {json.dumps(logged)}\n")
+    (folder / run["run"] / "train.log").write_text("".join(lines))
     return {
-        "run": name,
-        "loss": loss,
-        "seed": seed,
-        "options": [*options, "--dropout", "0.2", "--report-accuracy", "--seed", str(seed)],
-        "command": ["fairseq-train", "the data", "--seed", str(seed)],
-        "updates": 20,
-        "minutes": 1.5,
-        "valid_nll": 3.0,
-        "valid_accuracy": 42.0,
-        "scores": {"test": {KIND: scores}},
-    }
-
-
-def results_of(tiny, records):
-    """``results.json`` of these records."""
-    return {
-        "format": 3,
-        "experiment": "tiny",
-        "word": "tiny",
-        "title": "A made-up language",
-        "data": str(tiny.folder),
-        "corpus": "sha256:12",
-        "redistributable": True,
-        "losses": list(LOSSES),
-        "source": "de",
-        "target": "en",
-        "tokenizer": None,
-        "lowercased": False,
-        "tests": ["test"],
-        "checkpoints": [KIND],
-        "published": {"source": "published", "measure": "bleu", "scores": {}},
-        "options": ["--arch", "transformer", "--dropout", "0.2"],
-        "report_options": [
-            *("--noise-sentences", "10", "--beam", "1", "--bootstrap", "10", "--cpu"),
+        **run,
+        "options": [
+            *OPTIONS[:2],
+            *LOSSES[loss],
+            *OPTIONS[2:],
+            "--report-accuracy",
+            "--seed",
+            f"{seed}",
         ],
-        "runs": records,
+        "command": ["fairseq-train", "the data", "--seed", str(seed)],
+        "scores": {"test": {KIND: {**scores_of(bleu), "chrf": 2 * bleu, "ter": 90 - bleu}}},
     }
 
 
 def write_experiment(folder, tiny, seeds):
     """A folder of runs of both losses, EL 2.5 BLEU ahead plus a tenth of the seed."""
-    records = [
-        write_run(folder, tiny, loss, seed, bleu)
-        for loss, bleu_of in (("CE", lambda s: 10.0 + s), ("EL", lambda s: 12.5 + 1.1 * s))
-        for seed in seeds
-        for bleu in [bleu_of(seed)]
-    ]
-    results = results_of(tiny, records)
+    results = results_of(
+        [
+            write_run(folder, tiny, loss, seed, bleu)
+            for loss, bleu_of in (("CE", lambda s: 10.0 + s), ("EL", lambda s: 12.5 + 1.1 * s))
+            for seed in seeds
+            for bleu in [bleu_of(seed)]
+        ],
+        **{"title": "A made-up language", "data": str(tiny.folder), "tokenizer": None},
+        **{"lowercased": False, "losses": list(LOSSES), "checkpoints": [KIND], "options": OPTIONS},
+        published={"source": "published", "measure": "bleu", "scores": {}},
+        report_options=["--noise-sentences", "10", "--beam", "1", "--bootstrap", "10", "--cpu"],
+    )
     (folder / "results.json").write_text(json.dumps(results))
     return results
