@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 from conftest import run, succeed
-from small import MODEL
+from tiny import SMALL_MODEL
 
 from el_fairseq.safe_load import load
 
@@ -23,7 +23,7 @@ OTHERS += ["num_updates", "criterion_name", "optimizer_name", "lr_scheduler_stat
 def trained(small, tmp_path_factory):
     """Folders of a training of 10 updates, and of one stopped after 3 and 7; what was said."""
     folder = tmp_path_factory.mktemp("trained")
-    worker = [sys.executable, "-m", "el_fairseq.experiments.worker", small / "bin", *MODEL]
+    worker = [sys.executable, "-m", "el_fairseq.experiments.worker", small / "bin", *SMALL_MODEL]
     worker += [*TRAINING, "--save-interval-updates", "1"]
     said = ""
     for name, end in (("undisturbed", 10), *(("stopped", end) for end in (3, 7, 10, 10))):
