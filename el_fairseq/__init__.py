@@ -1,8 +1,8 @@
 """The encouraging loss, for plain PyTorch and for fairseq (``--user-dir el_fairseq``).
 
-Importing the package imports the loss alone, which needs torch. The criterion ``encouraging_loss``
-is registered where fairseq has been imported before, as it has for ``--user-dir``, or by ``import
-el_fairseq.criterion``. From then on torch's safe loader reads fairseq's checkpoints.
+Importing the package imports only the loss, which needs torch. If fairseq has been imported before,
+as for ``--user-dir``, this also registers the criterion ``encouraging_loss``; otherwise ``import
+el_fairseq.criterion`` does. From then on torch's safe loader reads fairseq's checkpoints.
 """
 
 import sys

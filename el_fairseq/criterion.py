@@ -11,7 +11,7 @@ except Exception as error:  # stock fairseq fails with a ValueError on Python 3.
     raise ImportError(
         "el_fairseq.criterion needs fairseq, which does not import here "
         f"({type(error).__name__}: {error}); install one: pip install ve-fairseq==0.12.3 "
-        "(Python 3.11 and 3.12) or fairseq==0.12.2 (Python 3.8). The plain loss works without."
+        "(Python 3.11 and 3.12) or fairseq==0.12.2 (Python 3.8). The plain loss works without it."
     ) from error
 
 from fairseq.criterions import register_criterion
@@ -42,15 +42,15 @@ def option(default, help):
 class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
     log_end: float = option(
         0.5,
-        "probability in (0, 1] up to which the bonus follows log(1-p), and its tangent from there "
-        "on: 0.5 is safe everywhere, 0.75 for tasks where the model gets most tokens right, 1 is "
+        "probability in (0, 1] up to which the bonus is log(1-p); from there on it is the tangent. "
+        "0.5 is safe everywhere, 0.75 is for tasks where the model gets most tokens right, 1 is "
         "the normal bonus, unbounded. The loss may go below zero: to -1.69 nats (-2.44 bits) a "
         "token at 0.5, to -11.5 (-16.6) at 1",
     )
     bonus_start: float = option(
         0.0,
         "no bonus below this probability, which is below log_end (aggressive bonus): 0 encourages "
-        "every token, 0.5 those alone that are right already",
+        "every token, 0.5 only tokens that are already right",
     )
     bonus_weight: float = option(
         1.0,
@@ -60,16 +60,16 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         0, "no bonus before this many updates, for tasks whose model starts at low accuracy"
     )
     bonus_warmup_updates: int = option(
-        0, "raise the bonus from 0 in a straight line over this many updates after the delay"
+        0, "after the delay, raise the bonus linearly from 0 over this many updates"
     )
     class_weight_power: float = option(
         0.0,
         "weigh each class by its count in the target dictionary to the power of minus this, 1 on "
-        "average over the tokens: 0 weighs all alike, 0.5 is mild, 1 the inverse frequency",
+        "average over the tokens: 0 weighs all equally, 0.5 is mild, 1 the inverse frequency",
     )
     class_weight_smoothing: float = option(
         10.0,
-        "more than 0, added to every count first, so that the rarest classes do not outweigh all",
+        "more than 0, added to every count first, so that the rarest classes do not dominate",
     )
     class_weight_delay_updates: int = option(
         0, "no class weights before this many updates (deferred re-weighting, in two stages)"
@@ -81,13 +81,13 @@ class EncouragingLossCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
     )
     fused_projection: bool = option(
         False,
-        "project to the vocabulary and compute the loss block by block, so that the logits are "
-        "never held as a whole: for Transformers whose batch is bounded by memory",
+        "project to the vocabulary and compute the loss block by block, without storing all "
+        "logits: for Transformers whose batch is limited by memory",
     )
     no_inplace: bool = option(
         False,
-        "give the gradient memory of its own. It takes the logits' place otherwise, in trainings "
-        "of fairseq's own Transformers (no subclass): whoever hooks into their logits needs this",
+        "keep the logits, for hooks that read them. Without it, the gradient overwrites them in "
+        "trainings of fairseq's own Transformers (not in subclasses)",
     )
 
 
@@ -101,7 +101,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
     logged, too. The lower bound of the loss is that of :func:`el_fairseq.encouraging_loss`.
 
     Raises:
-        ValueError: an option out of its range, by name and value.
+        ValueError: an option is out of its range; the message gives its name and value.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
             raise SystemExit(f"criterion encouraging_loss: {error}") from None
 
     def _learn_update_count_from(self, task):
-        # fairseq tells the number of updates to the task's train_step and to parts of the model,
+        # fairseq passes the number of updates to the task's train_step and to parts of the model,
         # but not to criterions.
         train_step = task.train_step
 
@@ -174,14 +174,14 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         task.train_step = counted_train_step
 
     def current_bonus_weight(self):
-        """Weight of the bonus at this update; outside of a training the full one."""
+        """Weight of the bonus at this update; outside of a training, the full weight."""
         weight = self.spec.bonus.weight
         if self.num_updates is None or self.num_updates >= self.delay + self.warmup:
             return weight
         return weight * max(self.num_updates - self.delay, 0) / max(self.warmup, 1)
 
     def current_class_weight(self, device):
-        """Weights of the classes (V,) at this update, or ``None`` where there are none."""
+        """Weights of the classes (V,) at this update, or ``None`` if there are none."""
         waits = self.num_updates is not None and self.num_updates < self.class_weight_delay
         if self._class_weight is None or waits:
             return None
@@ -193,7 +193,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if self.fused_projection:
             check_fusible(model)
             sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
-        # What the model returns to this method is seen by nobody else, unless a subclass does.
+        # Nothing but this method sees what the model returns, unless a subclass does.
         self._in_place = (
             type(self) is EncouragingLossCriterion
             and not self.no_inplace
@@ -237,22 +237,23 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         return loss.unsqueeze(-1), nll.unsqueeze(-1)
 
     def compute_accuracy(self, model, net_output, sample):
-        # The loss finds the largest logit of each row anyway, and may have taken their place.
+        # The loss has counted them: it computes the largest logit of each row anyway, and its
+        # gradient may have overwritten the logits.
         return self._counts
 
     def _current_spec(self, classes):
-        """The options at this update, label smoothing in the convention of PyTorch."""
+        """The options at this update, with label smoothing in the convention of PyTorch."""
         return self.spec._replace(
             bonus=self.spec.bonus._replace(weight=self.current_bonus_weight()),
             label_smoothing=self.eps * classes / (classes - 1),
         )
 
     def _scores_and_target(self, model, net_output, sample):
-        """Scores (N, V) whose softmax the model predicts by, targets (N,), and whether the
-        gradient may take the scores' place.
+        """Scores (N, V) whose softmax is the prediction, targets (N,), and whether the gradient
+        may overwrite the scores.
 
-        The scores are the logits, or log-probabilities where the model computes those in its own
-        way (adaptive softmax, copying): log_softmax leaves them as they are.
+        The scores are the logits. If the model computes log-probabilities in its own way (adaptive
+        softmax, copying), they are these: log_softmax does not change them.
         """
         if not predicts_by_softmax(unwrapped(model)):
             scores, target = self.get_lprobs_and_target(model, net_output, sample)
@@ -269,27 +270,27 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if any("bonus_weight" in log for log in logging_outputs):
             sample_size = sum(log["sample_size"] for log in logging_outputs)
             weight = sum(log["bonus_weight"] for log in logging_outputs) / sample_size
-            # Counting for nothing in averages, the latest value is what is shown.
+            # With weight 0 it is not averaged: fairseq shows the latest value.
             metrics.log_scalar("bonus_weight", weight, weight=0, round=3)
 
 
 def class_weights(dictionary, power, smoothing):
     """Weights ``(count + smoothing) ** -power`` of a fairseq dictionary's symbols, (V,), float32.
 
-    They are 1 on average over the counted tokens, so that loss and learning rate keep their scale.
-    Special symbols, which fairseq-preprocess does not count, weigh 1.
+    Their mean over the counted tokens is 1, so that loss and learning rate keep their scale.
+    Special symbols, which fairseq-preprocess does not count, have weight 1.
 
     Raises:
-        ValueError: the smoothing is not positive, or nothing is counted.
+        ValueError: the smoothing is not positive, or all counts are 0.
     """
     if not smoothing > 0:
         raise ValueError(f"class_weight_smoothing is {smoothing}, expected more than 0")
     counts = torch.tensor(dictionary.count[dictionary.nspecial :], dtype=torch.float64)
     if not counts.sum() > 0:
-        raise ValueError("class weights need counts in the target dictionary, where all are 0")
+        raise ValueError("class weights need counts in the target dictionary, but all are 0")
     weights = (counts + smoothing) ** -power
     weights = (weights * counts.sum() / (weights * counts).sum()).float()
     return torch.cat([torch.ones(dictionary.nspecial), weights])
 
 
-mend()  # whoever imports the extension by --user-dir imports this module
+mend()  # fairseq imports this module by --user-dir

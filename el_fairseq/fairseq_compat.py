@@ -1,4 +1,4 @@
-"""What the criterion has to know of fairseq: its models, and what its packages get wrong."""
+"""What the criterion needs to know about fairseq: its models, and fixes for its packages."""
 
 import functools
 import logging
@@ -33,7 +33,7 @@ from .safe_load import trust_fairseq_checkpoints
 
 logger = logging.getLogger(__name__)
 
-# What fairseq wraps around a model to train it in several processes, and leaves its weights whole.
+# Wrappers by which fairseq trains a model in several processes and which do not shard its weights.
 _WRAPPERS = (
     DistributedDataParallel,
     DistributedTimeoutWrapper,
@@ -43,7 +43,7 @@ _WRAPPERS = (
 
 
 def layers_of(model):
-    """What distributed training wraps around a fairseq model, from the outside in, and itself."""
+    """The wrappers of distributed training around a model, outermost first, then the model."""
     layers = [model]
     while not isinstance(layers[-1], BaseFairseqModel) and hasattr(layers[-1], "module"):
         layers.append(layers[-1].module)
@@ -51,7 +51,7 @@ def layers_of(model):
 
 
 def unwrapped(model):
-    """The fairseq model itself, out of what distributed training wraps around it."""
+    """The fairseq model itself, without the wrappers of distributed training."""
     return layers_of(model)[-1]
 
 
@@ -59,7 +59,7 @@ def predicts_by_softmax(model):
     """Whether the model's probabilities are the plain softmax of ``net_output[0]``."""
     decoder = getattr(model, "decoder", None)
     return (
-        # The Transformer has a copy of its base's method, for the sake of TorchScript.
+        # The Transformer has a copy of its base's method, for TorchScript.
         _runs(model, "get_normalized_probs", BaseFairseqModel, TransformerModelBase)
         and _runs(model, "get_normalized_probs_scriptable", BaseFairseqModel)
         and _runs(decoder, "get_normalized_probs", FairseqDecoder)
@@ -75,9 +75,9 @@ def _runs(module, method, *classes):
 
 
 def is_plain_transformer(model):
-    """Whether the model is fairseq's own Transformer, which has no use for its logits afterwards.
+    """Whether the model is fairseq's own Transformer, which does not read its logits afterwards.
 
-    Told by the types of the model, its decoder and projection, and of what is wrapped around it.
+    The types of the model, its decoder, its projection and its wrappers decide.
     """
     *wrappers, model = layers_of(model)
     return (
@@ -89,7 +89,7 @@ def is_plain_transformer(model):
 
 
 def check_served(model):
-    """End the program where the model predicts otherwise than token by token of a target."""
+    """End the program if the model does not predict every token of a target."""
     model = unwrapped(model)
     others = {RobertaModel: "masked_lm", MaskedLMModel: "masked_lm", FairseqNATModel: "nat_loss"}
     for kind, own in others.items():
@@ -102,20 +102,20 @@ def check_served(model):
 
 
 def check_fusible(model):
-    """End the program unless the model ends in a plain projection of a Transformer's features
-    that can be read outside of its forward method."""
+    """End the program unless the model ends in a plain projection of a Transformer's features,
+    whose weight can be read outside of the model's forward method."""
     *wrappers, model = layers_of(model)
     decoder = getattr(model, "decoder", None)
     projection = getattr(decoder, "output_projection", None)
     foreign = [type(layer).__name__ for layer in wrappers if type(layer) not in _WRAPPERS]
     if foreign:
         problem = (
-            f"a model in {foreign[0]}, whose weights may not be whole outside of its forward; "
-            "choose --ddp-backend legacy_ddp, or leave it out"
+            f"a model in {foreign[0]}, which may shard its weights outside of forward; choose "
+            "--ddp-backend legacy_ddp, or leave it out"
         )
     elif not (
         predicts_by_softmax(model)
-        # These three know features_only.
+        # The forward methods of these three have the argument features_only.
         and _runs(model, "forward", TransformerModelBase, FairseqLanguageModel, BARTModel)
         and _runs(decoder, "forward", TransformerDecoderBase)
         and _runs(decoder, "output_layer", TransformerDecoderBase)
@@ -127,8 +127,8 @@ def check_fusible(model):
         )
     elif _hooks(model, decoder, projection):
         problem = (
-            f"{type(model).__name__} with hooks (as weight_norm, spectral_norm and pruning set "
-            "them), because it goes around them; remove them, or leave it out"
+            f"{type(model).__name__} with hooks (such as those of weight_norm, spectral_norm and "
+            "pruning), because it does not run them; remove them, or leave it out"
         )
     else:
         return
@@ -136,7 +136,7 @@ def check_fusible(model):
 
 
 def _hooks(*modules):
-    """The modules' hooks but those of fairseq's NaN detector, which only looks."""
+    """The modules' hooks, without those of fairseq's NaN detector, which change nothing."""
     kinds = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
     tables = [getattr(module, kind, {}) for module in modules for kind in kinds]
     hooks = [hook for table in tables for hook in table.values()]
@@ -145,13 +145,13 @@ def _hooks(*modules):
 
 @functools.lru_cache(maxsize=None)
 def mend():
-    """Mend fairseq for the extension, once a process, which the criterion's module asks for.
+    """Apply the fixes of this module to fairseq, once in each process; the criterion calls it.
 
-    Two of fairseq's functions are rebound, to log what fairseq does in silence.
+    It replaces two functions of fairseq, which then warn of what fairseq does silently.
     """
     trust_fairseq_checkpoints()
-    # Language models end in an AttributeError without it under --sample-break-mode eos, and
-    # translation does under --num-batch-buckets.
+    # Without it, language models with --sample-break-mode eos and translation with
+    # --num-batch-buckets fail with an AttributeError.
     if not hasattr(np, "compat"):
         np.compat = types.SimpleNamespace(long=int)
     data_utils.batch_by_size = _with_warning_of_dropped_sentences(data_utils.batch_by_size)
@@ -159,17 +159,17 @@ def mend():
 
 
 def _warn(message):
-    """Log a warning of the first process alone."""
+    """Log a warning, in the first process only."""
     if not distributed.is_initialized() or distributed.get_rank() == 0:
         logger.warning(message)
 
 
 def _with_warning_of_dropped_sentences(batch_by_size):
-    """Have fairseq say, once, that it leaves sentences out.
+    """Make fairseq warn, once, if it leaves sentences out.
 
-    Its main branch, and so ve-fairseq, drops a last batch whose size is no multiple of
-    ``--required-batch-size-multiple`` (8 by default) in silence. No part of fairseq that an
-    extension is asked about knows both the option and the data.
+    Its main branch, and so ve-fairseq, silently drops a last batch whose size is not a multiple of
+    ``--required-batch-size-multiple`` (8 by default). No class that an extension can register
+    sees both the option and the data.
     """
     warned = []
 
@@ -191,10 +191,10 @@ def _with_warning_of_dropped_sentences(batch_by_size):
 
 
 def _with_warning_of_metric(load_checkpoint):
-    """Have a training with a bonus say that its best checkpoint is chosen by what a bonus changes.
+    """Make a training with a bonus warn if its best checkpoint is chosen by a loss.
 
-    fairseq looks for a checkpoint before a training, with the options of checkpoints and the
-    trainer at hand; a criterion is told neither.
+    fairseq calls this function before a training, with the options of checkpoints and the trainer.
+    A criterion gets neither.
     """
 
     @functools.wraps(load_checkpoint)
@@ -206,7 +206,7 @@ def _with_warning_of_metric(load_checkpoint):
         ):
             _warn(
                 f"checkpoint_best.pt is going to be chosen by {cfg.best_checkpoint_metric}, which "
-                "the encouraging loss makes a poor judge. Choose by accuracy: "
+                "is a bad criterion under the encouraging loss. Choose by accuracy: "
                 "--best-checkpoint-metric accuracy --report-accuracy "
                 "--maximize-best-checkpoint-metric (or by bleu with --eval-bleu)"
             )

@@ -1,4 +1,4 @@
-"""The encouraging loss as functions and a module of tensors.
+"""The encouraging loss as functions of tensors and as a module.
 
 Source: Zhao et al., "Well-classified Examples are Underestimated in Classification with Deep
 Neural Networks", AAAI 2022, arXiv 2110.06537, section 3.
@@ -31,10 +31,10 @@ def checked_spec(
     reduction: Reduction = "mean",
     inplace_backward: bool = False,
 ) -> Spec:
-    """The options as the kernels take them.
+    """The options in the form that the kernels take.
 
     Raises:
-        ValueError: an option of another type or out of its range, by name and value.
+        ValueError: an option has a wrong type or is out of its range; the message names both.
     """
     for name, value, kind, is_allowed, expected in (
         ("log_end", log_end, Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),
@@ -71,14 +71,15 @@ def encouraging_loss(
     weight: Optional[Tensor] = None,
     inplace_backward: bool = False,
 ) -> Tensor:
-    """Encouraging loss: cross-entropy plus a bonus for what is already right.
+    """Encouraging loss: cross-entropy plus a bonus for tokens that are already right.
 
     ``sum_k q_k * (-log p_k + bonus_weight * b(p_k))`` with ``p`` the softmax of ``logits`` and
     ``q = (1 - label_smoothing) * onehot(target) + label_smoothing / V``. The bonus ``b(p)`` is
     ``log(1 - p)`` up to ``p = log_end`` and its tangent from there on (section 3 of the paper).
-    Without the bonus this is :func:`torch.nn.functional.cross_entropy`, for which it is a
-    drop-in, under autocast, ``torch.compile`` and ``torch.func``, too; its gradient can be
-    differentiated again. The gradient, computed with the loss, is all memory of the logits' size.
+    Without the bonus this is :func:`torch.nn.functional.cross_entropy`. It is a drop-in replacement
+    for it, also under autocast, ``torch.compile`` and ``torch.func``, and its gradient can be
+    differentiated again. The gradient is computed with the loss; no other memory of the logits'
+    size is needed.
 
     The loss goes below zero: its lower bound, at ``p = 1`` and without label smoothing, is
     ``bonus_weight * (log(1 - log_end) - 1)`` nats, -1.69 at log end 0.5, and
@@ -100,19 +101,19 @@ def encouraging_loss(
             bonus): ``log(1 - p) - log(1 - bonus_start)`` from there on.
         bonus_weight: factor of the bonus; 0 is cross-entropy.
         base_loss: ``"ce"``, or ``"mse"``: the mean over classes of ``(onehot - p)^2`` with its
-            mirrored bonus ``-(onehot - (1 - p))^2``, where only ``bonus_weight`` applies.
+            mirrored bonus ``-(onehot - (1 - p))^2``; of the options only ``bonus_weight`` applies.
         weight: (V,), how much each class counts, as for ``F.cross_entropy``: a factor of
             ``q_k``, and ``"mean"`` divides by the sum of the targets' weights.
-        inplace_backward: the gradient takes the place of the logits, which are lost, and needs no
-            memory. Only for logits that nothing else reads: where an operation has saved them
-            autograd refuses, but other views of them show the gradient. They must be the result
-            of an operation, and the gradient cannot be differentiated again.
+        inplace_backward: the gradient overwrites the logits and needs no memory of its own. Only
+            for logits that nothing else reads: if an operation has saved them, autograd refuses,
+            but other views of them show the gradient. They must be the result of an operation,
+            and the gradient cannot be differentiated again.
 
     Returns:
         The loss in nats, float64 for float64 logits and float32 otherwise.
 
     Raises:
-        TypeError, ValueError: an argument outside what is said above; the message names it.
+        TypeError, ValueError: an argument is not as described above; the message names it.
     """
     spec = checked_spec(
         *(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight),
@@ -123,8 +124,8 @@ def encouraging_loss(
     _check_shapes(f"logits of shape {tuple(logits.shape)}", weight=(weight, rows.shape[1:]))
     if inplace_backward and logits.is_leaf and logits.requires_grad and torch.is_grad_enabled():
         raise ValueError(
-            "inplace_backward is True for logits that are a leaf, such as a parameter, which would "
-            "be lost: leave it out"
+            "inplace_backward is True for logits that are a leaf, such as a parameter, and would "
+            "overwrite them: leave it out"
         )
     if base_loss == "mse":
         loss = mean_squared_error(
@@ -149,7 +150,7 @@ def linear_encouraging_loss(
     bonus_weight: float = 1.0,
     class_weight: Optional[Tensor] = None,
 ) -> Tensor:
-    """Encouraging loss of the logits ``F.linear(hidden, weight, bias)``, never held as a whole.
+    """Encouraging loss of the logits ``F.linear(hidden, weight, bias)``, without storing them all.
 
     Equals ``encouraging_loss(F.linear(hidden, weight, bias), target, ...)`` in memory that does not
     grow with N x V: the projection, the loss and all gradients are computed in one pass over blocks
@@ -253,7 +254,7 @@ class EncouragingLoss(nn.Module):
 
 
 def _check_types(target: Tensor, **tensors: Optional[Tensor]) -> None:
-    """See that target holds classes, and that the others, or ``None``, are floating point."""
+    """Check that target holds classes, and that the others are floating point or ``None``."""
     for name, tensor in (("target", target), *tensors.items()):
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor")
@@ -262,7 +263,7 @@ def _check_types(target: Tensor, **tensors: Optional[Tensor]) -> None:
     if target.dtype not in (torch.int64, torch.uint8):
         raise ValueError(
             f"target is {target.dtype}, expected int64 class indices, as target.long() makes them "
-            "(probabilities are for F.cross_entropy, which has no bonus)"
+            "(only F.cross_entropy, which has no bonus, takes probabilities)"
         )
 
 
@@ -283,7 +284,7 @@ def _rows(logits: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
         raise ValueError(
             f"target has shape {tuple(target.shape)}, expected {tuple(classes_last.shape[:-1])} "
             f"for logits of shape {tuple(logits.shape)}: classes are in dimension 1, as for "
-            "F.cross_entropy; where they are in the last, pass logits.flatten(0, -2) and "
+            "F.cross_entropy; if they are in the last, pass logits.flatten(0, -2) and "
             "target.flatten()"
         )
     flat_target = target.long().reshape(-1)

@@ -1,4 +1,4 @@
-"""Checkpoints of fairseq by torch's safe loader, which runs no code of theirs."""
+"""Loads checkpoints of fairseq by torch's safe loader, which never runs code in them."""
 
 import argparse
 import zipfile
@@ -14,8 +14,8 @@ def trust_fairseq_checkpoints():
 
     Besides tensors and plain containers they hold ``argparse.Namespace`` and, where training
     validates by BLEU (``--eval-bleu``), small numpy arrays of counts: neither runs code when it
-    is loaded. A checkpoint that carries anything else is still refused. Versions of torch that
-    have no such list (before 2.4) are left as they are.
+    is loaded. A checkpoint with anything else is still refused. Versions of torch before 2.4 have
+    no such list: there, this does nothing.
     """
     if hasattr(torch.serialization, "add_safe_globals"):
         counts = np.zeros(1, dtype=np.int64)
@@ -27,17 +27,17 @@ def trust_fairseq_checkpoints():
 
 
 def load(path):
-    """Load a fairseq checkpoint on the CPU by torch's safe loader, all of it checked.
+    """Load a fairseq checkpoint on the CPU by torch's safe loader, and verify its checksums.
 
     Raises:
-        UserError: there is none, it is cut off or altered, or it holds more than tensors, plain
-            containers and options (code, for one, which is not run).
+        UserError: the file does not exist, is cut off or altered, or holds more than tensors, plain
+            containers and options (for example code, which is not run).
     """
     trust_fairseq_checkpoints()
     refused = "is no whole checkpoint"
     try:
-        if zipfile.is_zipfile(path):  # else it is cut off, or in torch's form before 1.6
-            # torch itself does not compare the checksums: zeros in the middle would be weights.
+        if zipfile.is_zipfile(path):  # else it is cut off, or in torch's format before 1.6
+            # torch does not verify the checksums: it would read damaged bytes as weights.
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
@@ -46,7 +46,7 @@ def load(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint {path}; train first, or name another") from None
-    except Exception as error:  # what a file that is none of torch's makes it raise is not listed
+    except Exception as error:  # on other files torch raises errors that it does not document
         reason = str(error).partition("\n")[0] or "it is cut off"
         raise UserError(f"{path} {refused}: {reason}; take another") from None
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:

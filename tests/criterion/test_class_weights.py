@@ -11,7 +11,7 @@ from el_fairseq.criterion import class_weights
 
 def test_weights_fall_with_the_smoothed_count_and_average_one_over_the_tokens():
     dictionary, counts = Dictionary(), [90, 9, 1]
-    with pytest.raises(ValueError, match="where all are 0"):
+    with pytest.raises(ValueError, match="but all are 0"):
         class_weights(dictionary, 1.0, smoothing=1.0)
     for number, count in enumerate(counts):
         dictionary.add_symbol(f"word{number}", n=count)
