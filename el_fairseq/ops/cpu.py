@@ -1,10 +1,9 @@
 """The rows' losses and gradient on the CPU: one row after another, in cache, compiled by numba.
 
-Each loop over a row is a function of its own, which LLVM turns into vector instructions. A buffer
-lies between the row that is read and the one that is written, for these may be the same memory. A
-row's entries are computed in float32 (float64 for float64 logits), its few other numbers in
-float64. Rows of another dtype, or whose entries do not lie side by side, are copied a block at a
-time.
+Each loop over a row is a separate function, which LLVM turns into vector instructions. The row
+that is read and the row that is written may be the same memory, so a buffer lies between them. The
+entries of a row are computed in float32 (float64 for float64 logits), its few other numbers in
+float64. Rows of another dtype, or whose entries are not contiguous, are copied block by block.
 """
 
 import contextlib
@@ -30,13 +29,13 @@ from .reference import FLOOR, RowLosses, in_blocks, number_type, rows_of
 
 _scalar = numba.njit(error_model="numpy", fastmath={"contract"})
 _loop = numba.njit(error_model="numpy", fastmath={"contract", "reassoc"})  # sums in any order
-_SHARE = 2**18  # entries that a thread takes at once: to hand out fewer costs more than it saves
-CONVERTED = 2**20  # entries converted at once, 4 MiB of float32, which stay in cache
+_SHARE = 2**18  # entries that a thread takes at once: smaller shares cost more than they save
+CONVERTED = 2**20  # entries converted at once: 4 MiB of float32, which fit in the cache
 
 
 @intrinsic
 def _bits(context, number):
-    """The bits of a floating-point number as a whole one, and the other way round."""
+    """The bits of a floating-point number as an integer, and the other way round."""
     pairs = {types.float32: types.int32, types.float64: types.int64}
     kind = pairs.get(number) or {whole: real for real, whole in pairs.items()}[number]
 
@@ -47,7 +46,7 @@ def _bits(context, number):
 
 
 def _exp(number):
-    """``exp`` of a number that is not positive: a power of two times Taylor's series."""
+    """``exp`` of a number of at most 0: a power of two times a Taylor series."""
 
 
 @overload(_exp, jit_options={"fastmath": {"contract"}})
@@ -58,7 +57,7 @@ def _(number):
         real, whole, digits, bias, degree = np.float64, np.int64, 52, 1023, 13
     log2 = math.log(2)
     series = tuple(real(1 / math.factorial(k)) for k in range(degree + 1))
-    rounding = real(1.5 * 2**digits)  # added, it leaves the nearest whole number in the last bits
+    rounding = real(1.5 * 2**digits)  # adding it rounds to an integer, in the last bits
     inverse_log2, lowest, log2 = real(1 / log2), real(-bias * log2), real(log2)
 
     def exp(number):
@@ -75,7 +74,7 @@ def _(number):
 
 @_loop
 def _max(row):
-    """The largest number, by comparing whole ones, which LLVM does several at a time."""
+    """The largest number. It compares integers, because LLVM vectorizes that."""
     zero, lowest = _bits(row.dtype.type(0)), _bits(row.dtype.type(-0.0))
     whole, largest = type(lowest), lowest
     for k in range(row.size):
@@ -87,7 +86,7 @@ def _max(row):
 
 @_loop
 def _exps(row, largest, exps):
-    """Fills the buffer; sums of the exponentials below 1 and of the logits; how many are 1."""
+    """Fill ``exps``. Returns the sum of those below 1, that of the logits, and how many are 1."""
     zero, one = exps.dtype.type(0), exps.dtype.type(1)
     below, total, count = zero, zero, np.int32(0)
     for k in range(row.size):
@@ -116,10 +115,11 @@ def _slope(p, q, floor, start, is_normal):
 
 @_loop
 def _bonuses(exps, inverse, rest, floor, start):
-    """Sums over a row of what ``_value`` and, of the smaller entries, ``_slope`` are made of.
+    """The terms of ``_value`` and ``_slope``, added over a row.
 
-    The product of ``max(q, floor)`` in place of the sum of its logarithms; the sum beyond the log
-    end; the number of entries with a bonus; the sum of the slopes.
+    Returns the product of ``max(q, floor)``, instead of the sum of its logarithms; the sum of the
+    tangent beyond the log end; the number of entries with a bonus; and the sum of the slopes,
+    without those of the largest entries.
     """
     zero, one = exps.dtype.type(0), exps.dtype.type(1)
     product, beyond, count, slopes = one, zero, zero, zero
@@ -141,7 +141,7 @@ def _bonuses(exps, inverse, rest, floor, start):
 
 @_loop
 def _gradient(exps, inverse, floor, start, factor, share, bonus_share, of_largest, gradient):
-    """``p * factor - share - bonus_share * slope``, and ``of_largest`` where that is."""
+    """``p * factor - share - bonus_share * slope``, and ``of_largest`` at the largest entries."""
     zero, one = exps.dtype.type(0), exps.dtype.type(1)
     for k in range(exps.size):
         exp = exps[k]
@@ -155,7 +155,7 @@ def _gradient(exps, inverse, floor, start, factor, share, bonus_share, of_larges
 
 @_scalar
 def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
-    """Loss, nll and correctness of a row; fills its ``gradient`` unless that has no entries."""
+    """Loss, nll and correctness of a row. Fills ``gradient``, unless that has no entries."""
     real, classes = exps.dtype.type, logits.size
     is_normal = log_end == 1
     floor = FLOOR if is_normal else 1 - log_end
@@ -173,7 +173,7 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
 
     nll = log_sum - target_logit
     loss = (1 - eps) * (nll + weight * _value(p, q, floor, start, is_normal))
-    # q_k h_k: of the target beyond its share as a class, of an entry as large as any, of the others
+    # q_k h_k of: the target as a class, the target beyond that, a largest entry, all others
     share = eps / classes
     of_class = share * (1 + weight * _slope(p, q, floor, start, is_normal))
     of_target = (1 - eps) * (1 + weight * _slope(p, q, floor, start, is_normal))
@@ -201,7 +201,7 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
 
 
 def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, ignore_index, options):
-    """Some rows of ``row_losses``; ``gradient`` is (0, V) where none is wanted."""
+    """Some rows of ``row_losses``; an empty ``gradient`` (0, V) is not computed."""
     exps = np.empty(logits.shape[1], logits.dtype)
     for row in range(first, last):
         of_row = gradient[row] if len(gradient) else exps[:0]
@@ -214,7 +214,7 @@ def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, igno
 
 
 def _count(target, classes, ignore_index):
-    """The number of targets that are not ignored, -1 where one of them is no class."""
+    """The number of targets that are not ignored; -1 if one of them is not a class."""
     count = 0
     for row in range(len(target)):
         if target[row] != ignore_index:
@@ -235,9 +235,9 @@ _SIGNATURES = {
 def _compiled(function, dtype=torch.int64):
     """The function in machine code, for logits of a dtype.
 
-    It comes from numba's cache on disk, or goes there, if that can be. Each dtype, processor and
-    version of this file has a file of its own: numba's index of a file with several is not safe
-    from two that write it.
+    It is read from numba's cache on disk, or written there, if possible. Each dtype, processor and
+    version of this file has its own file: with several in one, numba's index is not safe when two
+    processes write it.
     """
     number = str(dtype)[len("torch.") :]
     signature = _SIGNATURES[function].format(number)
@@ -250,18 +250,18 @@ def _compiled(function, dtype=torch.int64):
         named.__qualname__ = name
         with _cache_folder():
             return numba.njit(signature, cache=True, **options)(named)
-    except Exception:  # nowhere to write, a full disk, a damaged file
+    except Exception:  # such as no folder to write to, a full disk, a damaged file
         return numba.njit(signature, **options)(function)
 
 
 @contextlib.contextmanager
 def _cache_folder():
-    """Have numba keep what it compiles in the user's cache folder, unless it was told where.
+    """Make numba cache in the user's cache folder, unless ``NUMBA_CACHE_DIR`` names another.
 
-    By itself it would do so beside this file, where ``pip uninstall`` leaves it.
+    By default numba caches beside this file, and ``pip uninstall`` would leave those files there.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the folder cannot be written.
     """
     with global_compiler_lock:
         before = numba.config.CACHE_DIR
@@ -280,7 +280,7 @@ def _cache_folder():
 
 
 def _openmp():
-    """``GOMP_parallel`` of the OpenMP that PyTorch computes with; ``None``: there is none."""
+    """``GOMP_parallel`` of PyTorch's own OpenMP, or ``None`` if it has none."""
     parallel = getattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel", None)
     if parallel is not None:
         parallel.argtypes = _CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
@@ -293,7 +293,7 @@ _parallel = _openmp()
 
 
 def _leave_openmp():
-    """In the child of a fork, whose OpenMP would wait for threads that it does not have."""
+    """Called in the child of a fork: there, OpenMP would wait for threads that do not exist."""
     global _parallel
     _parallel = None
 
@@ -303,10 +303,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def _share(work, rows, classes):
-    """Call ``work(first, last)`` for all rows, by as many threads as PyTorch may use.
+    """Call ``work(first, last)`` for all rows, in as many threads as PyTorch may use.
 
-    They are PyTorch's own where its OpenMP can be had. After a matrix product those keep their
-    cores for a while, waiting for more, and other threads would wait for them.
+    The threads are PyTorch's own if its OpenMP is available. After a matrix product, these keep
+    their cores busy for a while, waiting for work, and other threads would have to wait for them.
     """
     step = rows_of(_SHARE, classes)
     threads = min(torch.get_num_threads(), -(-rows // step))
@@ -317,9 +317,9 @@ def _share(work, rows, classes):
 
     def work_on(_):
         try:
-            for first in starts:  # each is handed to one thread
+            for first in starts:  # each goes to one thread
                 work(first, min(first + step, rows))
-        except BaseException as error:  # an interrupt; ctypes would only print it
+        except BaseException as error:  # also an interrupt; ctypes would only print it
             errors.append(error)
 
     if _parallel is not None:

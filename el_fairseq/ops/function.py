@@ -15,17 +15,17 @@ from .reference import Bonus, Rows, Spec, in_blocks, number_type, rows_of
 
 KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 # Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
-# part to the gradient of the weight costs little beside the matrix products.
+# part to the gradient of the weight costs little compared with the matrix products.
 BLOCK = 2**25
 
 
 def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
-    """Loss of logits (N, V) against targets (N,), reduced; each row's negative log-likelihood, and
-    whether its largest logit is the target's.
+    """The reduced loss of logits (N, V) and targets (N,). Also returns, for each row, the negative
+    log-likelihood, and whether the largest logit is that of the target.
 
-    The gradient is computed with the loss, where it is required, and kept until the backward
-    pass. With ``in_place`` it takes the place of the logits: they must not be read afterwards,
-    and autograd refuses to if another operation has saved them.
+    If the gradient is required, it is computed with the loss and kept until the backward pass. With
+    ``in_place`` it overwrites the logits: they must not be read afterwards, and if another
+    operation has saved them, autograd raises an error.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
@@ -34,9 +34,9 @@ def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=N
 
 
 def loss_of_projection(hidden, weight, bias, target, spec, reduction, class_weight=None):
-    """The same of logits ``hidden @ weight.T + bias``, which are never there as a whole.
+    """The same for logits ``hidden @ weight.T + bias``, which are never all stored.
 
-    They are of autocast's dtype where that is on.
+    Under autocast they have its dtype.
     """
     dtype = F.linear(hidden[:0], weight[:1]).dtype
     hidden, weight = hidden.to(dtype), weight.to(dtype)
@@ -56,9 +56,9 @@ def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
     if not (torch.is_grad_enabled() and any(wanted)):
         losses, _ = problem.losses(inputs, scale, [False for _ in inputs])
         return problem.reduced(losses.loss, scale), losses.nll, losses.correct
-    # Where each row's loss has a factor of its own, the projection's gradients cannot be computed
-    # before it is known; and the range of float16 is too small for a factor that comes later: most
-    # entries are near label_smoothing / V, which is 0 in float16 without the loss scale.
+    # With reduction "none", each row has its own factor, and the projection's gradients must wait
+    # for it. The range of float16 is too small to multiply by the loss scale later: without it,
+    # most entries, near label_smoothing / V, would be 0.
     waits = inputs[0].dtype == torch.float16 or (len(inputs) > 1 and reduction == "none")
     versions = _versions(inputs)
     now = [each and not waits for each in wanted]
@@ -69,7 +69,7 @@ def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
 
 
 class _Problem(NamedTuple):
-    """What a loss is computed of, beside its inputs: logits, or hidden states, weight and bias."""
+    """What defines a loss besides its inputs (logits, or hidden states, weight and bias)."""
 
     target: Tensor
     spec: Spec
@@ -78,7 +78,7 @@ class _Problem(NamedTuple):
     in_place: bool
 
     def scale(self, total, number):
-        """What the loss of a row counts in the reduced one, (1,); ``total`` targets count."""
+        """The factor of a row's loss in the reduced loss, (1,), for ``total`` targets."""
         if self.reduction != "mean":
             total = 1
         elif self.class_weight is not None:
@@ -102,7 +102,7 @@ class _Problem(NamedTuple):
         return self.reduced(loss, scale), nll.detach(), correct
 
     def losses(self, inputs, scale, wanted, in_place=False):
-        """By the kernels: :class:`RowLosses`, and the gradients of those inputs that are wanted."""
+        """The kernels' :class:`RowLosses`, and the gradients of the inputs that are wanted."""
         inputs = [None if each is None else each.detach() for each in inputs]
         scale = scale.expand(len(self.target))
         if len(inputs) > 1:
@@ -119,7 +119,7 @@ class _Problem(NamedTuple):
 
 
 class _Loss(torch.autograd.Function):
-    """Saves the gradients, or the inputs where they must be computed in the backward pass."""
+    """Saves the gradients, or the inputs if the backward pass must compute the gradients."""
 
     @staticmethod
     def forward(ctx, known, *inputs):
@@ -145,12 +145,12 @@ class _Loss(torch.autograd.Function):
 
 
 def _differentiable_gradients(ctx, wanted, grad_loss):
-    # Inputs are not saved by autograd, so that they may be changed, as after F.cross_entropy, by
-    # those who differentiate once.
+    # Autograd does not save the inputs, so that they may be changed after the loss, as with
+    # F.cross_entropy, if it is differentiated once.
     if _versions(ctx.inputs) != ctx.versions:
         raise RuntimeError(
             "the logits were overwritten (by inplace_backward, for one) after the encouraging loss "
-            "was computed of them: its gradient cannot be differentiated again, or transformed"
+            "was computed: its gradient cannot be differentiated again, or transformed"
         )
     with torch.enable_grad():
         loss, _, _ = ctx.problem.reference_loss(ctx.inputs)
@@ -170,11 +170,11 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
         hidden: (N, D); weight: (V, D); bias: (V,) or ``None``; all of one dtype.
         problem: target, options and class weights.
         scale: (N,), of the loss's dtype.
-        wanted: which of the gradients of hidden, weight and bias to compute.
+        wanted: whether to compute the gradients of hidden, weight and bias.
 
     Returns:
-        :class:`~el_fairseq.ops.reference.RowLosses`, and the three gradients or ``None`` for each.
-        Those of weight and bias are summed over blocks in float32 where the dtype is narrower.
+        :class:`~el_fairseq.ops.reference.RowLosses`, and the three gradients, ``None`` for those
+        not wanted. Those of weight and bias are summed over blocks in float32 at least.
     """
     number = number_type(hidden)
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
@@ -210,7 +210,7 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
     kernel = _kernel(logits.device, logits.dtype)
     if class_weight is None:
         return kernel.row_losses(logits, target, spec, scale, gradient)
-    if spec.label_smoothing:  # takes a logarithm an entry, which the kernels do without
+    if spec.label_smoothing:  # needs a logarithm for each entry, which the kernels do not compute
         return reference.row_losses(logits, target, spec, scale, gradient, class_weight)
     of_rows = weight_of_rows(target, spec, class_weight)
     results = kernel.row_losses(logits, target, spec, scale * of_rows, gradient)
@@ -218,16 +218,16 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
 
 
 def weight_of_rows(target, spec, class_weight):
-    """The weights (N,) of the targets' classes, 0 where ignored."""
+    """The weights (N,) of the targets' classes, 0 for ignored targets."""
     counts = target != spec.ignore_index
     return class_weight[target.masked_fill(~counts, 0)] * counts
 
 
 @functools.lru_cache(maxsize=None)
 def _kernel(device, dtype):
-    """The module for logits on a device, of a dtype: cpu, gpu or reference.
+    """The module for logits of a device and dtype: cpu, gpu or reference.
 
-    A kernel is tried on one row first: a compiler may be missing, or at odds with what else is.
+    A kernel is tried on one row first: a compiler may be missing or incompatible.
     """
     name = KERNELS.get(device.type)
     if name is None or (name == ".gpu" and dtype == torch.float64):
@@ -248,8 +248,8 @@ def _kernel(device, dtype):
 @functools.lru_cache(maxsize=None)
 def _warn_once(device, reason):
     warnings.warn(
-        f"the encouraging loss is slower than it could be on {device}, where its kernel does not "
-        f"run ({reason})",
+        f"the encouraging loss is slower than it could be on {device}: its kernel does not run "
+        f"there ({reason})",
         stacklevel=2,
     )
 
@@ -257,9 +257,8 @@ def _warn_once(device, reason):
 def count(target, classes, spec, dtype):
     """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
 
-    By the kernel for logits of ``dtype``, so that no other has to be compiled.
-
-    On a GPU, where to look at targets would be to wait, the device asserts that each is a class.
+    The kernel for logits of ``dtype`` counts, so that no other has to be compiled. On a GPU, the
+    device asserts that each target is a class: reading them here would wait for the device.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
@@ -282,9 +281,9 @@ def count(target, classes, spec, dtype):
 
 
 def times(values, factor, is_kept):
-    """Values (N, V) times a tensor of one number, or one a row; in place unless they are kept.
+    """Values (N, V) times a tensor of one number, or of one for each row; in place unless kept.
 
-    Where it is 1 they are left alone; on a GPU the kernel sees that, and nobody waits.
+    A factor of 1 changes nothing. On a GPU the kernel checks that, so that the host does not wait.
     """
     if is_kept:
         return (values * (factor.unsqueeze(1) if factor.dim() else factor)).to(values.dtype)
@@ -300,10 +299,10 @@ def times(values, factor, is_kept):
 
 
 def have_memory(*tensors):
-    """Whether kernels may read these tensors where they lie, unseen by PyTorch.
+    """Whether kernels may access the memory of these tensors directly.
 
-    Not while it compiles, traces or transforms functions, in forward mode, under a mode that
-    watches all operations (FakeTensorMode is one), or where a tensor only stands for others.
+    Not while PyTorch compiles, traces or transforms functions, in forward mode, under a mode that
+    intercepts all operations (such as FakeTensorMode), or if a tensor has no memory of its own.
     """
     return not (
         _is_compiling()
@@ -322,7 +321,7 @@ def have_memory(*tensors):
 
 
 def _of_torch(names, otherwise):
-    """What the dotted names lead to in torch, or the alternative where this torch lacks it."""
+    """The attribute of torch with these dotted names, or ``otherwise`` if this torch lacks it."""
     try:
         return functools.reduce(getattr, names.split("."), torch)
     except AttributeError:
@@ -334,6 +333,6 @@ _is_compiling = _of_torch("compiler.is_compiling", lambda: False)
 _transforms_active = _of_torch("_C._are_functorch_transforms_active", lambda: False)
 _is_batched = _of_torch("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)
 _modes_active = _of_torch("_C._len_torch_dispatch_stack", lambda: 0)
-# Whether the running backward pass keeps the graph, so that another one may follow: where torch
-# does not tell (before 2.1), it is taken to.
+# Whether the running backward pass keeps the graph, so that another one may follow. Before 2.1
+# torch does not tell: then assume that it does.
 _graph_is_kept = _of_torch("_C._autograd._get_current_graph_task_keep_graph", lambda: True)

@@ -1,11 +1,11 @@
-"""The rows' losses and gradient on a GPU: one Triton program a row, and no memory but theirs,
-except for a copy of logits whose classes do not lie side by side.
+"""The rows' losses and gradient on a GPU, with one Triton program for each row.
 
+It needs no memory beyond its results, except for a copy of logits whose classes are not contiguous.
 The arithmetic is that of the CPU's version, in float32. A row of up to 8,192 logits is held in
-registers, so that it is read once; of longer ones the steps read blocks, three to four times, from
-the GPU's cache after the first. An entry takes 72 instructions with label smoothing and gradient,
-42 without smoothing (half precision, Triton 3.7, compute capability 9.0). **Nobody has timed it on
-a GPU.**
+registers, and read once. A longer row is read in blocks, three to four times; after the first time
+the blocks come from the GPU's cache. An entry takes 72 instructions with label smoothing and
+gradient, 42 without smoothing (half precision, Triton 3.7, compute capability 9.0). **Nobody has
+timed it on a GPU.**
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from triton.language.extra import libdevice
 
 from .reference import FLOOR, RowLosses
 
-PROGRAMS = 1024  # of the kernel that multiplies; each takes every 1024th block
+PROGRAMS = 1024  # of the kernel that multiplies; each processes every 1024th block
 
 
 @triton.jit
@@ -28,7 +28,7 @@ def _product(a, b):
 
 @triton.jit
 def _value(p, q, start, log_rest, floor, IS_NORMAL: tl.constexpr):
-    """``Bonus.value``; ``floor`` is the least ``1 - p`` on the log curve."""
+    """``Bonus.value``; ``floor`` is the smallest ``1 - p`` on the log curve."""
     value = tl.log(tl.maximum(q, floor)) - log_rest
     if not IS_NORMAL:
         value -= tl.maximum(1 - q / floor, 0.0)
@@ -56,7 +56,7 @@ def _read(logits, at, classes):
     return tl.load(logits + at, mask=at < classes, other=float("-inf")).to(tl.float32)
 
 
-# fairseq's ignore_index is 1, for which Triton would compile a kernel of its own.
+# fairseq's ignore_index is 1, and Triton would compile a separate kernel for that value.
 @triton.jit(do_not_specialize=["ignore_index"])
 def _row_kernel(
     logits_ptr,
@@ -86,7 +86,7 @@ def _row_kernel(
     BLOCK: tl.constexpr,
     IS_HELD: tl.constexpr,
 ):
-    # Both are multiples already. This tells the compiler, which reads and writes 16 bytes then.
+    # Both are multiples already. This tells the compiler, which then reads and writes 16 bytes.
     classes = classes // ALIGN * ALIGN
     logits_stride = logits_stride // ALIGN * ALIGN
     row = tl.program_id(0).to(tl.int64)
@@ -104,7 +104,7 @@ def _row_kernel(
         block = held if IS_HELD else _read(logits_ptr, first + lanes, classes)
         lane_max = tl.maximum(lane_max, block)
     largest = tl.max(lane_max, axis=0)
-    # Before sums wait for all threads: the gradient may be written to the same place.
+    # Read before the sums, at which all threads wait: the gradient may overwrite this memory.
     target_logit = tl.load(logits_ptr + target).to(tl.float32) - largest
 
     lane_below = tl.zeros([BLOCK], tl.float32)
@@ -124,7 +124,7 @@ def _row_kernel(
         lane_index = tl.minimum(lane_index, tl.where(block == largest, at, classes))
     count = tl.sum(lane_count, axis=0)
     rest = tl.sum(lane_below, axis=0) + (count - 1)
-    if rest != rest:  # NaN counts as the largest: the first one, counted from behind
+    if rest != rest:  # NaN counts as the largest: the first NaN, as a negative index
         for first in range(0, end, BLOCK):
             at = first + lanes
             block = held if IS_HELD else _read(logits_ptr, at, classes)
@@ -203,12 +203,12 @@ def _row_kernel(
 
 
 def lanes_of(classes):
-    """Entries that a program works on at once, a power of two: all of a row that can be held."""
+    """Entries that a program processes at once, a power of two: a whole row, if it can be held."""
     return triton.next_power_of_2(max(classes, 16)) if classes <= 8192 else 2048
 
 
 def warps_of(lanes):
-    """Warps of a program that works on so many entries at once."""
+    """Warps of a program that processes this many entries at once."""
     return 1 if lanes <= 32 else max(4, lanes // 256)
 
 
@@ -218,7 +218,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
     rows, classes = logits.shape
     types = torch.float32, torch.float32, torch.bool
     results = RowLosses(*(logits.new_empty(rows, dtype=dtype) for dtype in types))
-    if not rows or not classes:  # no class: every target is ignored
+    if not rows or not classes:  # without classes, every target is ignored
         return RowLosses(*(each.zero_() for each in results))
     log_end, start, weight = map(float, spec.bonus)
     floor = FLOOR if log_end == 1 else 1 - log_end
@@ -262,9 +262,9 @@ def _count_kernel(
 
 
 def count(target, classes, ignore_index):
-    """The number of targets that are not ignored, at least 1, a tensor of one.
+    """The number of targets that are not ignored, at least 1, in a tensor (1,).
 
-    The device asserts that each is a class: to look at them here would be to wait for it.
+    The device asserts that each is a class: reading them here would wait for the device.
     """
     number = target.new_empty(1, dtype=torch.int32)
     is_valid = target.new_empty(1, dtype=torch.bool)
@@ -287,8 +287,8 @@ def _multiply_kernel(values_ptr, factor_ptr, count, BLOCK: tl.constexpr):
 
 
 def multiply(values, factor):
-    """Multiply contiguous values in place by a tensor of one number; where it is 1, on the device,
-    they are neither read nor written."""
+    """Multiply contiguous values in place by a tensor of one number. If it is 1, the kernel neither
+    reads nor writes them."""
     with _device_of(values):
         _multiply_kernel[(PROGRAMS,)](values, factor, values.numel(), BLOCK=4096, num_warps=8)
     return values

@@ -1,7 +1,7 @@
 """The encouraging loss of rows in plain PyTorch, on any device: the bonus, and the formula itself.
 
-It is what the kernels are compared with, and serves where they cannot: second derivatives,
-forward mode, transforms of functions, tracing, compilation, tensors without memory of their own.
+The tests compare the kernels with it. It also computes what the kernels cannot: second derivatives,
+forward mode, transforms of functions, tracing, compilation, tensors without their own memory.
 """
 
 import math
@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Where the log curve runs to the end (log_end = 1), 1 - p is floored here, as in the authors'
-# code: beyond, the bonus and its gradient are flat.
+# With log_end = 1, 1 - p is clamped to this minimum, as in the authors' code. Beyond it, the bonus
+# is constant and its gradient 0.
 FLOOR = 1e-5
 
 
 class Bonus(NamedTuple):
     """``weight * b(p)``: how much a probability ``p`` is encouraged (section 3 of the paper).
 
-    ``b(p) = log(1 - p)`` up to ``p = log_end`` and its tangent beyond (conservative bonus); with
-    a ``start`` above 0 there is no bonus below it, and ``log(1 - p) - log(1 - start)`` from there
-    on (aggressive bonus). ``weight = 0`` is no bonus at all: cross-entropy.
+    ``b(p)`` is ``log(1 - p)`` up to ``p = log_end`` and its tangent beyond (conservative bonus).
+    With a ``start`` above 0 there is no bonus below it, and from there on it is
+    ``log(1 - p) - log(1 - start)`` (aggressive bonus). With ``weight = 0`` there is no bonus.
     """
 
     log_end: float = 0.5
@@ -29,7 +29,7 @@ class Bonus(NamedTuple):
     weight: float = 1.0
 
     def value(self, p, q):
-        """``b(p)`` in nats, never positive; ``q = 1 - p`` is given apart for its precision."""
+        """``b(p)`` in nats, never positive. ``q = 1 - p`` is an argument for its precision."""
         if self.log_end == 1:
             value = q.clamp(min=FLOOR).log()
         else:
@@ -40,14 +40,14 @@ class Bonus(NamedTuple):
         return value
 
     def slope(self, p, q):
-        """``-p b'(p)``, the bonus's derivative with respect to ``log p``, negated: 0 or more."""
+        """``-p b'(p)``: minus the derivative of the bonus with respect to ``log p``; 0 or more."""
         if self.log_end == 1:
             return (p / q.clamp(min=FLOOR)).masked_fill((q < FLOOR) | (p < self.start), 0)
         return (p / q.clamp(min=1 - self.log_end)).masked_fill(p < self.start, 0)
 
 
 class Spec(NamedTuple):
-    """What is computed of each row: the options of the loss, in PyTorch's convention."""
+    """The options of the loss, with label smoothing in PyTorch's convention."""
 
     bonus: Bonus
     label_smoothing: float
@@ -55,10 +55,12 @@ class Spec(NamedTuple):
 
 
 class RowLosses(NamedTuple):
-    """Results a row, each (N,): loss and negative log-likelihood in nats, 0 where the target is
-    ignored, float64 for float64 logits and float32 otherwise; whether the first of the largest
-    logits is the target's (NaN counts as the largest, as for ``argmax``), never where it is
-    ignored."""
+    """Results of each row, each (N,).
+
+    ``loss`` and ``nll`` (negative log-likelihood) are in nats, 0 for an ignored target, float64 for
+    float64 logits and float32 otherwise. ``correct``: whether the first of the largest logits is
+    that of the target (NaN counts as the largest, as for ``argmax``); false for an ignored target.
+    """
 
     loss: Tensor
     nll: Tensor
@@ -71,15 +73,15 @@ def number_type(logits):
 
 
 def rows_of(entries, classes):
-    """How many rows have so many entries; at least one."""
+    """The number of rows with this many entries in all; at least one."""
     return max(1, entries // max(classes, 1))
 
 
 def in_blocks(row_losses, entries, like, classes):
-    """Losses of the rows of ``like`` from ``row_losses(block)`` of slices of so many logits."""
+    """Losses of the rows of ``like``, by ``row_losses(block)`` for slices of ``entries`` logits."""
     rows, step = len(like), rows_of(entries, classes)
     types = number_type(like), number_type(like), torch.bool
-    # What a block leaves must not lie between what the next one needs: memory would be in pieces.
+    # Allocated before the blocks: results between their buffers would fragment the memory.
     results = RowLosses(*(like.new_empty(rows, dtype=dtype) for dtype in types))
     for first in range(0, rows, step):
         block = slice(first, min(first + step, rows))
@@ -93,11 +95,11 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
 
     Args:
         logits: (N, V), floating point; float16 and bfloat16 are computed in float32.
-        target: (N,) int64, in [0, V) or ``spec.ignore_index``. Not checked.
+        target: (N,) int64, in [0, V) or ``spec.ignore_index``. This is not checked.
         spec: :class:`Spec`.
         scale: (N,), of the loss's dtype and any stride.
-        gradient: (N, V) of the logits' dtype, side by side, to be filled with the gradient, or
-            ``None``; it may be ``logits`` itself.
+        gradient: (N, V), contiguous, of the logits' dtype, to be filled with the gradient, or
+            ``None``. It may be ``logits`` itself.
         class_weight: (V,) of the loss's dtype, or ``None``.
 
     Returns:
@@ -133,8 +135,8 @@ class Rows:
         rest = below + (largest - 1)
         self.log_p = shifted - rest.log1p()
         self.p = exps / (1 + rest)
-        # The single largest entry's own exponential does not stand in its q, or autograd would add
-        # it and take it off, and divide what rounding leaves by q.
+        # The q of a single largest entry does not contain its own exponential. Otherwise autograd
+        # would add and subtract it, and divide the rounding error by q.
         others = torch.where(self.is_largest & (largest == 1), below, rest + (1 - exps))
         self.q = others / (1 + rest)
 
@@ -152,7 +154,7 @@ class Rows:
         return RowLosses(*(each.masked_fill(~self.counts, 0).squeeze(1) for each in results))
 
     def gradient(self):
-        """Of the sum of the losses with respect to the logits."""
+        """The gradient of the sum of the losses with respect to the logits."""
         eps, bonus = self.spec.label_smoothing, self.spec.bonus
         h = self.weight * (1 + bonus.weight * bonus.slope(self.p, self.q))
         qh = h * (eps / self.p.size(1))
@@ -162,7 +164,7 @@ class Rows:
         return gradient.masked_fill_(~self.counts, 0)[:, : self.classes]
 
     def _sums(self, values):
-        """Sums over a row of the values at entries that are not the largest, and at those."""
+        """Sums over a row of the values: without the largest entries, and of these alone."""
         return (
             values.masked_fill(self.is_largest, 0).sum(1, keepdim=True),
             values.masked_fill(~self.is_largest, 0).sum(1, keepdim=True),
