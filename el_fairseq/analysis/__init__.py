@@ -1,1 +1,1 @@
-"""What a model does to tokens; ``python -m el_fairseq.analysis`` asks every module's question."""
+"""How a model predicts tokens; ``python -m el_fairseq.analysis`` runs every module."""

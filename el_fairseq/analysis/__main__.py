@@ -1,9 +1,9 @@
 """Analyse fairseq models on binarized data, token by token.
 
-Runs the models teacher-forced and writes, into a folder, analysis.json (margins, energies,
-calibration before and after a temperature, accuracy by frequency, gradient shares, out-of-domain
-detection, robustness to noise) and a row for each target token, tokens-NAME.npz. Prints the tables
-of analysis.json.
+Runs the models teacher-forced and writes two kinds of files into a folder: analysis.json (margins,
+energies, calibration before and after temperature scaling, accuracy by frequency, gradient shares,
+out-of-domain detection, robustness to noise), and tokens-NAME.npz with a row for each target token.
+Prints the tables of analysis.json.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main():
     chosen = []
     if arguments.subwords:
         if not isinstance(dataset, LanguagePairDataset):
-            raise UserError("--subwords is for noise in sources: these models have no source")
+            raise UserError("--subwords is for noise in the source: these models have no source")
         subwords = Subwords(arguments.subwords)
         count = min(arguments.noise_sentences, len(dataset))
         chosen = sorted(random.Random(noise.SEED).sample(range(len(dataset)), count))
@@ -141,7 +141,7 @@ def sentences_of(dataset, columns):
 
 
 def plain(value):
-    """Value as JSON can hold it; floats to seven digits, and ``None`` where one is not finite."""
+    """The value for JSON: floats have seven digits, and ``None`` replaces those not finite."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -154,7 +154,7 @@ def plain(value):
 
 
 def named_paths(text):
-    """Reader of ``NAME=PATH[:PATH...]``, a name that can stand in a file's."""
+    """Reader of ``NAME=PATH[:PATH...]``; the name becomes part of a file name."""
     name, _, paths = text.partition("=")
     if not (paths and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
         raise ValueError
@@ -176,7 +176,7 @@ def log_end(text):
 
 
 def parser():
-    """All options: those of :func:`settings`, and what is analysed, which a report names itself."""
+    """All options: those of :func:`settings`, and those of what to analyse, which a report sets."""
     made = argparse.ArgumentParser(
         prog="python -m el_fairseq.analysis",
         description=__doc__,
@@ -193,7 +193,7 @@ def parser():
         action="append",
         required=True,
         metavar="NAME=PATH[:PATH...]",
-        help="a checkpoint under a name, or several as an ensemble; once for each model",
+        help="a name and its checkpoint, or several as an ensemble; once for each model",
     )
     add("--out", required=True, metavar="FOLDER", help="where to write")
     add(
@@ -202,7 +202,7 @@ def parser():
         action="append",
         default=[],
         metavar="NAME=FOLDER:SUBSET",
-        help="data to tell from the subset, binarized with the same dictionaries "
+        help="data to distinguish from the subset, binarized with the same dictionaries "
         "(python -m el_fairseq.corpora.binarize)",
     )
     add(
@@ -215,32 +215,32 @@ def parser():
 
 
 def settings():
-    """The options of how to analyse, which a report hands through."""
+    """The options of how to analyse, which a report passes on."""
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add, count = made.add_argument, whole_number(1)
-    drawn = "sentences, drawn at random, to measure noise on; 0 for no noise (%(default)s)"
+    drawn = "number of random sentences to measure noise on; 0 for no noise (%(default)s)"
     add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
     end = argument(log_end, "a number in (0, 1]")
-    add("--log-end", type=end, default=0.5, help="of the EL gradient (0.5)")
-    add("--beam", type=count, default=5, help="for translations (%(default)s)")
-    add("--bootstrap", type=count, default=200, metavar="N", help="replicates (200)")
-    add("--max-tokens", type=count, default=4096, help="a batch (%(default)s)")
-    add("--user-dir", help="as for fairseq, where the models need one")
-    add("--cpu", action="store_true", help="even where there is a GPU")
+    add("--log-end", type=end, default=0.5, help="log end of the EL gradient (0.5)")
+    add("--beam", type=count, default=5, help="beam size of translations (%(default)s)")
+    add("--bootstrap", type=count, default=200, metavar="N", help="bootstrap replicates (200)")
+    add("--max-tokens", type=count, default=4096, help="tokens in a batch (%(default)s)")
+    add("--user-dir", help="as for fairseq, if the models need one")
+    add("--cpu", action="store_true", help="use the CPU, even if there is a GPU")
     return made
 
 
 def check_given(options):
-    """See that a report hands through options of :func:`settings` alone.
+    """Check that a report passes on only options of :func:`settings`.
 
     Raises:
-        UserError: one is unknown or wrong, or names what is analysed.
+        UserError: an option is unknown or wrong, or names what to analyse.
     """
 
     def refuse(message):
         raise UserError(
-            f"the analysis refuses its options {shlex.join(options)}: {message} (a report itself "
-            "names the data, --subset, --model, --out, --ood and --subwords)"
+            f"the analysis refuses its options {shlex.join(options)}: {message} (the report sets "
+            "the data, --subset, --model, --out, --ood and --subwords)"
         )
 
     made = settings()

@@ -1,4 +1,4 @@
-"""Is a model right as often as it says, as it is and after one temperature?"""
+"""Calibration: is a model right as often as it says, before and after temperature scaling?"""
 
 import math
 
@@ -19,11 +19,11 @@ def calibration(columns):
     """Expected calibration error and reliability curve of the model's first choices.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2: first choices
-    are sorted by their probability (the confidence) into 15 bins of equal width, the upper bound
-    inside; the error is the mean over tokens of ``|accuracy - confidence|`` of their bin.
+    are sorted by their probability (the confidence) into 15 bins of equal width, which include
+    their upper bound. The error is the mean of ``|accuracy - confidence|`` of the tokens' bins.
 
     Its 95 % interval is 1.96 standard deviations of a bootstrap over sentences to either side. (The
-    bootstrap's percentiles would lie too high: noise adds to an error that is never negative.)
+    bootstrap's percentiles would be too high: the error is never negative, so noise increases it.)
     """
     confidence = columns["confidence"].astype(np.float64)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -55,7 +55,7 @@ def calibration(columns):
 
 
 def fit_temperature(nll):
-    """The temperature, from 0.05 to 20, of least negative log-likelihood.
+    """The temperature, from 0.05 to 20, with the lowest negative log-likelihood.
 
     Args:
         nll: the negative log-likelihood as a function of the temperature.
@@ -70,18 +70,18 @@ def fit_temperature(nll):
 
 
 def with_temperature(model, valid, dataset, columns):
-    """Calibration of a model on a dataset, as it is and after one temperature.
+    """Calibration of a model on a dataset, before and after temperature scaling.
 
-    Guo et al., section 4.2: all logits are divided by the temperature, which is the one of least
-    negative log-likelihood on the dataset ``valid``. A temperature above 1 means that the model was
-    too sure of itself; what it ranks first stays the same.
+    Guo et al., section 4.2: all logits are divided by the temperature that has the lowest negative
+    log-likelihood on the dataset ``valid``. A temperature above 1 means that the model was
+    overconfident. The first choices stay the same.
 
     Args:
         model: a :class:`~.models.Model`.
         columns: token columns of ``dataset``.
 
     Returns:
-        ``temperature``, and under ``before`` and ``after`` what :func:`calibration` gives:
+        ``temperature``, and ``before`` and ``after``, the results of :func:`calibration`:
         ``nll_nats`` per token, and ``expected_calibration_error`` (a share) with its interval,
         ``low`` and ``high``.
     """

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 CLASSES = ("frequent", "medium", "rare")
-# Of the symbols without a count: the end of a sentence, the unknown token.
+# The class of symbols without a count: the end of a sentence, the unknown token.
 SPECIAL = "special"
 NO_COUNT = -1
 
@@ -12,8 +12,8 @@ NO_COUNT = -1
 def token_counts(dictionary):
     """Training count of each entry of a fairseq dictionary, ``NO_COUNT`` for its special symbols.
 
-    The end of a sentence and the unknown token are among those: fairseq writes no count for them.
-    The counts of a joined dictionary are of both languages.
+    The end of a sentence and the unknown token are special: fairseq writes no count for them. A
+    joined dictionary counts both languages together.
     """
     counts = np.array(dictionary.count, dtype=np.int64)
     counts[: dictionary.nspecial] = NO_COUNT
@@ -21,11 +21,11 @@ def token_counts(dictionary):
 
 
 def frequency_bounds(counts):
-    """Least counts of ``frequent`` and ``medium`` entries: tertiles of the training tokens.
+    """Lowest counts of ``frequent`` and ``medium`` entries: tertiles of the training tokens.
 
-    Going from the most frequent entry down, ``frequent`` are the entries that make up the first
-    third of all training tokens, ``medium`` the second, ``rare`` the rest. Entries with equal
-    counts stay together, so the thirds are as even as the counts allow.
+    Sorted by frequency, the first entries that make up a third of all training tokens are
+    ``frequent``, the next third ``medium``, the rest ``rare``. Entries with equal counts stay
+    together, so the thirds are as equal as the counts allow.
     """
     known = np.sort(counts[counts > 0])[::-1]
     if not len(known):
@@ -35,14 +35,14 @@ def frequency_bounds(counts):
 
 
 def class_of(counts, bounds):
-    """The class of each count; ``SPECIAL`` where there is none."""
+    """The class of each count; ``SPECIAL`` for entries without a count."""
     frequent, medium = bounds
     conditions = counts == NO_COUNT, counts >= frequent, counts >= medium
     return np.select(conditions, [SPECIAL, *CLASSES[:2]], CLASSES[2])
 
 
 def describe_bounds(counts, bounds):
-    """For each class that has entries: least and greatest count, and number of entries."""
+    """For each class that has entries: lowest and highest count, and number of entries."""
     classes = class_of(counts, bounds)
     inside = {name: counts[classes == name] for name in CLASSES}
     return {
@@ -55,7 +55,7 @@ def describe_bounds(counts, bounds):
 def by_frequency(columns, bounds):
     """Accuracy, mean probability and median margin of each class, and of symbols without a count.
 
-    The accuracy has Wilson's 95 % interval, which takes tokens as independent of each other.
+    The accuracy has Wilson's 95 % interval, which assumes that tokens are independent.
     """
     classes = class_of(columns["frequency"], bounds)
     rows = {}

@@ -1,4 +1,4 @@
-"""Fairseq checkpoints, single or in ensemble, as named models, and their passes over data."""
+"""Named models from fairseq checkpoints, single or in an ensemble, and their passes over data."""
 
 import argparse
 
@@ -15,18 +15,18 @@ from .tokens import in_order, token_columns
 
 
 class Model:
-    """One or several checkpoints under one name, seen as one function to logits.
+    """One or several checkpoints under one name, as one function that gives logits.
 
-    The logits of a single network are its own, unless it overrides ``get_normalized_probs``
-    (adaptive softmax, copying, nearest neighbours): its log-probabilities are then the truth, and
-    are taken as logits. An ensemble averages probabilities, as fairseq's does; its logits are the
-    logarithms of the mean. ``logits_are`` says in words which of the three it is. For
-    log-probabilities the free energy is 0 and the energy is ``-log p``.
+    A single network gives its own logits, unless it overrides ``get_normalized_probs`` (adaptive
+    softmax, copying, nearest neighbours): then its log-probabilities serve as logits. An ensemble
+    averages probabilities, as in fairseq; its logits are the logarithms of the mean. ``logits_are``
+    says in words which of the three applies. For log-probabilities the free energy is 0 and the
+    energy is ``-log p``.
 
     Attributes:
         task: fairseq's, with the dictionaries.
-        positions: the longest sentences that all models compared can take, as fairseq has it.
-        max_tokens: of a batch.
+        positions: the longest sentence that all compared models accept, in fairseq's form.
+        max_tokens: maximum number of tokens in a batch.
         padding: the class index of positions without a token.
     """
 
@@ -71,7 +71,7 @@ class Model:
     def batches(self, dataset, label):
         """Batches of a dataset, with a progress bar.
 
-        No sentence is dropped but those too long for a model, of any of the models.
+        It leaves out only sentences that are too long for one of the compared models.
         """
         with data_utils.numpy_seed(1):
             ordered = dataset.ordered_indices()
@@ -84,7 +84,7 @@ class Model:
             )
         except AssertionError:
             raise UserError(
-                f"--max-tokens is {self.max_tokens}, less than the longest sentence has; raise it"
+                f"--max-tokens is {self.max_tokens}, and the longest sentence has more; raise it"
             ) from None
         on_gpu = next(self.networks[0].parameters()).is_cuda
         name = f"{self.name}, {label}"
@@ -113,18 +113,19 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu", max_tokens=409
         paths_by_name: dict of a model's name to a list of checkpoint files.
         data: folder binarized by fairseq-preprocess, whose dictionaries the models must fit.
         user_dir: fairseq's ``--user-dir``, for architectures or tasks outside fairseq.
-        max_tokens: of a batch.
+        max_tokens: maximum number of tokens in a batch.
 
     Returns:
-        A list of :class:`Model` in float32, in evaluation mode and without gradients. Their task is
-        that of the first checkpoint.
+        A list of :class:`Model` in float32, in evaluation mode and without gradients. They share
+        the task of the first checkpoint.
 
     Raises:
-        UserError: what is missing, damaged, carries code, or does not fit the dictionaries.
+        UserError: a checkpoint is missing, damaged, contains code, or does not fit the
+            dictionaries.
     """
     if user_dir is not None:
         utils.import_user_module(argparse.Namespace(user_dir=user_dir))
-    # Scoring during training is no part of the model, and would want its tokenizer here.
+    # BLEU during training is not part of the model, and would need its tokenizer here.
     overrides = {"data": str(data), "eval_bleu": False}
     task, networks = None, {name: [] for name in paths_by_name}
     for name, path in ((name, path) for name, paths in paths_by_name.items() for path in paths):
@@ -133,7 +134,7 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu", max_tokens=409
             [network], _, task = checkpoint_utils.load_model_ensemble_and_task(
                 [str(path)], arg_overrides=overrides, task=task
             )
-        except Exception as error:  # architectures and tasks fail in their own ways
+        except Exception as error:  # each architecture and task fails with its own errors
             reason = f"{type(error).__name__}: {error}".splitlines()[-1].strip()
             raise UserError(
                 f"model {name}: {path} does not load with the dictionaries in {data}, expected "

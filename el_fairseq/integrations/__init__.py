@@ -1,1 +1,1 @@
-"""The encouraging loss in other people's trainers; a trainer's module imports its library."""
+"""The encouraging loss for the trainers of other libraries; each module imports its library."""

@@ -27,19 +27,19 @@ IGNORED = -100
 class EncouragingLossFunc:
     """The loss with its options, as the ``compute_loss_func`` of a Trainer.
 
-    A Trainer tells its loss nothing of the model and of its own options;
-    :class:`EncouragingLossMixin` looks at them.
+    A Trainer passes to its loss neither the model nor the Trainer's options.
+    :class:`EncouragingLossMixin` reads them.
 
     Args:
         log_end, bonus_start, bonus_weight: as for :func:`el_fairseq.encouraging_loss`.
-        label_smoothing: in [0, 1), in PyTorch's convention, which is the Trainer's as well;
-            ``None`` is 0, and with the mixin ``TrainingArguments.label_smoothing_factor``.
-        shift_labels: whether labels are the input itself, so that position ``t`` predicts label
-            ``t + 1``, as for GPT-2, or ``t``, as for T5 and BERT. ``None`` leaves it to the mixin;
-            without, labels of sequences are refused, and classifiers' are served.
+        label_smoothing: in [0, 1), in PyTorch's convention, which is also the Trainer's. ``None``
+            means 0, or, with the mixin, ``TrainingArguments.label_smoothing_factor``.
+        shift_labels: true if position ``t`` predicts label ``t + 1``, as for GPT-2; false if it
+            predicts label ``t``, as for T5 and BERT. ``None`` leaves it to the mixin. Without the
+            mixin, ``None`` refuses labels of sequences, but not those of classifiers.
 
     Raises:
-        ValueError: a wrong option, by name and value.
+        ValueError: an option is wrong; the message gives its name and value.
     """
 
     log_end: float = 0.5
@@ -62,21 +62,21 @@ class EncouragingLossFunc:
         self, outputs: Any, labels: Optional[Tensor], num_items_in_batch: Any = None
     ) -> Tensor:
         """Loss of a model's output: a scalar in nats, summed over the labels that are not -100
-        and divided by ``num_items_in_batch``, or by their own number where that is ``None``.
+        and divided by ``num_items_in_batch``, or by the number of these labels if that is ``None``.
 
         Raises:
-            ValueError: there are no labels, or no logits for them; the model has an auxiliary loss,
-                which would be lost; ``shift_labels`` is ``None`` for labels of sequences.
+            ValueError: there are no labels or no logits; the model has an auxiliary loss, which
+                would be ignored; ``shift_labels`` is ``None`` for labels of sequences.
         """
         if labels is None:
             raise ValueError("the batch has no labels, expected class indices under 'labels'")
         logits = _logits(outputs)
         if labels.dim() > 1 and self.shift_labels is None:
             raise ValueError(
-                "whether labels are shifted is not known; say so: encouraging_loss_func("
-                "shift_labels=True) where position t predicts label t + 1 (GPT-2, Llama), False "
-                "where it predicts label t (BERT; T5, Marian and BART with DataCollatorForSeq2Seq("
-                "tokenizer, model=model)); EncouragingLossMixin finds it out by itself"
+                "whether labels are shifted is not known. Give encouraging_loss_func("
+                "shift_labels=True) if position t predicts label t + 1 (GPT-2, Llama), False "
+                "if it predicts label t (BERT; T5, Marian and BART with DataCollatorForSeq2Seq("
+                "tokenizer, model=model)). EncouragingLossMixin determines it by itself"
             )
         if labels.dim() > 1 and self.shift_labels:
             labels = F.pad(labels[..., 1:], (0, 1), value=IGNORED)  # a copy of logits costs memory
@@ -88,22 +88,22 @@ class EncouragingLossFunc:
         return loss / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
 
 
-encouraging_loss_func = EncouragingLossFunc  # reads as a function among a Trainer's arguments
+encouraging_loss_func = EncouragingLossFunc  # used like a function in a Trainer's arguments
 
 
 class EncouragingLossMixin:
-    """What a Trainer needs for the loss: ``class ELTrainer(EncouragingLossMixin, Trainer): pass``.
+    """Adds the loss to a Trainer: ``class ELTrainer(EncouragingLossMixin, Trainer): pass``.
 
     Its ``compute_loss_func`` is :class:`EncouragingLossFunc`, by default with the options of the
     paper. With ``bonus_weight=0`` the loss is the model's own, over all accumulated batches of a
-    step; the first batch shows whether the model shifts its labels. ``decoder_input_ids`` are made
-    of the labels where the collator has not done so. Evaluation and prediction report
-    ``eval_loss_without_bonus`` beside ``eval_loss``, which compares with the ``eval_loss`` of
-    cross-entropy, also under ``predict_with_generate``.
+    step. The first batch shows whether the model shifts its labels. If the collator has not made
+    ``decoder_input_ids``, the mixin makes them of the labels. Evaluation and prediction also report
+    ``eval_loss_without_bonus``, which is comparable with the ``eval_loss`` of cross-entropy, also
+    under ``predict_with_generate``.
 
     Raises:
-        TypeError: ``compute_loss_func`` is something else; the mixin comes after the Trainer.
-        ValueError: this Trainer, model or number of GPUs would train another loss.
+        TypeError: ``compute_loss_func`` is of another type; the mixin comes after the Trainer.
+        ValueError: with this Trainer, model or number of GPUs, the loss would be another one.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -111,8 +111,8 @@ class EncouragingLossMixin:
         order = cls.__mro__
         if Trainer in order[: order.index(EncouragingLossMixin)]:
             raise TypeError(
-                f"{cls.__name__} has EncouragingLossMixin after its Trainer, whose loss it would "
-                "keep: name the mixin first"
+                f"{cls.__name__} names EncouragingLossMixin after its Trainer, and would keep the "
+                "Trainer's loss: name the mixin first"
             )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -120,14 +120,14 @@ class EncouragingLossMixin:
         given = self.compute_loss_func or EncouragingLossFunc()
         if not isinstance(given, EncouragingLossFunc):
             raise TypeError(
-                f"compute_loss_func is {given!r}, expected encouraging_loss_func(), with "
-                "parentheses and the options in them"
+                f"compute_loss_func is {given!r}, expected encouraging_loss_func(...), a call with "
+                "the options in its parentheses"
             )
         smoothing, factor = given.label_smoothing, float(self.args.label_smoothing_factor)
         if smoothing is not None and factor not in (0, smoothing):
             raise ValueError(
                 f"label_smoothing is {smoothing} but TrainingArguments.label_smoothing_factor is "
-                f"{factor}: give one of them, or both the same value; it is applied once"
+                f"{factor}: give only one of them, or the same value for both; it is applied once"
             )
         if self.args.n_gpu > 1:
             raise ValueError(
@@ -154,7 +154,7 @@ class EncouragingLossMixin:
         config = getattr(self.accelerator.unwrap_model(model), "config", None)
         made = "decoder_input_ids" in inputs or "decoder_inputs_embeds" in inputs
         if getattr(config, "is_encoder_decoder", False) and not made:
-            # The model makes them of the labels, which the Trainer takes out of the inputs.
+            # The model makes them of the labels, but the Trainer removes labels from the inputs.
             call = functools.partial(model, labels=labels)
         if labels is not None and labels.dim() > 1 and self.encouraging_loss.shift_labels is None:
             shift = _shifts_labels(model, inputs)
@@ -162,7 +162,7 @@ class EncouragingLossMixin:
         is_training = torch.is_grad_enabled()
         is_shifted = self.encouraging_loss.shift_labels or not hasattr(self, "_loss_shifts_labels")
         if count is not None and not is_shifted:
-            # By its class the Trainer takes a model for one that shifts (BartForCausalLM does not).
+            # The Trainer decides by the model's class, wrongly for BartForCausalLM (no shift).
             self._loss_shifts_labels = False
             samples = self._samples if is_training else [inputs]
             count = self._get_num_items_in_batch(samples, self.args.device)
@@ -172,15 +172,15 @@ class EncouragingLossMixin:
         )
         if not self._is_asked:
             raise ValueError(
-                f"{type(self).__name__} computes a loss of its own and asks for no other: leave "
-                "its compute_loss, or DeepSpeed's sequence parallelism, out"
+                f"{type(self).__name__} computes its own loss and does not call compute_loss_func: "
+                "leave out its compute_loss, or DeepSpeed's sequence parallelism"
             )
         if not is_training:
             bare = replace(self.encouraging_loss, bonus_weight=0.0)(outputs, labels, count)
             if count is not None and getattr(self.args, "average_tokens_across_devices", False):
                 of_one_batch = getattr(self, "get_tp_size", lambda: 1)()
                 bare = bare * (self.accelerator.num_processes // of_one_batch)
-            # Gathered as the Trainer does with the loss: as often as the batch has examples.
+            # Repeated for each example and gathered, as the Trainer does with the loss.
             gathered = self.gather_function(bare.repeat(len(outputs["logits"])))
             self._without_bonus.append(gathered.cpu())
         return (loss, outputs) if return_outputs else loss
@@ -189,7 +189,7 @@ class EncouragingLossMixin:
         before = len(self._without_bonus)
         loss, *others = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None and len(self._without_bonus) == before:
-            # A Seq2SeqTrainer that generates has taken the model's own loss.
+            # A Seq2SeqTrainer that generates has computed the model's own loss.
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss = self.compute_loss(model, self._prepare_inputs(inputs)).detach()
         return (loss, *others)
@@ -207,13 +207,13 @@ def _logits(outputs):
     name = type(outputs).__name__
     if not isinstance(outputs, dict) or outputs.get("logits") is None:
         raise ValueError(
-            f"the model's output is {name} without logits, expected a ModelOutput with them: "
+            f"the model's output is {name} without logits, expected a ModelOutput with logits: "
             "leave return_dict and use_liger_kernel at their defaults"
         )
     if outputs.get("aux_loss") is not None:
         raise ValueError(
-            f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to the "
-            "model's own loss alone; switch it off: model.config.output_router_logits = False"
+            f"the model's output ({name}) has an auxiliary loss, which the Trainer adds to no "
+            "loss but the model's own; switch it off: model.config.output_router_logits = False"
         )
     return outputs["logits"]
 
@@ -221,8 +221,8 @@ def _logits(outputs):
 def _shifts_labels(model, inputs):
     """Whether position ``t`` of a model predicts label ``t + 1``, by its own loss of one label.
 
-    A label of the first position alone costs its cross-entropy where labels are not shifted. Where
-    they are, nothing predicts it, and the first position predicts a label of the second.
+    If labels are not shifted, a label only at the first position gives the cross-entropy of that
+    position. If they are shifted, a label only at the second position gives it.
     """
     labels = inputs["labels"]
     label = labels[labels != IGNORED][:1]
@@ -239,6 +239,6 @@ def _shifts_labels(model, inputs):
             return shift
     raise ValueError(
         f"the loss of {type(model).__name__} is not the mean cross-entropy of its labels, shifted "
-        "or not, so that it does not tell; say so: encouraging_loss_func(shift_labels=True) where "
+        "or not, so it does not show which. Give encouraging_loss_func(shift_labels=True) if "
         "position t predicts label t + 1, else False"
     )

@@ -128,7 +128,7 @@ def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
     ("options", "reason"),
     [
         (["--noise-sentenses", "5"], "unrecognized arguments: --noise-sentenses 5"),
-        (["--subset", "valid"], "--subset valid .a report itself names"),
+        (["--subset", "valid"], "--subset valid .the report sets"),
         (["--bootstrap", "0"], "expected a whole number from 1"),
     ],
 )

@@ -208,15 +208,15 @@ class ELOwnTrainer(EncouragingLossMixin, OwnTrainer):
 @pytest.mark.parametrize(
     ("loss", "options", "message"),
     [
-        (None, {"kind": ELOwnTrainer}, "computes a loss of its own and asks"),
+        (None, {"kind": ELOwnTrainer}, "computes its own loss and does not call"),
         (
             encouraging_loss_func(label_smoothing=0.0),
             {"label_smoothing_factor": 0.1},
             r"label_smoothing is 0.0 but .*factor is 0.1",
         ),
-        (encouraging_loss_func, {}, "expected encouraging_loss_func.., with par"),
+        (encouraging_loss_func, {}, "expected encouraging_loss_func.*, a call with"),
         (EncouragingLoss(), {}, "compute_loss_func is EncouragingLoss.*expected"),
-        (encouraging_loss_func(), {"kind": Trainer}, r"say so: .*shift_labels=True.*LossMixin"),
+        (encouraging_loss_func(), {"kind": Trainer}, r"Give .*shift_labels=True.*LossMixin"),
     ],
 )
 def test_what_would_train_otherwise_is_refused(loss, options, message, tmp_path):
