@@ -27,7 +27,7 @@ def gradient_size(prob, log_end=None):
 def gradient_shares(prob, log_end):
     """Where the gradient comes from under cross-entropy (``ce``) and the encouraging loss (``el``).
 
-    Returns the share of ``tokens`` with p > 0.5, and of either gradient that comes from them.
+    Returns the share of ``tokens`` with p > 0.5, and their share of each gradient.
     """
     well = prob > WELL_CLASSIFIED
     shares = {"log_end": log_end, "tokens": float(well.mean())}

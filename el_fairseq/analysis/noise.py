@@ -16,17 +16,17 @@ from .subsets import options_of, translation_dataset
 
 RATES = (0.0, 0.1, 0.2, 0.3)
 SEED = 1
-# A subword model that cuts more of the clean sentences otherwise than the data has them is
-# not the one that the data was made with.
+# If the subword model segments a larger share of the clean sentences in another way than the data,
+# it is not the model of the data.
 MOST_SENTENCES_CUT_OTHERWISE = 0.1
 
 
 def with_noise(text, rate, generator):
     """Text in which characters were dropped, doubled, or swapped with the next one.
 
-    Each character is changed with probability ``rate``, and what happens to it is drawn evenly. An
-    escape of the Moses tokenizer, such as ``&apos;``, is one character. Spaces stay: words keep
-    their number unless all their characters are dropped.
+    Each character is changed with probability ``rate``; the three changes are equally likely. An
+    escape of the Moses tokenizer, such as ``&apos;``, is one character. Spaces stay. A word
+    disappears only if all its characters are dropped.
 
     Args:
         text: a sentence.
@@ -53,8 +53,8 @@ def _noisy_word(word, rate, generator):
 def noisy_dataset(task, dataset, indices, subwords, rate):
     """Sentences of a translation dataset with noise of ``rate`` in their sources.
 
-    The sources are turned into text, disturbed, and cut into subwords anew; at rate 0 they are
-    the dataset's own. A sentence's noise depends on its number alone.
+    The sources are turned into text, changed, and segmented into subwords again; at rate 0 they
+    are those of the dataset. The noise of a sentence depends only on its index.
     """
     dictionary = task.source_dictionary
 
@@ -71,23 +71,23 @@ def _encoded(text, dictionary, subwords):
 
 
 def check_subwords(task, dataset, indices, subwords):
-    """Raise :class:`UserError` where the subword model is not the one of the data."""
+    """Raise :class:`UserError` if the subword model is not the one of the data."""
     dictionary, otherwise = task.source_dictionary, 0
     for source in (dataset.src[i] for i in indices):
         again = _encoded(text_of(source, dictionary, subwords.symbol), dictionary, subwords)
         otherwise += not torch.equal(source.long(), again)
     if otherwise > MOST_SENTENCES_CUT_OTHERWISE * len(indices):
         raise UserError(
-            f"the subword model cuts {otherwise} of {len(indices)} clean sentences otherwise than "
-            "the data has them; give --subwords the model that the data was made with"
+            f"the subword model segments {otherwise} of {len(indices)} clean sentences in another "
+            "way than the data; give --subwords the model that the data was made with"
         )
 
 
 def curve(model, dataset, indices, subwords, beam, replicates):
     """Accuracy and BLEU of a model at each rate of noise, with 95 % intervals over sentences.
 
-    BLEU is of words as the corpus has them: subwords are joined, Moses tokens stay. Its interval is
-    that of sacreBLEU's bootstrap.
+    BLEU is computed on the words of the corpus: subwords are joined, Moses tokens stay. Its
+    interval is that of sacreBLEU's bootstrap.
     """
     task, dictionary = model.task, model.task.target_dictionary
     tokenize = sacrebleu_tokenizer(options_of(task).target_lang)
@@ -128,8 +128,8 @@ def accuracy_of(counts, replicates):
     """Accuracy of S sentences, with a 95 % bootstrap interval: ``(accuracy, low, high)``.
 
     Args:
-        counts: integers (S, 2): how many tokens of a sentence are right, and how many it has.
-        replicates: of the bootstrap, which draws sentences.
+        counts: integers (S, 2): the number of correct tokens of a sentence, and of all its tokens.
+        replicates: number of bootstrap replicates; the bootstrap draws sentences.
     """
     drawn = np.random.default_rng(SEED).integers(len(counts), size=(replicates, len(counts)))
     correct, tokens = counts[drawn].sum(1).T

@@ -1,4 +1,4 @@
-"""Can in-domain and out-of-domain sentences be told apart by what a model says of them?"""
+"""Out-of-domain detection by a model's scores of sentences."""
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -23,11 +23,11 @@ def detections(in_domain, out_of_domain, replicates):
 
 
 def sentence_scores(columns):
-    """Scores of each sentence, from token columns in the order of sentences.
+    """Scores of each sentence, from token columns sorted by sentence.
 
     Returns:
-        A dict of arrays, one value a sentence: mean and least log-probability of its tokens, and
-        the means of energy, free energy and entropy, negated. Higher says in-domain.
+        A dict of arrays with one value for each sentence: mean and lowest log-probability of its
+        tokens, and the negated means of energy, free energy and entropy. Higher means in-domain.
     """
     starts = np.flatnonzero(np.diff(columns["sentence"], prepend=-1))
     length = np.diff(starts, append=len(columns["sentence"]))
@@ -45,17 +45,17 @@ def sentence_scores(columns):
 
 
 def detection(in_domain, out_of_domain, replicates):
-    """How well one score tells in-domain sentences (the positives) from out-of-domain ones.
+    """How well one score separates in-domain sentences (the positives) from out-of-domain ones.
 
     Args:
-        in_domain: scores of the in-domain sentences, higher for in-domain.
+        in_domain: scores of the in-domain sentences; higher means in-domain.
         out_of_domain: scores of the others.
-        replicates: bootstrap replicates; sentences are drawn from either set by itself.
+        replicates: number of bootstrap replicates; sentences are drawn from each set separately.
 
     Returns:
-        ``auroc``, ``aupr`` and ``fpr95`` (share of out-of-domain sentences let through where 95 %
-        of the in-domain ones are), each a dict of ``value``, ``low`` and ``high`` (95 % interval
-        of the bootstrap's percentiles), and the curve ``roc`` at 101 false positive rates.
+        ``auroc``, ``aupr`` and ``fpr95`` (share of out-of-domain sentences accepted where 95 % of
+        the in-domain ones are), each a dict of ``value``, ``low`` and ``high`` (95 % interval,
+        bootstrap percentiles), and the curve ``roc`` at 101 false positive rates.
     """
     labels = np.repeat([1, 0], [len(in_domain), len(out_of_domain)])
     value, curve = _areas(labels, np.concatenate([in_domain, out_of_domain]))

@@ -10,14 +10,14 @@ from ..corpora.binarize import check_binary
 
 
 def options_of(task):
-    """Options of a fairseq task, whichever way its checkpoint kept them."""
+    """Options of a fairseq task, in either form in which checkpoints store them."""
     return task.args if task.cfg is None else task.cfg
 
 
 def load_subset(task, data, subset):
     """A fairseq dataset: ``subset`` (test, valid, ...) of the binarized folder ``data``.
 
-    Several subsets of a translation corpus, ``test,test1``, are one dataset, in that order.
+    Several subsets of a translation corpus, such as ``test,test1``, become one dataset.
 
     Raises:
         UserError: the subset is missing, empty or damaged, has no target side, or the folder's
@@ -29,13 +29,13 @@ def load_subset(task, data, subset):
     if len(datasets) == 1:
         return first
     if not isinstance(first, LanguagePairDataset):
-        raise UserError(f"--subset is {subset}: of a language model, name one subset")
+        raise UserError(f"--subset is {subset}: for a language model, name one subset")
     sides = [ConcatDataset([getattr(one, side) for one in datasets]) for side in ("src", "tgt")]
     return translation_dataset(task, *sides, first)
 
 
 def translation_dataset(task, sources, targets, like):
-    """Translation dataset of token tensors, padded as the dataset ``like`` is."""
+    """Translation dataset of token tensors, padded like the dataset ``like``."""
     sizes = [np.array([len(one) for one in side]) for side in (sources, targets)]
     return LanguagePairDataset(
         *(sources, sizes[0], task.source_dictionary),
@@ -70,10 +70,10 @@ def _check_dictionaries(task, data):
     known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
     sides = [getattr(options_of(task), f"{side}_lang", None) for side in ("source", "target")]
     for path in Path(data).glob("dict*.txt"):
-        # The folder may hold other pairs of languages, too.
+        # The folder may also hold other language pairs.
         another = all(sides) and path.name not in [f"dict.{side}.txt" for side in sides]
         if not another and Dictionary.load(str(path)).symbols not in known:
             raise UserError(
-                f"{path} is not a dictionary of the models; binarize the text with theirs "
+                f"{path} is not a dictionary of the models; binarize the text with those "
                 "(python -m el_fairseq.corpora.binarize --help)"
             )

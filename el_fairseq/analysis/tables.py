@@ -1,7 +1,6 @@
-"""The tables of an analysis, from what ``analysis.json`` holds: the command prints them, the report
-shows the same ones.
+"""The tables of an analysis, made of ``analysis.json``, for the command and the report.
 
-``None`` stands there for a number that is not finite, and a dash in the tables.
+A number that is not finite is ``None`` in ``analysis.json``, and a dash in the tables.
 """
 
 from ..common.tables import Table
@@ -18,12 +17,12 @@ OOD_SCORES = {
 
 
 def number(value, form, missing="\N{EN DASH}"):
-    """A number in a form of ``format``, such as ``.2%``."""
+    """A number as ``format`` writes it, in a form such as ``.2%``."""
     return missing if value is None else format(value, form)
 
 
 def interval(measured, form, key="value"):
-    """``value [low, high]`` of a dict that has these."""
+    """The text ``value [low, high]``, from a dict with these keys."""
     value, low, high = (number(measured[name], form) for name in (key, "low", "high"))
     return f"{value} [{low}, {high}]"
 
@@ -45,7 +44,7 @@ def tables(analysis):
 
 
 def calibration(models, with_temperature):
-    """A row for each model: accuracy, and calibration before and after one temperature."""
+    """A row for each model: accuracy, and calibration before and after temperature scaling."""
 
     def error_and_nll(of):
         error = interval(of, ".2%", "expected_calibration_error")
@@ -81,7 +80,8 @@ def frequency(models):
 
 
 def gradient(models):
-    """A row for each model: where the gradient of either loss would come from."""
+    """A row for each model: the share of well-classified tokens, and of the gradient of each loss
+    that comes from them."""
     keys = ("tokens", "ce", "el")
     rows = [
         [name, *(number(model["gradient"][key], ".1%") for key in keys)]

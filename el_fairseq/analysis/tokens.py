@@ -1,8 +1,8 @@
-"""What a model says of every target token, teacher-forced, batch by batch.
+"""Measures of every target token, teacher-forced, batch by batch.
 
-To add a measure, write a function of :class:`Rows` under :func:`measure`. It is then a column of
-``tokens-NAME.npz``; mean, quantiles and histogram stand in ``analysis.json``, mean and quantiles in
-the tables of the command and of the report.
+To add a measure, write a function of :class:`Rows` with the decorator :func:`measure`. It is then a
+column of ``tokens-NAME.npz``. ``analysis.json`` holds its mean, quantiles and histogram; the tables
+of the command and of the report show mean and quantiles.
 """
 
 from functools import cached_property
@@ -10,23 +10,23 @@ from functools import cached_property
 import numpy as np
 import torch
 
-# Rows of logits worked on at a time on a CPU: few enough to stay in cache, with any vocabulary.
+# Logits processed at a time on a CPU: few enough to stay in the cache, with any vocabulary.
 CPU_BLOCK_ELEMENTS = 1 << 19
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 HISTOGRAM_BINS = 60
 
-# By the name of the column: the function, and what tables need to know.
+# Name of the column to (function, what tables show of it).
 MEASURES = {}
 
 
 def measure(title, unit="", higher_is_better=None, form=".3f"):
-    """Decorator: registers a function from :class:`Rows` to a tensor (N,).
+    """Decorator that registers a function from :class:`Rows` to a tensor (N,).
 
     Args:
-        title: what tables call the measure.
-        unit: of its values, ``""`` where they have none.
-        higher_is_better: ``None`` where neither is.
-        form: how ``format`` shows a value.
+        title: name of the measure in tables.
+        unit: unit of its values, or ``""``.
+        higher_is_better: ``None`` if neither direction is better.
+        form: argument of ``format`` to show a value.
     """
     shown = {"title": title, "unit": unit, "higher_is_better": higher_is_better, "form": form}
 
@@ -38,11 +38,11 @@ def measure(title, unit="", higher_is_better=None, form=".3f"):
 
 
 class Rows:
-    """Logits of N target tokens, and what measures share. ``rows["margin"]`` is another measure.
+    """Logits of N target tokens, and values that measures share. ``rows["margin"]`` is a measure.
 
     Attributes:
-        raw: the logits (N, V), float32 or float64. ``-inf`` is a class that is ruled out.
-        logits: the same less the largest of each row, ``largest`` (N, 1).
+        raw: the logits (N, V), float32 or float64. ``-inf`` excludes a class.
+        logits: the same minus the largest of each row, ``largest`` (N, 1).
         target: class indices (N, 1).
     """
 
@@ -65,7 +65,7 @@ class Rows:
 
     @cached_property
     def weights(self):
-        """Probabilities (N, V), but for a factor of each row's."""
+        """Probabilities (N, V), up to a factor for each row."""
         return self.logits.exp()
 
     @cached_property
@@ -96,7 +96,7 @@ def rank(rows):
 
 @measure("entropy of the prediction", "nats")
 def entropy(rows):
-    # 0 * -inf is NaN: a class that is ruled out adds nothing.
+    # 0 * -inf is NaN, but an excluded class must add 0.
     finite = rows.logits.clamp(min=torch.finfo(rows.logits.dtype).min)
     expected = (rows.weights * finite).sum(1, keepdim=True) / rows.total
     return (rows.total.log() - expected).squeeze(1)
@@ -135,12 +135,12 @@ def relative_margin(rows):
 
 @measure("energy - free energy", "standard deviations of the logits", higher_is_better=False)
 def relative_energy(rows):
-    # Logits are free up to a constant at each position: only the difference has a scale.
+    # At each position a constant may be added to all logits: only differences have a meaning.
     return -rows["log_prob"] / rows["logit_std"]
 
 
 def token_columns(logits, target, sentence, padding):
-    """What is said of the N target tokens of a batch; nothing of size N x V is kept.
+    """All measures of the N target tokens of a batch; nothing of size N x V is kept.
 
     Args:
         logits: (B, T, V), float32 or float64.
@@ -149,7 +149,7 @@ def token_columns(logits, target, sentence, padding):
 
     Returns:
         A dict of numpy arrays (N,): every measure by its name in :data:`MEASURES`, ``sentence``,
-        ``position``, ``token``, and whether it is ``correct``, the model's first choice.
+        ``position``, ``token``, and ``correct``: whether it is the model's first choice.
     """
     kept = target != padding
     rows, classes = logits.flatten(0, 1), target.flatten()
@@ -167,7 +167,7 @@ def token_columns(logits, target, sentence, padding):
 
 
 def in_order(batches):
-    """Columns of several batches as one, in the order of sentences and positions."""
+    """Joins the columns of several batches, sorted by sentence and position."""
     joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     order = np.lexsort((joined["position"], joined["sentence"]))
     return {name: column[order] for name, column in joined.items()}
@@ -180,9 +180,9 @@ def summaries(columns_of_models):
         columns_of_models: token columns by the models' names.
 
     Returns:
-        A dict by models of dicts by measures. Histograms of a measure have the same edges for all
-        models, so that they compare: from the lowest 0.5 % quantile of any model to the highest
-        99.5 %. What lies outside is counted in ``below`` and ``above``.
+        ``{model: {measure: {...}}}``. Histograms of a measure have the same edges for all models,
+        so that they can be compared: from the lowest 0.5 % quantile of any model to the highest
+        99.5 % quantile. Values outside are counted in ``below`` and ``above``.
     """
     result = {name: {} for name in columns_of_models}
     for measured in MEASURES:

@@ -1,8 +1,8 @@
-"""What the loss costs: time and peak memory of forward and backward, beside the alternatives.
+"""Cost of the loss and of alternatives: time and peak memory of forward and backward.
 
-``python -m el_fairseq.benchmarks.loss --help`` lists the options. Every figure is a ratio within
-one run: the contenders take turns, so that whatever else the machine does hits all of them. On a
-virtual machine run it twice: memory that it touches for the first time costs it much more.
+``python -m el_fairseq.benchmarks.loss --help`` lists the options. Times are ratios within one run:
+the contenders take turns, so that other load on the machine affects all of them. On a virtual
+machine run it twice: there, the first access to memory is much slower.
 """
 
 import argparse
@@ -29,7 +29,7 @@ DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16
 
 
 def literal_formula(logits, target, log_end=0.5):
-    """The paper's formula as one would write it down, in eager PyTorch; summed."""
+    """The paper's formula, written literally in eager PyTorch; summed."""
     log_probs = F.log_softmax(logits, dim=-1)
     probs = log_probs.exp()
     tangent = math.log(1 - log_end) - (probs - log_end) / (1 - log_end)
@@ -40,12 +40,12 @@ def literal_formula(logits, target, log_end=0.5):
 
 
 def loss_contenders(slow=True):
-    """Functions of (logits, target) by name; the first is what the others are compared with."""
+    """Functions of (logits, target) by name; the first is the baseline."""
     spec = checked_spec(label_smoothing=SMOOTHING)
     contenders = {
         "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
         "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
-        # inplace_backward=True of the function, which asks for logits that are a result.
+        # As inplace_backward=True of the function, which refuses these logits: they are a leaf.
         "EL in place, as in training": lambda *x: loss_of_rows(*x, spec, "sum", in_place=True)[0],
     }
     try:
@@ -81,7 +81,7 @@ def projection_contenders(slow=True):
     }
     if slow and hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13 and later
         options = torch.nn.LinearCrossEntropyOptions()
-        # With label smoothing it would not work in chunks.
+        # With label smoothing it does not work in chunks.
         contenders["`F.linear_cross_entropy`, chunked, not smoothed"] = lambda *x: (
             F.linear_cross_entropy(*x, options=options)
         )
@@ -89,15 +89,15 @@ def projection_contenders(slow=True):
 
 
 def measure(contenders, inputs, repeats, calls=1, square=None):
-    """Seconds of a call (median) and peak bytes beyond the inputs of each contender, in turns.
+    """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
         contenders: functions of the inputs, by name.
-        inputs: tensors, all but the last of which get gradients. Contenders may overwrite these.
-        repeats: turns of each contender, after one that warms up and tells the memory.
-        calls: in each turn.
-        square: a matrix to be multiplied by itself right before each call, whose threads still
-            wait for more then, as in a training; ``None``: nothing runs before.
+        inputs: tensors; all but the last get gradients. Contenders may overwrite them.
+        repeats: turns of each contender, after one turn that warms up and measures the memory.
+        calls: number of calls in each turn.
+        square: a matrix to multiply by itself right before each call. The threads of this product
+            then still wait for work, as in a training. ``None``: nothing runs before.
     """
     seconds, peaks = {name: [] for name in contenders}, {}
     *differentiated, _ = inputs
@@ -130,9 +130,10 @@ def _wait_for(device):
 
 
 class PeakMemory:
-    """The highest memory in use since this was made, beyond what was in use then.
+    """The peak memory since this object was made, minus the memory in use at that time.
 
-    On CUDA what PyTorch has allocated; on Linux the process's resident memory; elsewhere unknown.
+    On CUDA it is memory allocated by PyTorch, on Linux the resident memory of the process;
+    elsewhere it is unknown.
     """
 
     def __init__(self, device):
@@ -156,7 +157,7 @@ class PeakMemory:
 
 
 def cells(results):
-    """Of each contender its time, after the first as a ratio to that, and its peak memory."""
+    """Time and peak memory of each contender; times after the first are ratios to the first."""
     base, _ = next(iter(results.values()))
     for name, (seconds, peak) in results.items():
         time = f"{seconds / base:.2f}" if name != next(iter(results)) else f"{1000 * base:.3g} ms"
@@ -212,13 +213,13 @@ def main():
     add(
         "--literal",
         action="store_true",
-        help="more to compare with: the paper's formula in PyTorch (compiled, too, on a GPU), "
+        help="more contenders: the paper's formula in PyTorch (on a GPU also compiled), "
         "F.linear_cross_entropy, Liger-Kernel's cross-entropy",
     )
     add(
         "--after-matmul",
         action="store_true",
-        help="time each call right after a matrix product, whose threads still wait for more",
+        help="time each call right after a matrix product, whose threads still wait for work",
     )
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()

@@ -19,9 +19,9 @@ CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
 
 
 def train(command, log):
-    """Run a training whose JSON log goes to a file; returns its words per second.
+    """Run a training with a JSON log in a file; returns its words per second.
 
-    That is the median over the log's records, without the first, in which memory is mapped.
+    This is the median over the records of the log, without the first, in which memory is mapped.
     """
     with log.open("w") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
@@ -31,7 +31,7 @@ def train(command, log):
     if status or not speeds:
         raise UserError(
             f"fairseq-train ended with status {status} after {len(of_updates)} records, expected "
-            f"0 after two or more: see {log}, or take more --updates"
+            f"0 after two or more: see {log}, or raise --updates"
         )
     return statistics.median(speeds)
 
@@ -52,11 +52,11 @@ def main():
         usage="%(prog)s [options] [-- fairseq-train options]",
         description="Words per second of whole trainings, cross-entropy and encouraging loss "
         "taking turns: the demo's model on the demo's data, without validation and checkpoints. "
-        "About ten minutes on two CPU cores, on which nothing else should run meanwhile.",
+        "It takes about ten minutes on two CPU cores; run nothing else on them meanwhile.",
     )
     add, number = parser.add_argument, whole_number(1)
-    add("--rounds", type=number, default=5, help="trainings of each (default: %(default)s)")
-    add("--updates", type=number, default=100, help="of each training (default: %(default)s)")
+    add("--rounds", type=number, default=5, help="trainings of each loss (default: %(default)s)")
+    add("--updates", type=number, default=100, help="updates of each (default: %(default)s)")
     corpus, logs = ROOT / f"data/home-assistant-{PAIR}", ROOT / "runs/benchmark-training"
     add("--data", type=Path, default=corpus, help="corpus (default: the demo's, made if missing)")
     add("--out", type=Path, default=logs, help="where logs go (default: runs/benchmark-training)")
@@ -73,7 +73,7 @@ def main():
         *("--user-dir", ROOT / "el_fairseq"),
         *read_experiment(f"home-assistant-{PAIR}").train.options,
         *("--max-update", str(options.updates), "--log-interval", "10", "--log-format", "json"),
-        # fairseq makes a folder for checkpoints also where it saves none.
+        # fairseq makes a folder for checkpoints even if it saves none.
         *("--no-save", "--save-dir", options.out, "--disable-validation", "--seed", "1"),
     ]
     speeds = {name: [] for name in CRITERIA}

@@ -65,7 +65,7 @@ def test_a_subword_model_that_did_not_make_the_data_is_refused(tiny, loaded, tmp
     noise.check_subwords(model.task, dataset, range(43), Subwords(tiny.subwords))
     codes = tmp_path / "codes"
     codes.write_text("#version: 0.2\nh a\nu s</w>\n")
-    with pytest.raises(UserError, match="cuts 43 of 43 clean sentences otherwise"):
+    with pytest.raises(UserError, match="segments 43 of 43 clean sentences in another"):
         noise.check_subwords(model.task, dataset, range(43), Subwords(codes))
 
 
