@@ -1,1 +1,1 @@
-"""What every step of the way uses: files, command lines."""
+"""Shared helpers: files, command lines."""

@@ -1,4 +1,4 @@
-"""What the package's command-line modules share: one clear line for what a user can mend."""
+"""What the package's command-line modules share: one-line errors that the user can fix."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""Files: text and JSON, locks, and what is whole or not there."""
+"""Files: text and JSON, locks, and atomic writes."""
 
 import errno
 import fcntl
@@ -88,8 +88,8 @@ def full_disk_told(path):
         if cause is None:
             raise
         raise UserError(
-            f"{path} could not be written ({cause.strerror}): make room on its disk, and run the "
-            "same command again"
+            f"{path} could not be written ({cause.strerror}): free space on its disk, and run "
+            "the same command again"
         ) from None
 
 
@@ -97,7 +97,7 @@ def full_disk_told(path):
 def writing(path, mode="w"):
     """Open ``path`` for writing; it appears, or is replaced, when the block ends without error.
 
-    Text is UTF-8 with Unix line ends. What a killed process left beside is written over.
+    Text is UTF-8 with Unix line ends. Leftovers of a killed process are overwritten.
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -116,7 +116,7 @@ def writing(path, mode="w"):
 def making(folder):
     """Give an empty folder that becomes ``folder`` when the block ends without error.
 
-    What a killed process left beside is removed first. ``folder`` itself must not exist, or be
+    Leftovers of a killed process are removed first. ``folder`` itself must not exist, or be
     empty.
 
     Raises:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 def shown(path):
     """A path as commands in the repository's folder name it: absolute where it is not below.
 
-    Symbolic links stay. What is not UTF-8 in its name is replaced.
+    Symbolic links are not resolved; bytes that are not UTF-8 are replaced.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() follows links)
     if ROOT in path.parents:

@@ -1,9 +1,9 @@
-"""Programs that start others, and what signals do to them.
+"""Programs that start others, and how signals end them.
 
 A program's work runs in a thread of its own; its main thread waits for the work or for a signal,
-whose handler only notes it. Then the main thread kills the children, which leave nothing half-made
-(see :mod:`.files`), and the work ends because they did. No exception comes out of a handler, and no
-Python runs in a fork.
+which the handler only records. Then the main thread kills the children, which leave nothing
+half-made (see :mod:`.files`), and the work ends because they did. No exception comes out of a
+handler, and no Python runs in a fork.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ _children = _Children()
 def started(command, gentle=signal.SIGKILL, **options):
     """A child that runs ``command``; it has ended when the block ends.
 
-    Linux kills it when this thread ends, however that ends, and signals end it as
+    Linux kills it when this thread ends in any way, and signals end it as
     :func:`supervise` says. It has a session of its own.
 
     Args:

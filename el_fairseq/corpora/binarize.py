@@ -1,4 +1,4 @@
-"""Binarize text with the dictionaries and subwords of models at hand.
+"""Binarize text with the dictionaries and subwords of existing models.
 
 For text that the models were not trained on: another domain, another language, another order of
 words (``python -m el_fairseq.analysis --ood NAME=FOLDER:SUBSET``).
@@ -21,7 +21,7 @@ from .subwords import Subwords, encode
 def preprocess(*arguments):
     """Run fairseq-preprocess in this process; what it says is in the folder's preprocess.log.
 
-    In one process: its own parallel mode waits for ever for a worker that was killed.
+    In one process: its own parallel mode hangs if a worker is killed.
     """
     from fairseq_cli import preprocess as fairseq_preprocess  # which sets up all logging
 
@@ -105,7 +105,7 @@ def languages_and_dictionaries(folder, source=None, target=None):
     if len(fitting) != 1:
         there = f"the pairs {', '.join(sorted(names))}" if names else "no binarized pair"
         raise UserError(
-            f"{folder} has {there} of languages, asked for is {source or '?'}-{target or '?'}: "
+            f"{folder} has {there}, expected the pair {source or '?'}-{target or '?'}: "
             "name one pair of a folder that fairseq-preprocess made"
         )
     [pair] = fitting

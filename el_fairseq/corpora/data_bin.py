@@ -56,7 +56,7 @@ def text_in(prefix, dictionary, subwords):
 
 
 def check_references(lines, path, name, tokenizer):
-    """Warn where a test set of ``lines`` is scored against what is not plain text.
+    """Warn where a test set of ``lines`` is scored against text that is not plain.
 
     ``path`` is the file of references; ``None``: they are the lines themselves.
 
@@ -96,11 +96,12 @@ def main():
     add("--target", metavar="CODE", help="target language, where the data has several pairs")
     plain = (
         "plain translations of its test set, a line each, neither tokenized nor in subwords; the "
-        "second --test is fairseq's test1, and so on (default: the data's own, both undone)"
+        "second --test is fairseq's test1, and so on (default: the data's own, detokenized, "
+        "subwords joined)"
     )
     add("--test", action="append", default=[], metavar="[NAME=]REFERENCES", help=plain)
     add("--pool-tests", action="store_true", help=POOL_HELP)
-    add("--subwords", choices=kinds, default="none", help="what it was cut into (default: none)")
+    add("--subwords", choices=kinds, default="none", help="kind of subwords (default: none)")
     theirs = "their model: for character noise and other texts in reports"
     add("--subword-model", type=Path, metavar="FILE", help=theirs)
     before = "how it was tokenized before (default: none)"

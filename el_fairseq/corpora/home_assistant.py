@@ -32,7 +32,7 @@ def download(folder):
     command += ["--ignore-requires-python", "--only-binary=:all:", f"homeassistant=={VERSION}"]
     if subprocess.run(command).returncode:
         raise UserError(
-            f"pip could not download homeassistant=={VERSION}, the reason stands above: check the "
+            f"pip could not download homeassistant=={VERSION}, see the error above: check the "
             "network and the disk, then run the same command again"
         )
 
@@ -66,7 +66,7 @@ def strings_of_wheel(wheel, language):
 
 
 def reason_to_drop(foreign, english):
-    """Name the rule by which a pair is left out, or return ``None``."""
+    """Return why a pair is dropped, or ``None``."""
     if english is None:
         return "no English string with that file and key"
     if not foreign or not english:

@@ -1,4 +1,4 @@
-"""What the corpora of IWSLT share: TED talks in an archive, and the way from there to text.
+"""What the corpora of IWSLT share: TED talks in an archive, and how text is extracted.
 
 Training text lies in ``train.tags.*``, a line a sentence between lines of tags; the sets for
 validation and test in XML, a line a segment. :mod:`.iwslt14` and :mod:`.iwslt17` hold what is

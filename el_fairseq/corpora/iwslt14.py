@@ -1,4 +1,4 @@
-"""IWSLT'14 German-English, as the field has used it since, from the archive to what fairseq reads.
+"""IWSLT'14 German-English, with the usual preprocessing, from the archive to what fairseq reads.
 
 160,239 training, 7,283 validation and 6,750 test pairs, lowercased, 10,000 joint BPE merges.
 """

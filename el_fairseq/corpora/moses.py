@@ -38,7 +38,7 @@ def tokenized(pairs, languages):
 def detokenized(lines, language):
     """Plain text of tokenized ``lines``, by sacremoses.
 
-    In languages without spaces those that it leaves at their characters go, too.
+    In languages without spaces, the remaining spaces are also removed.
     """
     detokenizer = sacremoses.MosesDetokenizer(language)
     spaces = without_spaces if writes_without_spaces(language) else str

@@ -59,7 +59,7 @@ def tokens_in(sentence):
 
 
 def reason_to_drop(source, target, longest, max_ratio, length=tokens_in, unit="tokens"):
-    """Name the rule by which a tokenized training pair is left out, or return ``None``.
+    """Return why a tokenized training pair is dropped, or ``None``.
 
     ``length`` measures a sentence, in ``unit``.
     """

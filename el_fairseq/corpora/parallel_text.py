@@ -25,7 +25,7 @@ OPTIONS = (
 
 
 def paths_of(prefix, languages):
-    """The files ``PREFIX.LANGUAGE`` of both languages, or ``PREFIX.LANGUAGE.gz`` for want of them.
+    """The files ``PREFIX.LANGUAGE`` of both languages, or, if missing, ``PREFIX.LANGUAGE.gz``.
 
     Raises:
         UserError: a file is not there.
@@ -34,13 +34,15 @@ def paths_of(prefix, languages):
     for language in languages:
         plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
         if not plain.is_file() and not packed.is_file():
-            raise UserError(f"there is no {plain} (nor {packed.name}): name what stands before it")
+            raise UserError(
+                f"there is no {plain} (nor {packed.name}): give the path without .{language}"
+            )
         paths.append(plain if plain.is_file() else packed)
     return paths
 
 
 def unit_of(languages):
-    """Sentences are measured in tokens, or in characters for want of spaces."""
+    """Sentences are measured in tokens, or in characters if a language has no spaces."""
     return "characters" if any(map(writes_without_spaces, languages)) else "tokens"
 
 
@@ -94,7 +96,7 @@ def write_text(parts, languages, settings, folder):
 
 
 def language(text):
-    """Reader of a language code; fairseq parts the two of a pair by a hyphen."""
+    """Reader of a language code; fairseq separates the languages by a hyphen."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
         raise ValueError
     return text

@@ -43,7 +43,7 @@ def named_tests(texts):
     A set without a name has that of its subset: ``test``, ``test1``, ...
 
     Raises:
-        UserError: a name is there twice, or that of another subset.
+        UserError: a name occurs twice, or is that of another subset.
     """
     tests, paths = {}, {}
     for number, text in enumerate(texts):
@@ -60,7 +60,7 @@ def named_tests(texts):
 
 
 def prepare(out, settings, write_text, joined=True):
-    """Make the corpus folder ``out`` whole, or see that it is there; nothing else appears.
+    """Make the corpus folder ``out`` whole, or check that it is there; nothing else appears.
 
     Args:
         out: the folder. Where it holds the corpus already, nothing is done.
@@ -132,7 +132,7 @@ def _tell(made, folder):
 
 
 def make_once(out, settings, make):
-    """Make the corpus folder ``out``, or see that it is there, as :func:`prepare` does.
+    """Make the corpus folder ``out``, or check that it is there, as :func:`prepare` does.
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest, which then
     also says the settings, and versions of the tools.
@@ -153,7 +153,7 @@ def _is_there(out, settings):
     path = out / "manifest.json"
     if not path.is_file():
         raise UserError(
-            f"{out} is there and is no corpus (it holds no manifest.json), and is left as it is: "
+            f"{out} exists, but is not a corpus (it holds no manifest.json); it is not changed: "
             "choose another --out"
         )
     made = read_json(path, "delete that folder and prepare the corpus again").get("options", {})

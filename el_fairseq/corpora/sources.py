@@ -63,7 +63,7 @@ def fetch(url, path, wanted, advice):
         get(url, output, keeper)
         actual = checksum(output, kind)  # pooch knows no git-blob
         if actual != wanted:
-            raise ValueError(f"what came is {actual}, expected {wanted}")
+            raise ValueError(f"the downloaded file has {actual}, expected {wanted}")
 
     name = path.name
     keeper = pooch.create(

@@ -15,7 +15,7 @@ from .pairs import create, read_lines
 MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
 # Value of fairseq's --remove-bpe by kind.
 REMOVE_BPE = {"sentencepiece": "sentencepiece", "subword-nmt": "@@ "}
-# What fairseq's dictionaries keep for themselves: in text it would end a sentence, or hide.
+# What fairseq's dictionaries keep for themselves; in text, they would be read as special symbols.
 SYMBOLS = frozenset(("<s>", "<pad>", "</s>", "<unk>"))
 
 
@@ -23,7 +23,7 @@ class Subwords:
     """A subword model: SentencePiece (a file that ends in .model) or subword-nmt's BPE codes.
 
     ``symbol`` is what fairseq calls ``--remove-bpe``; ``pieces(line)`` are a line's subwords,
-    parted by spaces.
+    separated by spaces.
     """
 
     def __init__(self, path):

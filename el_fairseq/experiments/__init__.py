@@ -1,1 +1,1 @@
-"""From an experiment's file to its table; what a user can mend ends a function in a UserError."""
+"""From an experiment's file to its table; errors that a user can fix raise UserError."""

@@ -1,4 +1,4 @@
-"""Checkpoints of fairseq: averages, and order in a folder after an interruption."""
+"""Checkpoints of fairseq: averages, and repair of a folder after an interruption."""
 
 import re
 import shutil
@@ -64,14 +64,14 @@ def newest(folder):
     whole = list(filter(None, map(_first_whole, groups)))
     if any(groups) and not whole:
         raise UserError(
-            f"no checkpoint in {folder} is whole: move that folder away, and the same command "
+            f"every checkpoint in {folder} is damaged: move that folder away, and the same command "
             "trains from the beginning"
         )
     return max(whole, key=lambda checkpoint: checkpoint.updates, default=None)
 
 
 def repair(folder):
-    """Put in order what a kill, a full disk or a fault can leave, so that resuming works.
+    """Repair what a kill, a full disk or a fault leaves, so that resuming works.
 
     ``checkpoint_last.pt`` becomes the newest checkpoint that loads, and where that is the best so
     far, ``checkpoint_best.pt`` too. Nothing is removed before what takes its place is there.

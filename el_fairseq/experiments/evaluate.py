@@ -1,8 +1,8 @@
-"""A trained run to scores: averages checkpoints, translates by fairseq-generate, scores all.
+"""Evaluates a trained run: averages checkpoints, translates by fairseq-generate, scores all.
 
 ``RUN/evaluation/TEST-averagedN`` holds ``hypotheses.LANGUAGE``, ``references.LANGUAGE``,
-``scores.json``, ``scores.txt``, and ``evaluation.json``: what was evaluated, so that these scores
-are shown again for that alone. Of a single test set also what fairseq-generate wrote; several that
+``scores.json``, ``scores.txt``, and ``evaluation.json``: what was evaluated; scores are reused
+only if this is unchanged. Of a single test set also what fairseq-generate wrote; several that
 are scored together are put together from theirs.
 """
 
@@ -28,7 +28,7 @@ from .options import check_decoding
 from .train import differing, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
-NOT_TRAINED = "the run is not trained to its end; its scripts/train.sh command goes on with it"
+NOT_TRAINED = "training is not finished; the run's scripts/train.sh command resumes it"
 
 
 def evaluate(folder, last, test, data=None, options=(), name=None):

@@ -1,4 +1,4 @@
-"""What scores leave out, for the finished runs of an experiment: search and calibration.
+"""Measures besides scores, of the finished runs of an experiment: search and calibration.
 
 ``RUN/measures.json`` gets ``beams``, the scores of each test set by beam size: 1, and the
 experiment's; ``calibration`` on the compared test set, with the temperature that was fitted on the
@@ -55,10 +55,10 @@ def measure(folder, results, record, experiment):
 def main():
     parser = parser_of(
         "measure",
-        "Measures what scores leave out of all runs that are finished: scores of a beam of 1, "
-        "which tell the search from the model; calibration, before and after temperature scaling; "
-        "and scores of decoding at that temperature. What was measured is not measured again; "
-        "scripts/table.sh and scripts/report.sh take it in.",
+        "Measures search and calibration of all finished runs: scores of a beam of 1, which "
+        "separate the effect of search from that of the model; calibration, before and after "
+        "temperature scaling; and scores of decoding at that temperature. Measured runs are "
+        "skipped; scripts/table.sh and scripts/report.sh show what was measured.",
     )
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="the folder of its runs (runs/EXPERIMENT)"

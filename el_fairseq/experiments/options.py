@@ -1,4 +1,4 @@
-"""Options that are handed through to fairseq: read by fairseq's own parsers, and judged.
+"""Options that are passed to fairseq, parsed by fairseq and checked.
 
 An option either leaves a run and its scores what their names say, or it is refused by name.
 """
@@ -10,7 +10,7 @@ import re
 from ..common.cli import UserError
 from ..loss import checked_spec
 
-# What a training gets from us, by the reason.
+# Options that are refused, by the reason; el_fairseq decides these itself.
 REFUSED_IN_TRAINING = {
     "name seeds by --seeds, or as the argument of train.sh": "--seed",
     "name the run's folder by --out (train.sh) or --runs": "--save-dir",
@@ -36,7 +36,7 @@ DECODING = """
 
 
 def check_training(own, loss, given=()):
-    """See that a training is what its name says, by all options that it gets.
+    """Check that a training is what its name says, by all options that it gets.
 
     Args:
         own: the experiment's options of fairseq-train.
@@ -80,7 +80,7 @@ def check_training(own, loss, given=()):
 
 
 def check_decoding(words):
-    """See that options of fairseq-generate leave a score what it is: see :data:`DECODING`.
+    """Check that options of fairseq-generate leave a score what it is: see :data:`DECODING`.
 
     Returns all options as fairseq reads them, a namespace.
     """
@@ -136,9 +136,9 @@ def divided_update_freq(everything, gpus):
     before = everything.update_freq
     if any(number % gpus for number in before):
         raise UserError(
-            f"--update-freq is {','.join(map(str, before))}, which {gpus} GPUs cannot share "
-            "without another batch: leave out --gpus-per-run, or halve --max-tokens and double "
-            "--update-freq in the experiment until it can be divided"
+            f"--update-freq is {','.join(map(str, before))}, which is not divisible by {gpus} "
+            "GPUs: leave out --gpus-per-run, or halve --max-tokens and double --update-freq in the "
+            "experiment until it is divisible"
         )
     return ["--update-freq", ",".join(str(number // gpus) for number in before)]
 

@@ -176,10 +176,10 @@ def has_texts(folder, results):
 
 
 def export(folder, results, p_values, to):
-    """Copy what a table is made of into a folder, small enough to keep: no paths, no models.
+    """Copy what a table is made of into a folder, without paths and models.
 
-    Of a run that is in the folder already the new record takes the place. Of the compared test set
-    and checkpoints the hypotheses are kept; the references where the corpus may be redistributed.
+    A new record replaces that of the same run. Of the compared test set and checkpoints the
+    hypotheses are kept; the references where the corpus may be redistributed.
     """
     to, records, kept_p = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):

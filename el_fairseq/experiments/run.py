@@ -1,7 +1,7 @@
 """All runs of an experiment, its losses times its seeds, one after the other or side by side.
 
-A step that is done is not done again: an experiment that was stopped, at whatever point, goes on
-when it is started again.
+Finished steps are skipped: an experiment that was stopped, at whatever point, goes on when it is
+started again.
 """
 
 import os
@@ -140,13 +140,13 @@ def execute(plan):
         raise stopped[0]
     if failures:
         raise UserError(
-            f"{len(failures)} of {len(plan.runs)} runs did not end well; run the same command "
-            "again once that is mended: it goes on.\n" + "\n".join(failures)
+            f"{len(failures)} of {len(plan.runs)} runs failed; fix the cause and run the same "
+            "command again: it goes on.\n" + "\n".join(failures)
         )
 
 
 def reproduce(plan):
-    """Make the corpus, the runs, their report and their table, as far as they are not there."""
+    """Make the corpus and the runs, unless they exist, then their report and their table."""
     left = plan.unfinished()
     count = len(plan.runs)
     print(
@@ -155,12 +155,12 @@ def reproduce(plan):
     )
     plan.folder.mkdir(parents=True, exist_ok=True)
     busy = (
-        f"{plan.folder} is being worked on by another start of this command: wait for it, or stop "
-        "it, and run this again"
+        f"another process is running this experiment in {plan.folder}: wait for it, or stop it, "
+        "and run this again"
     )
     with locked(plan.folder / "lock", busy):
         if processes.call(plan.prepare_command(), cwd=ROOT):
-            raise UserError("the data could not be prepared; see what it says above")
+            raise UserError("the data could not be prepared; see the error above")
         tests_of(plan.experiment, plan.data)
         sacrebleu_tokenizer(read_corpus(plan.data).target)
         execute(plan)
@@ -173,7 +173,7 @@ def reproduce(plan):
 def make_report(folder):
     """Write ``report.html`` of the runs in a folder."""
     if processes.call([sys.executable, "-m", "el_fairseq.report", str(folder)], cwd=ROOT):
-        raise UserError("the report could not be made; see what it says above")
+        raise UserError("the report could not be made; see the error above")
 
 
 def task(plan, number):
@@ -209,7 +209,8 @@ def parser():
     add("--gpus", type=number, metavar="N", help="how many GPUs to use (all)")
     add("--gpus-per-run", type=number, default=1, metavar="K", help=GPUS_PER_RUN)
     add("--jobs", type=number, metavar="N", help="trainings side by side (one for each K GPUs)")
-    add("--cpu", action="store_true", help="train on the CPU what is made for a GPU")
+    on_cpu = "train on the CPU, even if the experiment is meant for a GPU"
+    add("--cpu", action="store_true", help=on_cpu)
     of_array = "train and score run N alone, counted from 0: a task of a cluster's array"
     add("--task", type=whole_number(0), metavar="N", help=of_array)
     return made

@@ -34,7 +34,7 @@ class Score:
     Attributes:
         key: its name in ``scores.json``.
         name: its name in tables.
-        higher_is_better: which way is up.
+        higher_is_better: whether higher is better.
         form: how ``str.format`` shows it.
         origin: who computes it, on what text.
         compute: function of a :class:`Translation` to ``(value, signature)``; ``None`` where the
@@ -77,9 +77,9 @@ def _ter(translation):
 
 
 def fairseq_bleu(translation):
-    """BLEU that fairseq-generate printed at the end, on tokens: for the literature's sake.
+    """BLEU that fairseq-generate printed at the end, on tokens: for comparison with papers.
 
-    Of languages without spaces there is none: whole sentences would be its tokens.
+    Not defined for languages without spaces: whole sentences would be its tokens.
     """
     if translation.generated is None or writes_without_spaces(translation.language):
         return None

@@ -18,7 +18,7 @@ LEVEL, POWER = 0.05, 0.8
 @dataclass(frozen=True)
 class OverSeeds:
     """A paired t-test over seeds: two-sided p, 95 % interval of the mean difference, and the
-    smallest true difference that so many seeds find with a power of 80 %."""
+    smallest true difference that so many seeds detect with a power of 80 %."""
 
     mean: float
     low: float
@@ -28,7 +28,7 @@ class OverSeeds:
 
 
 def over_seeds(differences):
-    """:class:`OverSeeds` of differences, one a seed; ``None`` where their spread is unknown."""
+    """:class:`OverSeeds` of differences, one a seed; ``None`` if all are equal or there is one."""
     if len(set(differences)) < 2:
         return None
     test = ttest_1samp(differences, 0)
@@ -39,7 +39,7 @@ def over_seeds(differences):
 
 
 def detectable_difference(deviation, seeds):
-    """The true mean difference that a paired t-test over seeds finds in 80 % of experiments.
+    """The true mean difference that a paired t-test over seeds detects in 80 % of experiments.
 
     ``deviation`` is the standard deviation of the differences. From the noncentral t
     distribution (Cohen, 1988, chapter 2).

@@ -1,4 +1,4 @@
-"""The table of an experiment: means over seeds, differences, and how sure they are."""
+"""The table of an experiment: means over seeds, differences, and their uncertainty."""
 
 import contextlib
 import csv
@@ -22,7 +22,8 @@ FEWEST_WORDS = 6
 def means(records, columns):
     """Cells of runs, one a column ``(title, form, value(record))``: ``mean ± standard deviation``.
 
-    Of a sample; none for one value, nor a whole 0. "" where a run has no value.
+    Sample standard deviation; omitted for one value, and where a whole number's is 0. "" where a
+    run has no value.
     """
     cells = []
     for _, form, value in columns:
@@ -390,7 +391,7 @@ def print_table(experiment, folder, translations=0, export=None):
         kept = experiment_results.export(folder, results, of_bootstrap, export)
         kept_tables, kept_comparisons = all_tables(kept, p_values(kept, export))
         write_tables(export, kept["title"], kept_tables, notes(kept, kept_comparisons))
-    with contextlib.suppress(PermissionError):  # gather() told of it
+    with contextlib.suppress(PermissionError):  # gather() printed a warning
         write_tables(folder, results["title"], tables, remarks)
     if translations and experiment_results.has_texts(folder, results):
         print(f"\nTranslations, evenly spread over the test set {results['tests'][0]}:\n")
@@ -404,14 +405,15 @@ def main():
     parser = parser_of(
         "table",
         "Prints the table of an experiment as far as its runs are finished: mean and standard "
-        "deviation over seeds, published figures, the differences to the first loss, and how sure "
-        "they are. It goes to table.md and table.csv in the folder of the runs, too.",
+        "deviation over seeds, published figures, the differences to the first loss, and their "
+        "uncertainty. The table also goes to table.md and table.csv in the folder of the runs.",
     )
     add, number = parser.add_argument, whole_number(0)
     runs = "the folder of its runs, or one that --export made (runs/EXPERIMENT)"
     add("--runs", type=Path, metavar="DIR", help=runs)
     add("--last", type=number, metavar="N", help="epoch checkpoints that were averaged")
-    add("--translations", type=number, default=0, metavar="N", help="show N translations before")
+    translations = "print N translations before the table"
+    add("--translations", type=number, default=0, metavar="N", help=translations)
     add("--export", type=Path, metavar="DIR", help="keep scores and translations in a folder")
     compare = "print each loss beside the first, a row for each quantity, in Markdown"
     add("--compare", action="store_true", help=compare)

@@ -1,7 +1,7 @@
 """One training run: an experiment, one of its losses and a seed, through ``fairseq-train``.
 
 A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/``,
-``tensorboard/``, and ``training.json`` once it is finished. How far it is, its checkpoints know.
+``tensorboard/``, and ``training.json`` once it is finished. Its checkpoints hold the progress.
 """
 
 import functools
@@ -32,7 +32,7 @@ from .training_log import Progress
 
 # Of run.json; runs of versions that wrote another one are refused.
 FORMAT = 3
-# What makes two trainings the same one: the corpus by its content, wherever it lies.
+# Two runs are the same if these are equal; the corpus is compared by content.
 IDENTITY = ("loss", "seed", "corpus", "device", "gpus", "options")
 TRAINED_ON = ("dict.*.txt", "train*.bin", "train*.idx", "valid*.bin", "valid*.idx")
 SEED = whole_number(0, 2**32 - 1)  # numpy takes no larger one
@@ -178,7 +178,7 @@ def train(run, progress):
                 errors="replace",
                 env={**os.environ, **run.environment()},
             ) as child:
-                lock.close()  # the child holds the run
+                lock.close()  # the child holds the lock
                 for line in child.stdout:
                     copy.write(line)
                     copy.flush()
@@ -197,9 +197,9 @@ def train(run, progress):
 
 
 def claim(out, record):
-    """Make ``out`` the run of ``record``, or see that it is that run already.
+    """Make ``out`` the run of ``record``, or check that it is that run already.
 
-    Once there is a checkpoint, what was asked may no longer change.
+    Once a checkpoint exists, what :data:`IDENTITY` names may no longer change.
     """
     if not (any(out.glob("checkpoints/*.pt")) or (out / "training.json").exists()):
         (out / "train.log").unlink(missing_ok=True)
@@ -230,7 +230,7 @@ def failure(program, log, status):
     said = ([line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1]
     if status < 0:
         said = f"{signal.Signals(-status).name} ended it; the same command goes on (after: {said})"
-    return UserError(f"{program} failed: {said} (all it said is in {log})")
+    return UserError(f"{program} failed: {said} (its full output is in {log})")
 
 
 def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):

@@ -50,7 +50,7 @@ def curves(path):
 
 
 class Progress:
-    """Says now and then how far each of some runs is, and how long all of them will take."""
+    """Prints the progress of the runs from time to time, and how long all of them will take."""
 
     def __init__(self, runs):
         self.runs, self.shares, self.said = runs, {}, {}

@@ -1,4 +1,4 @@
-"""``fairseq-train`` as a run's own process: stopped and resumed, it trains what it would have.
+"""``fairseq-train`` as a run's own process: a resumed training equals an uninterrupted one.
 
 It is fairseq's program with these differences:
 
@@ -9,8 +9,8 @@ It is fairseq's program with these differences:
   training, and it forgets how long ``--patience`` has waited. Here it stops at the end.
 - With ``--restore-file`` and ``--reset-...`` fairseq starts from that file each time. Here a run
   that has a checkpoint of its own goes on from that.
-- A checkpoint is written beside and renamed when all of it is on the disk, its copies
-  (``checkpoint_best.pt``, ``checkpoint_last.pt``) as well.
+- A checkpoint is written to a temporary file, then renamed, and so are its copies
+  (``checkpoint_best.pt``, ``checkpoint_last.pt``).
 - SIGUSR1 has it write a checkpoint after the update that it is at, and end with status 75.
 - ``extra_state`` of a checkpoint also holds the last validation (``last_validation``).
 - A test set with sentences that are longer than the model takes, which fairseq-generate refuses
@@ -178,8 +178,8 @@ def _is_at_end(trainer):
 
 
 def _leave_lock_to_this_process():
-    # The keeper's lock is the standard input. Processes that read data are forks, and see only
-    # seconds later that their parent was killed: they must not hold the run until then.
+    # File descriptor 0 is the run's lock. Close it in forked data loaders, or orphans hold it: they
+    # notice only seconds later that their parent was killed.
     os.register_at_fork(after_in_child=lambda: os.dup2(os.open(os.devnull, os.O_RDONLY), 0))
 
 

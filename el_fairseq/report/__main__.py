@@ -3,7 +3,7 @@
 The folder holds results.json (scripts/reproduce.sh, scripts/table.sh) with its runs beside it:
 one run of each loss is then analysed first, where that has not been done. Or it holds
 analysis/analysis.json alone (python -m el_fairseq.analysis --out FOLDER/analysis). report.html
-holds all it needs and opens from disk.
+is self-contained.
 """
 
 import argparse
@@ -70,8 +70,8 @@ def main():
         usage="%(prog)s EXPERIMENT|FOLDER [--title TITLE] [-- options of el_fairseq.analysis]",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", help="of runs, or an experiment, whose runs are in runs/")
-    parser.add_argument("--title", help="(names the experiment)")
+    parser.add_argument("folder", help="folder of runs, or name of an experiment")
+    parser.add_argument("--title", help="(default: one with the experiment's name)")
     own, analysis_options = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(own)
     for library in ("sacrebleu", "matplotlib"):  # fairseq has them say more

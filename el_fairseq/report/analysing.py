@@ -1,6 +1,6 @@
 """From finished runs to their analysis: one run of each loss.
 
-Tells the runs' own test set from three other texts: the same with its words shuffled, fifty
+Compares the test set with three other texts: the same with its words shuffled, fifty
 everyday sentences, and those sentences in a language that the models do not know.
 """
 
@@ -69,8 +69,8 @@ def other_texts(corpus, test):
 def analyse(folder, results, options):
     """Run the analysis of the runs into ``folder/analysis``, unless it is there already.
 
-    It is there when it was made by the same command from the same checkpoints and data: the
-    contents decide, not times.
+    It is there when it was made by the same command from the same checkpoints and data,
+    compared by checksum, not by time.
     """
     check_given(options)
     corpus = manifest.read(results["data"])
@@ -101,6 +101,6 @@ def analyse(folder, results, options):
         binarize(corpus.bin, subwords, text, where, languages=pair)
     command = [sys.executable, "-m", "el_fairseq.analysis", *arguments]
     if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
-        raise UserError("the analysis failed, the reason stands above; run this again")
+        raise UserError("the analysis failed, see the error above; then run this again")
     with writing(record) as file:
         file.write(made_of)

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 PAGE, INK, FAINT = "#ffffff", "#1d2229", "#c9ced6"
-# Okabe and Ito's colours, told apart with any colour vision; and line styles, so that a print in
-# black and white still tells the models apart.
+# Okabe and Ito's colours, distinguishable with any colour vision; and line styles, so that a
+# print in black and white still tells the models apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0559a", "#806000", "#444444")
 LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)))
 SETTINGS = {
@@ -125,7 +125,7 @@ def reliability(axes, models):
         pairs = zip(curve["confidence"], curve["accuracy"])
         points = [pair for pair in pairs if None not in pair]
         axes.plot(*zip(*points), **_line(index), marker="o", markersize=4, label=name)
-    axes.text(0.97, 0.03, "below: too sure", transform=axes.transAxes, ha="right", va="bottom")
+    axes.text(0.97, 0.03, "below: overconfident", transform=axes.transAxes, ha="right", va="bottom")
     x, y = "probability of the model's first choice", "how often it is right"
     _label(axes, x, y, "xy", loc="upper left")
 
@@ -170,7 +170,7 @@ def roc(axes, models, score):
         label = f"{name}: AUROC {one['auroc']['value']:.3f}"
         rates = (_numbers(one["roc"][key]) for key in ("fpr", "tpr"))
         axes.plot(*rates, **_line(index), label=label)
-    x, y = (f"{which} sentences let through" for which in ("out-of-domain", "in-domain"))
+    x, y = (f"{which} sentences accepted" for which in ("out-of-domain", "in-domain"))
     _label(axes, x, y, "xy", loc="lower right")
 
 

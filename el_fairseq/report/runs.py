@@ -27,7 +27,7 @@ SENTENCES = 20
 
 
 def facts(folder, results):
-    """What the page asks for, by name, of the runs in a folder and their ``results.json``.
+    """The variables of the template, from the runs in a folder and their ``results.json``.
 
     Beside tables and set-up, of the compared test set: ``comparisons`` (one for each loss but the
     baseline) and, where the texts are kept, ``translations`` (:func:`differing`).

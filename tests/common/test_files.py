@@ -73,7 +73,7 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path):
 @pytest.mark.parametrize("kind", [writing, making])
 def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, kind):
     path = tmp_path / "results.json"
-    told = pytest.raises(UserError, match=r"results\.json could not be written .*: make room")
+    told = pytest.raises(UserError, match=r"results\.json could not be written .*: free space")
     with told, kind(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,7 @@ def test_what_is_no_corpus_is_left_as_it_is(tmp_path, kind):
         out.mkdir()
         theirs = out / "thesis.tex"
     theirs.write_text("theirs")
-    with pytest.raises(UserError, match=r"is there and is no corpus .* choose another --out"):
+    with pytest.raises(UserError, match=r"exists, but is not a corpus .* choose another --out"):
         made(out)
     assert theirs.read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

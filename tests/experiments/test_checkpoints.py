@@ -159,7 +159,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_leaves_the_one_before(tmp_p
 
 def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_path):
     (tmp_path / "checkpoint_last.pt").write_text("no checkpoint\n")
-    with pytest.raises(UserError, match=r"no checkpoint in .* is whole: move that folder away"):
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged: move that folder"):
         repair(tmp_path)
     assert (tmp_path / "checkpoint_last.pt").exists()
 

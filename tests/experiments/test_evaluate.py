@@ -145,12 +145,12 @@ def test_scores_of_an_earlier_training_or_of_who_knows_what_are_made_again(train
     [
         ({"test": "tst2015"}, "has no test set 'tst2015'"),
         ({"test": "test", "options": ["--nbest", "3"]}, "--nbest is refused"),
-        ({"test": "test"}, "not trained to its end"),
+        ({"test": "test"}, "training is not finished"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_made(trained, words, reason):
     run, translated = trained
-    if "trained" in reason:
+    if "finished" in reason:
         (run / "training.json").unlink()
     with pytest.raises(UserError, match=reason):
         evaluate(run, 5, **words)

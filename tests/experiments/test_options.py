@@ -99,7 +99,7 @@ def test_gpus_share_the_batch_that_one_has(gpus, expected):
 
 
 def test_a_batch_that_gpus_cannot_share_is_refused():
-    with pytest.raises(UserError, match="--update-freq is 4, which 3 GPUs cannot share"):
+    with pytest.raises(UserError, match="--update-freq is 4, which is not divisible by 3 GPUs"):
         divided_update_freq(check_training(OWN, EL), 3)
 
 

@@ -162,7 +162,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_brought_to_their_end(plan, 
         done.append(a_run.name)
 
     monkeypatch.setattr(run, "train_and_score", train_and_score)
-    with pytest.raises(UserError, match=r"1 of 4 runs did not end well.*\nel-seed1: a full disk"):
+    with pytest.raises(UserError, match=r"1 of 4 runs failed.*\nel-seed1: a full disk"):
         run.execute(plan)
     assert sorted(done) == ["ce-seed1", "ce-seed2", "el-seed2"]
 

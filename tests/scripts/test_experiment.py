@@ -149,7 +149,7 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses(runs, call, exp
 
     started = Started(*words)
     started.wait_for("to do: ce-seed1")
-    with pytest.raises(UserError, match="is being worked on by another start"):
+    with pytest.raises(UserError, match="another process is running this experiment"):
         reproduce(Plan(parser().parse_args([str(word) for word in words[1:]]), []))
     started.wait_for("epoch   2")
     assert started.end(signal.SIGKILL, everything=True) == -signal.SIGKILL
