@@ -89,7 +89,7 @@ def test_sentences_too_long_for_a_model_are_left_out_and_no_others(tiny, tmp_pat
     columns, _, dataset = columns_of(tiny, [short])
     whole = {i for i in range(len(dataset)) if len(dataset.tgt[i]) <= 12}
     assert set(columns["sentence"]) == whole < set(range(len(dataset)))
-    with pytest.raises(UserError, match="--max-tokens is 5, less than"):
+    with pytest.raises(UserError, match="--max-tokens is 5, and the longest sentence has more"):
         columns_of(tiny, [tiny.ce], max_tokens=5)
 
 
