@@ -9,6 +9,7 @@ Prints the tables of analysis.json.
 import argparse
 import logging
 import math
+import os
 import random
 import re
 import shlex
@@ -150,6 +151,8 @@ def plain(value):
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, str):  # a path that is not UTF-8
+        return os.fsencode(value).decode("utf-8", "replace")
     return value
 
 

@@ -19,6 +19,7 @@ REFUSED_IN_TRAINING = {
     "a run keeps whole checkpoints by fairseq's names and goes on from its own "
     "(--finetune-from-model begins with others)": "--no-save --no-save-optimizer-state "
     "--checkpoint-suffix --restore-file",
+    "the best checkpoint and the tables need it": "--disable-validation",
     "the run's train.log and tensorboard/ have it": "--log-format --log-file --tensorboard-logdir",
     "reproduce.sh and train.sh have --cpu and --gpus-per-run, before --": "--cpu --device-id "
     "--local_rank --distributed-world-size --distributed-rank --distributed-no-spawn "

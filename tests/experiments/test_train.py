@@ -86,7 +86,7 @@ def test_a_run_is_held_while_it_is_trained_which_is_once_and_says_how_it_ended(s
 
 
 def test_a_training_whose_test_set_the_model_could_not_translate_ends_in_its_last_line(small_run):
-    a_run = small_run(given=("--max-source-positions", "4", "--disable-validation"))
+    a_run = small_run(given=("--max-source-positions", "4"))
     said = (
         r"fairseq-train failed: error: .*test are longer than .*--max-source-positions.*train\.log"
     )
