@@ -89,7 +89,7 @@ def is_plain_transformer(model):
 
 
 def check_served(model):
-    """End the program if the model does not predict every token of a target."""
+    """End the program if the model does not predict a target token by token."""
     model = unwrapped(model)
     others = {RobertaModel: "masked_lm", MaskedLMModel: "masked_lm", FairseqNATModel: "nat_loss"}
     for kind, own in others.items():
@@ -175,7 +175,8 @@ def _with_warning_of_dropped_sentences(batch_by_size):
 
     @functools.wraps(batch_by_size)
     def watched(indices, *args, **kwargs):
-        indices = np.fromiter(indices, dtype=np.int64)
+        if not isinstance(indices, np.ndarray):
+            indices = np.fromiter(indices, dtype=np.int64)
         batches = batch_by_size(indices, *args, **kwargs)
         dropped = len(indices) - sum(map(len, batches))
         if dropped and not warned:

@@ -34,7 +34,8 @@ def checked_spec(
     """The options in the form that the kernels take.
 
     Raises:
-        ValueError: an option has a wrong type or is out of its range; the message names both.
+        ValueError: an option has a wrong type or is out of its range; the message names it and
+            its value.
     """
     for name, value, kind, is_allowed, expected in (
         ("log_end", log_end, Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),

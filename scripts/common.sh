@@ -47,7 +47,15 @@ run_module() {
     exit
   fi
   set_up
-  # What lies in the user's folder, a tokenize.py say, is none of Python's modules.
-  [ "${module[0]}" != -m ] || export PYTHONSAFEPATH=1
-  exec "$python" "${module[@]}" "${@:2}"
+  [ "${module[0]}" = -m ] || exec "$python" "$@"
+  # What lies in the user's folder, a tokenize.py say, is none of Python's modules; and an interrupt
+  # while Python imports ends it without a traceback (el_fairseq.common.cli.run takes them then).
+  export PYTHONSAFEPATH=1
+  exec "$python" -c '
+import runpy, signal, sys
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+' "$@"
 }

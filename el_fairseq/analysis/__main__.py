@@ -113,7 +113,6 @@ def main():
         result["ood"][name] = {
             "data": folder,
             "subset": subset,
-            "target": "reference",
             **sentences_of(others[name], of_others),
             "models": ood.detections(columns, of_others, arguments.bootstrap),
         }
@@ -221,7 +220,7 @@ def settings():
     """The options of how to analyse, which a report passes on."""
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add, count = made.add_argument, whole_number(1)
-    drawn = "number of random sentences to measure noise on; 0 for no noise (%(default)s)"
+    drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
     add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
     end = argument(log_end, "a number in (0, 1]")
     add("--log-end", type=end, default=0.5, help="log end of the EL gradient (0.5)")

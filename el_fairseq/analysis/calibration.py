@@ -13,6 +13,7 @@ BINS = 15
 RESAMPLES = 1000
 NORMAL_95 = 1.96
 TEMPERATURES = 0.05, 20.0
+FLOAT64_ENTRIES = 2**21  # logits in float64 at once: 16 MiB
 
 
 def calibration(columns):
@@ -89,11 +90,12 @@ def with_temperature(model, valid, dataset, columns):
     def nll_on_valid(temperature):
         total = 0.0
         for sample in model.batches(valid, "temperature"):
-            logits, target = model.logits(sample).double().div_(temperature), model.target(sample)
-            total += F.cross_entropy(
-                logits.flatten(0, 1), target.flatten(), ignore_index=model.padding, reduction="sum"
-            ).item()
-        return total
+            logits, target = model.logits(sample).flatten(0, 1), model.target(sample).flatten()
+            at_once = max(1, FLOAT64_ENTRIES // logits.size(1))
+            for some, classes in zip(logits.split(at_once), target.split(at_once)):
+                options = {"ignore_index": model.padding, "reduction": "sum"}
+                total += F.cross_entropy(some.double().div_(temperature), classes, **options)
+        return float(total)
 
     temperature = fit_temperature(nll_on_valid)
     after = model.token_columns(dataset, "after temperature", temperature)

@@ -98,7 +98,7 @@ class Model:
         return in_order(
             [
                 token_columns(
-                    self.logits(sample) / temperature,
+                    self.logits(sample).div_(temperature),
                     *(self.target(sample), sample["id"], self.padding),
                 )
                 for sample in self.batches(dataset, label)

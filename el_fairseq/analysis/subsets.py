@@ -69,7 +69,13 @@ def _load_one_subset(task, data, subset):
 def _check_dictionaries(task, data):
     known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
     sides = [getattr(options_of(task), f"{side}_lang", None) for side in ("source", "target")]
-    for path in Path(data).glob("dict*.txt"):
+    paths = sorted(Path(data).glob("dict*.txt"))
+    if not paths:
+        raise UserError(
+            f"{data} holds no dictionary (dict.*.txt); expected a folder that fairseq-preprocess "
+            "made"
+        )
+    for path in paths:
         # The folder may also hold other language pairs.
         another = all(sides) and path.name not in [f"dict.{side}.txt" for side in sides]
         if not another and Dictionary.load(str(path)).symbols not in known:

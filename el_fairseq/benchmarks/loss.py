@@ -107,19 +107,21 @@ def measure(contenders, inputs, repeats, calls=1, square=None):
             with torch.no_grad():
                 for tensor, values in zip(differentiated, fresh):
                     tensor.copy_(values)
-            peak, times = PeakMemory(device) if turn == 0 else None, []
-            for _ in range(calls):
+            peak, total = PeakMemory(device) if turn == 0 else None, 0.0
+            timings = 1 if square is None else calls
+            for _ in range(timings):
                 if square is not None:
                     torch.mm(square, square)
                 _wait_for(device)
                 start = time.perf_counter()
-                gradients = torch.autograd.grad(contender(*inputs), differentiated)
+                for _ in range(calls // timings):
+                    gradients = torch.autograd.grad(contender(*inputs), differentiated)
                 _wait_for(device)
-                times.append(time.perf_counter() - start)
+                total += time.perf_counter() - start
             if peak:
                 peaks[name] = peak.bytes()
             else:
-                seconds[name] += times
+                seconds[name].append(total / calls)
             del gradients
     return {name: (statistics.median(seconds[name] or [0]), peaks[name]) for name in contenders}
 

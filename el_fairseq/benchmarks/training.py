@@ -25,14 +25,15 @@ def train(command, log):
     """
     with log.open("w") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-    records = map(training_log.parse, log.read_text(errors="replace").splitlines())
+    lines = log.read_text(errors="replace").splitlines()
+    if status:
+        last = next(filter(str.strip, reversed(lines)), "it printed nothing")
+        raise UserError(f"fairseq-train ended with status {status}, see {log}: {last}")
+    records = map(training_log.parse, lines)
     of_updates = [record[1] for record in records if record and record[0] == "train_inner"]
     speeds = [numbers["wps"] for numbers in of_updates[1:]]
-    if status or not speeds:
-        raise UserError(
-            f"fairseq-train ended with status {status} after {len(of_updates)} records, expected "
-            f"0 after two or more: see {log}, or raise --updates"
-        )
+    if not speeds:
+        raise UserError(f"{log} has fewer than two records of training: raise --updates")
     return statistics.median(speeds)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import signal
 import sys
 from contextlib import contextmanager
 
@@ -58,6 +59,8 @@ def run(main):
     """
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while Python imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except UserError as error:

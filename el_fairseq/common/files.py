@@ -35,7 +35,7 @@ def lines_of(path):
 
 
 def read_json(path, advice):
-    """What a JSON file holds that another command wrote.
+    """The object in a JSON file that another command wrote, a ``dict``.
 
     ``advice`` is what a user can do about a file that is missing or damaged, such as "evaluate
     that run again".
@@ -44,11 +44,14 @@ def read_json(path, advice):
         UserError: there is no such file, or it is no whole JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, expected a dict")
     except FileNotFoundError:
         raise UserError(f"there is no {path}: {advice}") from None
     except ValueError as error:  # also a UnicodeDecodeError
         raise UserError(f"{path} is damaged ({error}): {advice}") from None
+    return value
 
 
 def write_json(path, value):

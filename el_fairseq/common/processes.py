@@ -98,9 +98,9 @@ def supervise(work):
     """Run ``work()``, which may start children, to its end or to a signal; returns its result.
 
     SIGINT, SIGTERM and SIGHUP kill the children and then this program, with status 128 and the
-    signal's number. SIGUSR1 sends each child its gentle signal and lets it end; stopped so, the
-    program ends with status 75. A signal that is ignored (``nohup``) stays so. To be called once,
-    from the main thread.
+    signal's number. SIGUSR1 sends each child its gentle signal (SIGKILL, unless it has another) and
+    lets it end; stopped so, the program ends with status 75. A signal that is ignored (``nohup``)
+    stays so. To be called once, from the main thread.
 
     Raises:
         Stopped: a signal came. And whatever ``work`` raises.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..common.cli import argument, whole_number
 from . import moses, pairs
-from .prepare import DATA, parser_of, prepare, say
+from .prepare import AS_MADE, DATA, parser_of, prepare, say
 from .sources import check, checksum, extract, fetch, read_checksum
 
 _SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)(?=<seg\b|</seg>|$)")
@@ -72,7 +72,7 @@ def main(corpus):
     out, wanted = options.out or DATA / corpus.NAME, options.checksum or corpus.CHECKSUM
     archive = options.archive or out.parent / "archives" / corpus.URL.rsplit("/", 1)[-1]
     kind = corpus.CHECKSUM.partition(":")[0]
-    identity = checksum(archive, kind) if options.archive else wanted
+    identity = checksum(archive, kind) if options.archive else AS_MADE
 
     def text(folder):
         if not options.archive:
@@ -85,7 +85,9 @@ def main(corpus):
                 "used as it is, and neither it nor the counts can be checked"
             )
         say("Extracting and tokenizing.")
-        return write_text(corpus, archive, folder)
+        made = write_text(corpus, archive, folder)
+        settings["archive"] = made["archive"]["checksum"]
+        return made
 
     settings = {unit: getattr(options, unit), "archive": identity}
     prepare(out, settings, text, corpus.JOINED_DICTIONARY)

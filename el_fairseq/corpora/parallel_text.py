@@ -124,8 +124,8 @@ def main():
     joined = "one for both languages, as --share-all-embeddings needs, or two (default: joined)"
     add("--dictionaries", choices=("joined", "separate"), default="joined", help=joined)
     longest = (
-        "drop training pairs of which a side has more tokens (default: 175), or characters where a "
-        "language writes without spaces (1000)"
+        f"drop training pairs of which a side has more tokens (default: {LENGTHS['tokens'][1]}), "
+        f"or characters where a language writes without spaces ({LENGTHS['characters'][1]})"
     )
     add("--max-tokens", type=count, metavar="N", help=longest)
     longer = "and those of which one is R times longer (default: %(default)g)"

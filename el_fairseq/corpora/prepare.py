@@ -15,6 +15,7 @@ from .sources import checksum
 
 DATA = ROOT / "data"
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
+AS_MADE = object()  # a setting: see make_once
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 _TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
 _TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -135,7 +136,8 @@ def make_once(out, settings, make):
     """Make the corpus folder ``out``, or check that it is there, as :func:`prepare` does.
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest, which then
-    also says the settings, and versions of the tools.
+    also says the settings, and versions of the tools. A setting that is ``AS_MADE`` may be anything
+    in a corpus that is there; ``make`` sets it in one that is not.
     """
     out = usable(Path(out).resolve())
     if _is_there(out, settings):
@@ -156,10 +158,10 @@ def _is_there(out, settings):
             f"{out} exists, but is not a corpus (it holds no manifest.json); it is not changed: "
             "choose another --out"
         )
-    made = read_json(path, "delete that folder and prepare the corpus again").get("options", {})
+    made = read_json(path, "delete that folder and prepare the corpus again").get("options") or {}
     for name in {**made, **settings}:
         before, value = made.get(name) or None, settings.get(name) or None
-        if before != value:
+        if value is not AS_MADE and before != value:
             raise UserError(
                 f"the corpus {out} was made with {name} {before}, now it is {value}: choose "
                 "another --out, or delete that folder"

@@ -50,6 +50,8 @@ def _first_whole(paths):
             return Checkpoint(path)
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            print(f"warning: {path} is no checkpoint of a training", file=sys.stderr)
     return None
 
 
@@ -113,6 +115,9 @@ def average(paths):
     sums = {}
     for path in paths:
         checkpoint = load(path)
+        shapes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
+        if sums and shapes != {name: tensor.shape for name, tensor in sums.items()}:
+            raise UserError(f"{path} is of another model than {paths[0]}: average those of one run")
         for name, tensor in checkpoint["model"].items():
             if tensor.is_floating_point():
                 tensor = sums.get(name, 0) + tensor.double()

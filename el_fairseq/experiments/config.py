@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    PrivateAttr,
     ValidationError,
 )
 
@@ -118,7 +119,12 @@ class Experiment(_Section):
     runs: Runs = Runs()
     report: Report = Report()
     published: Published = Published()
-    path: Path  # of the file
+    _path: Path = PrivateAttr()
+
+    @property
+    def path(self):
+        """The file."""
+        return self._path
 
     @property
     def name(self):
@@ -185,12 +191,13 @@ def read_experiment(name_or_file, last=None):
     if str(name_or_file) not in names():
         path = Path(name_or_file).absolute()
     content = _parsed(path, name_or_file)
-    if last is not None:
-        content["evaluate"] = {**content.get("evaluate", {}), "last": last}
+    if last is not None and isinstance(content.setdefault("evaluate", {}), dict):
+        content["evaluate"]["last"] = last
     try:
-        experiment = Experiment.model_validate({**content, "path": path})
+        experiment = Experiment.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error.errors())}") from None
+    experiment._path = path
     if not experiment.models:
         raise UserError(
             f"{path}: [evaluate] has neither last nor best: say how many epoch checkpoints to "

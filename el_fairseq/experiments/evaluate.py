@@ -28,7 +28,10 @@ from .options import check_decoding
 from .train import differing, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
-NOT_TRAINED = "training is not finished; the run's scripts/train.sh command resumes it"
+NOT_TRAINED = (
+    "training is not finished; the run's scripts/train.sh command resumes it, once a damaged "
+    "training.json is deleted"
+)
 
 
 def evaluate(folder, last, test, data=None, options=(), name=None):

@@ -18,7 +18,7 @@ REFUSED_IN_TRAINING = {
     "the runs use el_fairseq's": "--user-dir",
     "a run keeps whole checkpoints by fairseq's names and goes on from its own "
     "(--finetune-from-model begins with others)": "--no-save --no-save-optimizer-state "
-    "--checkpoint-suffix --restore-file",
+    "--no-last-checkpoints --checkpoint-suffix --restore-file",
     "the best checkpoint and the tables need it": "--disable-validation",
     "the run's train.log and tensorboard/ have it": "--log-format --log-file --tensorboard-logdir",
     "reproduce.sh and train.sh have --cpu and --gpus-per-run, before --": "--cpu --device-id "
@@ -66,6 +66,11 @@ def check_training(own, loss, given=()):
         raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
     words = [*own, *loss.options, *given]
     everything = _read(options.get_training_parser(), words, f"the options of {loss.name}")
+    if not hasattr(everything, "source_lang"):
+        raise UserError(
+            f"--task {everything.task} is refused: the runs translate from one language into "
+            "another; leave it out"
+        )
     if not (everything.max_epoch or everything.max_update or everything.stop_time_hours > 0):
         raise UserError(
             "neither --max-epoch nor --max-update is given: say in [train] options how long to "

@@ -135,6 +135,12 @@ def read(folder):
             f"{path} is of format {results.get('format', 1)}, expected {FORMAT}: it is of another "
             "version of el_fairseq; delete it, and run its experiment's table.sh"
         )
+    missing = {"experiment", "data", "losses", "tests", "checkpoints", "options"} - results.keys()
+    if missing or not results.get("runs"):
+        raise UserError(
+            f"{path} is damaged ({', '.join(sorted(missing)) or 'runs'} is missing): delete it, "
+            "and run its experiment's table.sh"
+        )
     return {**results, "data": results["data"] and str(ROOT / results["data"])}
 
 

@@ -158,8 +158,9 @@ def comparison_table(results, loss):
     mean difference with its 95 % interval."""
     both, rows = paired(results, loss), []
     quantities = [*score_columns(results), *TRAINING_COLUMNS[:2]]
-    if all("calibration" in run for of_seed in both.values() for run in of_seed):
-        quantities += measured_columns(results)
+    runs = [run for of_seed in both.values() for run in of_seed]
+    if all("calibration" in run for run in runs):
+        quantities += measured_columns({**results, "runs": runs})
     cells = [means(records, quantities) for records in zip(*both.values())]
     for (title, form, value), *of_losses in zip(quantities, *cells):
         if all(of_losses):
@@ -420,6 +421,8 @@ def main():
     options = parser.parse_args()
     experiment = read_experiment(options.experiment, options.last)
     folder = options.runs or experiment.folder
+    if options.compare and (options.export or options.translations):
+        parser.error("--compare prints its table alone: leave out --export and --translations")
     if options.compare:
         results = results_of(experiment, folder)
         losses = [loss for loss in compared_losses(results) if paired(results, loss)]

@@ -189,6 +189,11 @@ def train(run, progress):
     if child.returncode:
         raise failure("fairseq-train", log, child.returncode)
     latest = newest(out / "checkpoints")
+    if latest is None:
+        raise UserError(
+            f"fairseq-train ended well and left no checkpoint in {out / 'checkpoints'}: lower "
+            "--save-interval"
+        )
     ended = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
     for name, key in (("nll_loss", "valid_nll"), ("accuracy", "valid_accuracy")):
         if name in latest.validation:

@@ -103,7 +103,8 @@ class EncouragingLossMixin:
 
     Raises:
         TypeError: ``compute_loss_func`` is of another type; the mixin comes after the Trainer.
-        ValueError: with this Trainer, model or number of GPUs, the loss would be another one.
+        ValueError: with this Trainer, model or number of GPUs, the loss would be another one, or
+            label smoothing is given twice, with different values.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -117,7 +118,8 @@ class EncouragingLossMixin:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        given = self.compute_loss_func or EncouragingLossFunc()
+        given = self.compute_loss_func
+        given = EncouragingLossFunc() if given is None else given
         if not isinstance(given, EncouragingLossFunc):
             raise TypeError(
                 f"compute_loss_func is {given!r}, expected encouraging_loss_func(...), a call with "

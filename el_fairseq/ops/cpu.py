@@ -29,7 +29,7 @@ from .reference import FLOOR, RowLosses, in_blocks, number_type, rows_of
 
 _scalar = numba.njit(error_model="numpy", fastmath={"contract"})
 _loop = numba.njit(error_model="numpy", fastmath={"contract", "reassoc"})  # sums in any order
-_SHARE = 2**18  # entries that a thread takes at once: smaller shares cost more than they save
+_SHARE = 2**18  # entries that a thread takes at once: smaller shares gain nothing, or cost more
 CONVERTED = 2**20  # entries converted at once: 4 MiB of float32, which fit in the cache
 
 

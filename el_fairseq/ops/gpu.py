@@ -3,7 +3,7 @@
 It needs no memory beyond its results, except for a copy of logits whose classes are not contiguous.
 The arithmetic is that of the CPU's version, in float32. A row of up to 8,192 logits is held in
 registers, and read once. A longer row is read in blocks, three to four times; after the first time
-the blocks come from the GPU's cache. An entry takes 72 instructions with label smoothing and
+they should come from the GPU's cache. An entry takes 72 instructions with label smoothing and
 gradient, 42 without smoothing (half precision, Triton 3.7, compute capability 9.0). **Nobody has
 timed it on a GPU.**
 """

@@ -17,8 +17,8 @@ with needs_extra("scripts"):
     from jinja2 import UndefinedError
 
     from ..common.files import locked, read_json, writing
+    from ..common.paths import ROOT
     from ..experiments import results as experiment_results
-    from ..experiments.config import read_experiment
     from .analysing import analyse
     from .page import page
 
@@ -78,7 +78,7 @@ def main():
         logging.getLogger(library).setLevel(logging.WARNING)
     folder = Path(arguments.folder)
     if not folder.is_dir():
-        folder = read_experiment(arguments.folder).folder
+        folder = ROOT / "runs" / folder.name.removesuffix(".toml")
     print(f"Report: {report(folder, arguments.title, analysis_options)}")
 
 

@@ -76,6 +76,10 @@ def analyse(folder, results, options):
     corpus = manifest.read(results["data"])
     test, out = results["tests"][0], folder / "analysis"
     subset = ",".join(corpus.subsets_of(test))
+
+    def folder_of(text):
+        return out / text.replace(" ", "-")
+
     arguments = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
     models = models_of(folder, results)
     for name, path in models.items():
@@ -85,7 +89,7 @@ def analyse(folder, results, options):
         inputs.append(corpus.subword_model)
         texts = other_texts(corpus, test)
         for name in texts:
-            arguments += ["--ood", f"{name}={shown(out / name.replace(' ', '-'))}:test"]
+            arguments += ["--ood", f"{name}={shown(folder_of(name))}:test"]
         arguments += ["--subwords", shown(corpus.subword_model)]
     arguments += options
     sums = {shown(path): checksum(path, "sha256") for path in inputs}
@@ -93,12 +97,14 @@ def analyse(folder, results, options):
     record = out / MADE_OF
     if (out / "analysis.json").is_file() and record.is_file() and record.read_text() == made_of:
         return
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
+    record.unlink(missing_ok=True)
+    pair = corpus.source, corpus.target
+    subwords = Subwords(corpus.subword_model) if texts else None
     for name, sides in texts.items():
-        text, where = [(name, lines) for lines in sides], out / name.replace(" ", "-")
-        subwords, pair = Subwords(corpus.subword_model), (corpus.source, corpus.target)
-        binarize(corpus.bin, subwords, text, where, languages=pair)
+        text = [(f"{name}.{side}", lines) for side, lines in zip(pair, sides)]
+        shutil.rmtree(folder_of(name), ignore_errors=True)
+        binarize(corpus.bin, subwords, text, folder_of(name), languages=pair)
     command = [sys.executable, "-m", "el_fairseq.analysis", *arguments]
     if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
         raise UserError("the analysis failed, see the error above; then run this again")

@@ -62,14 +62,17 @@ def facts(folder, results):
 
 
 def own_options(results, record):
-    """The options of a run that are its loss's own, in shell syntax."""
-    others, own = [*results["options"], "--seed", str(record["seed"])], []
-    for word in record["options"]:
-        if others and word == others[0]:
-            del others[0]
-        elif word != "--report-accuracy":
-            own.append(word)
-    return shlex.join(own)
+    """The options of a run that are its loss's own, in shell syntax.
+
+    They are a block of its options; the others are those that all runs share.
+    """
+    *words, _, _ = [word for word in record["options"] if word != "--report-accuracy"]  # the seed
+    shared = results["options"]
+    size = len(words) - len(shared)
+    for at in range(len(shared) + 1):
+        if [*words[:at], *words[at + size :]] == shared:
+            return shlex.join(words[at : at + size])
+    return ""
 
 
 def comparisons(results, of_bootstrap):

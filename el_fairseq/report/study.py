@@ -18,11 +18,12 @@ from .figures import COLOURS, INK, panel, png
 LINEAR = 3
 
 
-def draw(differences_by_name):
-    """PNG of the differences over seeds, a list, of each comparison by its name."""
-    with panel(height=1 + 0.75 * len(differences_by_name)) as (figure, axes):
+def draw(comparisons):
+    """PNG of comparisons, each its name and a list of the differences over seeds."""
+    names, of_comparisons = zip(*comparisons)
+    with panel(height=1 + 0.75 * len(names)) as (figure, axes):
         dot, mean = COLOURS[:2]
-        for y, of_seeds in enumerate(differences_by_name.values()):
+        for y, of_seeds in enumerate(of_comparisons):
             axes.plot(of_seeds, [y - 0.2] * len(of_seeds), "o", color=dot, alpha=0.6, markersize=5)
             test = over_seeds(of_seeds)
             if test is not None:
@@ -34,8 +35,8 @@ def draw(differences_by_name):
         axes.set_xticks([tick for tick in ticks if low <= tick <= high])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(0, color=INK, linewidth=0.9)
-        axes.set_yticks(range(len(differences_by_name)), list(differences_by_name))
-        axes.set_ylim(len(differences_by_name) - 0.5, -0.5)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
         scale = f", logarithmic beyond {LINEAR}" if max(-low, high) > LINEAR else ""
         axes.set_xlabel(f"difference in BLEU{scale}\n(seeds; mean, 95 % interval)")
         return png(figure)
@@ -47,13 +48,13 @@ def main():
     parser.add_argument("folders", nargs="+", type=Path, help="folders with results.json")
     options = parser.parse_args()
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    shown = {}
+    shown = []
     for results in map(experiment_results.read, options.folders):
         for loss in compared_losses(results):
             of_seeds = differences(results, loss, score_in(results, "bleu"))
             if of_seeds:
                 name = f"{results['experiment']}:\n{loss}, minus {results['losses'][0]}"
-                shown[name] = list(of_seeds.values())
+                shown.append((name, list(of_seeds.values())))
     if not shown:
         raise UserError("no folder holds runs of two losses with the same seed: train them first")
     with writing(options.picture, "wb") as file:

@@ -110,7 +110,7 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
         (["--model", "CE=nowhere.pt"], "nowhere.pt"),
         (
             ["--model", "CE={ce}", "--ood", "x=nowhere:test"],
-            "no subset test in nowhere; it holds: none",
+            "nowhere holds no dictionary",
         ),
         (["--model", "CE={ce}", "--ood", "x=nowhere"], "expected NAME=FOLDER:SUBSET"),
         (["--model", "CE={ce}", "--subwords", "nowhere"], "subword model nowhere cannot be read"),

@@ -145,7 +145,7 @@ def test_data_that_is_missing_damaged_or_of_other_dictionaries_is_refused(tiny, 
     (other / "dict.de.txt").write_text("haus 3\nbaum 2\n")
     for data, subset, reason in (
         (tiny.bin, "test,dev", "holds: test, train, valid"),
-        (tmp_path, "test", "holds: none"),
+        (tmp_path, "test", "no dictionary"),
         (copy, "test", r"test.de-en.en.idx and .bin are empty, cut off"),
         (copy, "train", "train of .*copy has no target side"),
         (other, "valid", "dict.de.txt is not a dictionary of the models"),

@@ -15,7 +15,12 @@ def test_state_comes_back_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "there is no"), (b'{"run": "ce-se', "is damaged"), (b"\xff\xfe", "is damaged")],
+    [
+        (None, "there is no"),
+        (b'{"run": "ce-se', "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+        (b"[1, 2]", "it holds a list, expected a dict"),
+    ],
 )
 def test_damaged_state_is_named_with_what_to_do(tmp_path, content, problem):
     path = tmp_path / "run.json"

@@ -78,9 +78,17 @@ def test_half_precision_checkpoints_are_summed_in_higher_precision(tmp_path):
     assert average(paths)["model"]["weight"].item() == torch.tensor(1004.5).half().item()
 
 
-def test_fewer_checkpoints_than_are_to_be_averaged_are_refused(tmp_path):
-    save(tmp_path / "checkpoint1.pt", [1.0])
-    with pytest.raises(UserError, match="holds 1 epoch checkpoints, expected 2 to average: train"):
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ([[1.0]], "holds 1 epoch checkpoints, expected 2 to average: train"),
+        ([[1.0], [1.0, 2.0]], r"2\.pt is of another model than .*1\.pt"),
+    ],
+)
+def test_what_cannot_be_averaged_ends_in_one_line(tmp_path, weights, reason):
+    for number, weight in enumerate(weights, 1):
+        save(tmp_path / f"checkpoint{number}.pt", weight)
+    with pytest.raises(UserError, match=reason):
         average_last(tmp_path, 2, tmp_path / "averaged.pt")
     assert not (tmp_path / "averaged.pt").exists()
 

@@ -1,9 +1,10 @@
+import json
 import re
 
 import pytest
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments.config import FOLDER, names, read_experiment
+from el_fairseq.experiments.config import FOLDER, Experiment, names, read_experiment
 from el_fairseq.experiments.options import check_checkpoints, check_training
 
 SMALLEST = """
@@ -91,6 +92,7 @@ def test_an_experiment_names_its_losses_each_with_its_options(written):
         ("[train]", "[published]\nscores = {CE = 3}\n[train]", "published.scores.CE is 3: "),
         ("[train]", "[published]\nscores = {XX = [1, 2]}\n[train]", "names XX, expected some"),
         ("[train]", "[published]\nmeasure = 'blue'\n[train]", "published.measure is 'blue': "),
+        ("[train]", "path = 'x'\n[train]", "there is no key corpus.path"),
         ("[train]", "[train", "is no TOML"),
     ],
 )
@@ -101,13 +103,34 @@ def test_a_wrong_file_is_refused_with_file_key_and_what_was_expected(written, ol
     assert reason in str(caught.value)
 
 
+def test_a_wrong_section_is_refused_also_beside_a_number_of_checkpoints(tmp_path):
+    (tmp_path / "small.toml").write_text("evaluate = 5\n" + SMALLEST.partition("[evaluate]")[0])
+    with pytest.raises(UserError, match="evaluate is 5: "):
+        read_experiment(tmp_path / "small.toml", last=3)
+
+
 def test_an_unknown_name_is_told_which_there_are():
     with pytest.raises(UserError, match=r"no experiment nonsense: name one of .*iwslt14-de-en, "):
         read_experiment("nonsense")
 
 
+README = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_example_of_the_readme_is_an_experiment(written):
-    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     experiment = written(example)
     assert experiment.evaluate.last == 5 and experiment.corpus.command[-1] == "in/test"
+
+
+def test_the_readme_explains_every_key_with_its_default():
+    explained = dict(re.findall(r"^\| `([a-z.-]+)` \| (.*?) \|", README, re.MULTILINE))
+    keys = {}
+    for name, field in Experiment.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None) or {"": field}
+        keys.update({f"{name}.{key}".strip("."): one.default for key, one in inner.items()})
+    assert set(keys) == {"title", "corpus.command", "train.options"} | set(explained)
+    for key, text in explained.items():
+        default = keys[key]
+        if isinstance(default, (bool, int)) or (isinstance(default, list) and default):
+            assert text.strip("`") == json.dumps(default)

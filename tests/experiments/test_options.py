@@ -30,6 +30,8 @@ EL = Loss(name="EL", options=["--criterion", "encouraging_loss", "--log-end", "0
         ("--max-update 0", "neither --max-epoch nor --max-update is given"),
         ("--save-dir here", "--save-dir in the options after -- is refused: name the run's folder"),
         ("--no-save", "--no-save in the options after -- is refused: a run keeps whole checkpo"),
+        ("--task language_modeling", "--task language_modeling is refused: the runs translate"),
+        ("--no-last-checkpoints", "is refused: a run keeps whole checkpoints"),
         ("--disable-validation", "is refused: the best checkpoint and the tables need it"),
         ("-sen", "-s in the options after -- is refused: the corpus says"),
         (

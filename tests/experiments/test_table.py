@@ -80,6 +80,18 @@ def test_a_comparison_has_a_row_for_each_quantity_over_the_seeds_of_both():
     assert rows["valid nll, bits"][2] == "+0.000" and "temperature" not in rows
 
 
+def test_a_comparison_shows_what_was_measured_of_its_own_runs():
+    nll = {"nll_nats": math.log(2), "expected_calibration_error": 0.05}
+    measured = {"calibration": {"temperature": 1.1, "before": nll, "after": nll}}
+    measured["beams"] = {"test": {"5": {"bleu": 35.0}, "1": {"bleu": 34.0}}}
+    measured["tempered"] = {"test": {"bleu": 35.5}}
+    # The first seed of CE is neither measured nor compared.
+    runs = [CE[0], *({**run, **measured} for run in (CE[1], EL[1]))]
+    table = comparison.comparison_table(results_of(runs), "EL")
+    titles = [row[0] for row in table.rows]
+    assert {"BLEU, beam 1", "BLEU, beam 5", "BLEU at temperature", "temperature"} <= set(titles)
+
+
 @pytest.mark.parametrize(
     ("seeds", "comparisons", "note"),
     [

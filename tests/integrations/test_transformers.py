@@ -36,7 +36,12 @@ MODELS = {
         **{"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16},
         **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
     },
+    "LlamaForCausalLM": {
+        **{"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "intermediate_size": 8,
+    },
     "MarianMTModel": SIDES,
+    "BartForConditionalGeneration": SIDES,
     "BartForCausalLM": {**SIDES, "is_decoder": True, "is_encoder_decoder": False},
     "T5ForConditionalGeneration": {
         **{"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2},
@@ -122,17 +127,24 @@ def shifted(labels):
     return torch.cat([labels[:, 1:], torch.full((len(labels), 1), -100)], 1)
 
 
-@pytest.mark.parametrize("name", ["GPT2LMHeadModel", "MarianMTModel"])
+@pytest.mark.parametrize("name", ["GPT2LMHeadModel", "LlamaForCausalLM", "MarianMTModel"])
 def test_the_loss_is_the_formula_on_the_labels_that_the_model_predicts(name, tmp_path):
     data = examples(first=False)
     batch = {key: torch.stack([example[key] for example in data]) for key in data[0]}
-    target = shifted(batch["labels"]) if name == "GPT2LMHeadModel" else batch["labels"]
+    target = shifted(batch["labels"]) if name != "MarianMTModel" else batch["labels"]
     kept = target != -100
     with torch.no_grad():
         logits = built(name)(**batch).logits[kept]
     expected = literal_losses(logits, target[kept], 0.75, 0.1).mean().item()
     loss = encouraging_loss_func(log_end=0.75, label_smoothing=0.1)
     assert trained(name, tmp_path, loss, data=data)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_half_precision_comes_near_single_precision(tmp_path):
+    single = trained("GPT2LMHeadModel", tmp_path)
+    half = trained("GPT2LMHeadModel", tmp_path, bf16=True)
+    assert half[0] == pytest.approx(single[0], rel=1e-2)
+    torch.testing.assert_close(half[1], single[1], rtol=0.05, atol=0.02)
 
 
 def test_the_probe_of_the_first_batch_leaves_random_numbers_alone(tmp_path):

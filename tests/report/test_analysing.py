@@ -89,6 +89,7 @@ def test_an_analysis_is_made_again_when_its_inputs_changed_or_it_failed(
         return len(made)
 
     assert times() == 1
+    (tmp_path / "analysis" / "mine.npz").touch()
     (tmp_path / "results.json").touch()
     checkpoint.touch()
     assert times() == 1
@@ -101,3 +102,4 @@ def test_an_analysis_is_made_again_when_its_inputs_changed_or_it_failed(
     failed.clear()
     assert times() == 5
     assert times() == 5
+    assert (tmp_path / "analysis" / "mine.npz").exists()

@@ -11,12 +11,12 @@ KEPT = ROOT / "scripts" / "results"
 
 def test_the_picture_grows_with_the_comparisons(call, tmp_path):
     folders, heights = [KEPT / "home-assistant-fr-en", KEPT / "home-assistant-de-en"], []
-    for some in (folders[:1], folders):  # one comparison, and three more
+    for some in (folders[:1], 2 * folders[:1], folders):  # one comparison, two, four
         call(study.main, tmp_path / "study.png", *some)
         image = (tmp_path / "study.png").read_bytes()
         assert image.startswith(b"\x89PNG")
         heights.append(int.from_bytes(image[20:24], "big"))
-    assert heights[0] < heights[1]
+    assert heights[0] < heights[1] < heights[2]
 
 
 def test_results_without_a_seed_of_two_losses_are_refused(call, tmp_path):

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -199,3 +201,19 @@ def test_the_table_can_be_made_from_kept_results_alone_from_any_folder(runs, exp
 def test_the_demo_is_one_seed_of_an_experiment():
     lines = succeed(script("scripts/demo.sh", "--dry-run", "--cpu")).stdout.splitlines()
     assert sum("scripts/train.sh home-assistant-fr-en" in line for line in lines) == 2
+
+
+def test_an_interrupt_while_torch_is_imported_says_nothing(tmp_path):
+    words = ["bash", ROOT / "data-prep/iwslt14-de-en.sh", "--archive", tmp_path / "none"]
+    with subprocess.Popen(
+        ["env", "--default-signal=INT", *map(str, words)],  # the suite may ignore it
+        env=environment(),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        while "libtorch" not in Path(f"/proc/{started.pid}/maps").read_text():
+            time.sleep(0.01)
+        os.killpg(started.pid, signal.SIGINT)
+        assert started.stderr.read() == ""
+    assert started.returncode == -signal.SIGINT
