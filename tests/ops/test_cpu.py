@@ -75,6 +75,10 @@ def test_several_threads_may_compute_losses_at_once(three_threads):
     assert all(all(map(torch.equal, result, expected)) for result in results)
 
 
+@pytest.mark.skipif(
+    not hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph"),
+    reason="before torch 2.1 PyTorch itself multiplies the gradient, and hangs in a forked process",
+)
 def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
     logits, target = random_case(300, 3000, torch.float32)
     expected = loss_and_gradient(logits, target)
