@@ -6,7 +6,6 @@ import json
 import random
 import types
 
-import sentencepiece
 import torch
 from conftest import ROOT
 from fairseq_cli import train as fairseq_train
@@ -89,6 +88,8 @@ def train(to, options):
 
 def make(folder):
     """Make text, subwords, binary data and models below an empty folder."""
+    import sentencepiece  # which stacks without the scripts lack
+
     made = paths(folder)
     write_text(made.text)
     made.subwords.parent.mkdir()

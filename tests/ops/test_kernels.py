@@ -159,7 +159,7 @@ def projected(function, logits, factor):
     classes = logits.size(1)
     if classes > 64 or (logits.dtype == torch.float16 and not MULTIPLIES):
         return backward(function, logits, factor)
-    loss = function.projected(logits, torch.eye(classes, dtype=logits.dtype, device=DEVICE))
+    loss = function.projected(logits, torch.eye(classes, device=DEVICE).to(logits.dtype))
     return loss, torch.autograd.grad(loss, logits, factor(loss))[0]
 
 

@@ -4,11 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import run, succeed
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which tells the peak"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which tells the peak"
+    ),
+    pytest.mark.skipif(
+        not hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph"),
+        reason="before torch 2.1, which does not tell that no pass will follow, a gradient is kept",
+    ),
+]
 # Prints the peak of resident memory beyond logits and gradient, in MiB: in a process of its own,
 # whose memory no other test has left.
 PROGRAM = """
