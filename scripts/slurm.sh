@@ -15,12 +15,12 @@ cd "${SLURM_SUBMIT_DIR:?: submit this script, from the repository: sbatch script
 
 # Ten minutes before its time ends, the job's shell gets SIGUSR1: the training stops after its next
 # checkpoint, with status 75, and goes on when the queue has time for it again.
+warned=yes status=0
+trap 'warned=yes; kill -USR1 "${!:-}" || true' USR1
 bash scripts/reproduce.sh "$experiment" --task "$SLURM_ARRAY_TASK_ID" "$@" &
-task=$! warned=yes status=0
-trap 'warned=yes; kill -USR1 "$task" || true' USR1
 while [ -n "$warned" ]; do
   warned='' status=0
-  wait "$task" || status=$?
+  wait "$!" || status=$?
 done
 [ "$status" -ne 75 ] || scontrol requeue "$SLURM_JOB_ID"
 exit "$status"
