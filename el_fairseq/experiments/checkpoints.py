@@ -1,8 +1,7 @@
-"""Checkpoints of fairseq: averages, and repair of a folder after an interruption."""
+"""Checkpoints of fairseq: how they are written, and averages of them."""
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -14,83 +13,9 @@ from ..safe_load import load
 
 def epoch_checkpoints(folder):
     """Paths ``checkpoint1.pt``, ``checkpoint2.pt``, ... of a folder, the latest last."""
-    return [path for path in _numbered(folder) if "_" not in path.name]
-
-
-def _numbered(folder):
-    """``checkpoint3.pt`` (an epoch's end) and ``checkpoint_3_400.pt``, the latest last."""
-    paths = {}
-    for path in Path(folder).glob("checkpoint*.pt"):
-        match = re.fullmatch(r"checkpoint(?:(\d+)|_(\d+)_(\d+))\.pt", path.name)
-        if match:
-            end, epoch, updates = match.groups()
-            paths[(int(epoch), int(updates)) if epoch else (int(end), float("inf"))] = path
-    return [paths[key] for key in sorted(paths)]
-
-
-class Checkpoint:
-    """What a checkpoint says of its training: ``updates``, ``seconds`` (of all processes that
-    led to it), ``validation`` (numbers of the last one), and whether it ``is_best`` so far."""
-
-    def __init__(self, path):
-        state = load(path)
-        extra = state.get("extra_state", {})
-        self.path = path
-        self.updates = state["optimizer_history"][-1]["num_updates"]
-        # A tensor where several processes trained.
-        self.seconds = float(extra.get("previous_training_time", 0))
-        self.validation = extra.get("last_validation", {})
-        best = extra.get("best")
-        self.is_best = best is not None and extra.get("val_loss") == best
-
-
-def _first_whole(paths):
-    for path in paths:
-        try:
-            return Checkpoint(path)
-        except UserError as error:
-            print(f"warning: {error}", file=sys.stderr)
-        except (KeyError, IndexError, TypeError, AttributeError):
-            print(f"warning: {path} is no checkpoint of a training", file=sys.stderr)
-    return None
-
-
-def newest(folder):
-    """:class:`Checkpoint` of the newest checkpoint of a folder that loads; ``None``: there is none.
-
-    Those that do not load are named on standard error.
-    """
-    folder = Path(folder)
-    groups = [[folder / "checkpoint_last.pt"], _numbered(folder)[::-1]]
-    groups = [[path for path in group if path.exists()] for group in groups]
-    whole = list(filter(None, map(_first_whole, groups)))
-    if any(groups) and not whole:
-        raise UserError(
-            f"every checkpoint in {folder} is damaged: move that folder away, and the same command "
-            "trains from the beginning"
-        )
-    return max(whole, key=lambda checkpoint: checkpoint.updates, default=None)
-
-
-def repair(folder):
-    """Repair what a kill, a full disk or a fault leaves, so that resuming works.
-
-    ``checkpoint_last.pt`` becomes the newest checkpoint that loads, and where that is the best so
-    far, ``checkpoint_best.pt`` too. Nothing is removed before what takes its place is there.
-    """
-    folder = Path(folder)
-    for unfinished in [*folder.glob("*.pt.tmp"), *folder.glob(".*.pt.unfinished")]:
-        unfinished.unlink()
-    latest = newest(folder)
-    if latest is None:
-        return
-    last, best = folder / "checkpoint_last.pt", folder / "checkpoint_best.pt"
-    if latest.path != last:
-        copy(latest.path, last)
-    if latest.is_best:
-        before = _first_whole([best] if best.exists() else [])
-        if before is None or before.updates < latest.updates:
-            copy(latest.path, best)
+    matches = (re.fullmatch(r"checkpoint(\d+)\.pt", path.name) for path in folder.iterdir())
+    numbers = sorted(int(match[1]) for match in matches if match)
+    return [folder / f"checkpoint{number}.pt" for number in numbers]
 
 
 def save(state, path):

@@ -25,7 +25,7 @@ from ..common.files import full_disk_told, locked, read_json, write_json
 from ..common.paths import shown, usable
 from ..corpora import manifest
 from ..corpora.sources import checksum
-from .checkpoints import newest, repair
+from ..safe_load import load
 from .config import Experiment, Loss, parser_of, read_experiment
 from .options import check_checkpoints, check_training, divided_update_freq
 from .training_log import Progress
@@ -146,7 +146,7 @@ def read_run(folder):
 
 
 def train(run, progress):
-    """Train a run to its end, or go on from its newest checkpoint; nothing where it is finished.
+    """Train a run to its end, or go on from its last checkpoint; nothing where it is finished.
 
     fairseq's whole output is appended to ``train.log``; ``training.json`` says that it finished.
 
@@ -162,7 +162,11 @@ def train(run, progress):
         claim(out, record)
         if run.is_trained:
             return
-        repair(out / "checkpoints")
+        for left_by_a_kill in out.glob("checkpoints/.*.pt.unfinished"):
+            left_by_a_kill.unlink()
+        last = out / "checkpoints" / "checkpoint_last.pt"
+        if last.exists():
+            load(last)  # fairseq would read damaged bytes as weights
         corpus = manifest.read(run.data)
         command = run.fairseq_command((corpus.source, corpus.target))
         log = out / "train.log"
@@ -188,17 +192,23 @@ def train(run, progress):
         raise processes.Stopped(processes.STOPPED)
     if child.returncode:
         raise failure("fairseq-train", log, child.returncode)
-    latest = newest(out / "checkpoints")
-    if latest is None:
-        raise UserError(
-            f"fairseq-train ended well and left no checkpoint in {out / 'checkpoints'}: lower "
-            "--save-interval"
-        )
-    ended = {"updates": latest.updates, "minutes": round(latest.seconds / 60, 1)}
+    if not last.exists():
+        raise UserError(f"fairseq-train ended well and left no {last}: lower --save-interval")
+    write_json(out / "training.json", how_it_ended(load(last)))
+
+
+def how_it_ended(checkpoint):
+    """What ``training.json`` holds, by the last checkpoint of a training."""
+    extra = checkpoint["extra_state"]
+    ended = {
+        "updates": checkpoint["optimizer_history"][-1]["num_updates"],
+        # Of all processes that led to it; a tensor where several trained together.
+        "minutes": round(float(extra["previous_training_time"]) / 60, 1),
+    }
     for name, key in (("nll_loss", "valid_nll"), ("accuracy", "valid_accuracy")):
-        if name in latest.validation:
-            ended[key] = latest.validation[name]  # bits a token, percent
-    write_json(out / "training.json", ended)
+        if name in extra["last_validation"]:
+            ended[key] = extra["last_validation"][name]  # bits a token, percent
+    return ended
 
 
 def claim(out, record):

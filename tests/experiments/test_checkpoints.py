@@ -2,23 +2,14 @@ import argparse
 import os
 import pickle
 import resource
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments.checkpoints import (
-    average,
-    average_last,
-    copy,
-    epoch_checkpoints,
-    repair,
-)
-from el_fairseq.experiments.checkpoints import (
-    save as save_whole,
-)
+from el_fairseq.experiments.checkpoints import average, average_last, copy, epoch_checkpoints
+from el_fairseq.experiments.checkpoints import save as save_whole
 from el_fairseq.safe_load import load
 
 
@@ -45,6 +36,16 @@ def test_a_checkpoint_that_carries_code_is_refused_and_does_not_run_it(tmp_path)
     assert not touched.exists()
     pickle.loads(pickle.dumps(TouchesAFile(touched)))
     assert touched.exists(), "the checkpoint's code would have run under an unsafe loader"
+
+
+@pytest.mark.parametrize("damage", ["cut off", "zeros in it, as a power cut can leave"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
+    path = save(tmp_path / "checkpoint_last.pt", [2.0])
+    content, tensor = path.read_bytes(), torch.tensor([2.0]).numpy().tobytes()
+    assert content.count(tensor) == 1
+    path.write_bytes(content[:-200] if damage == "cut off" else content.replace(tensor, bytes(4)))
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt is no whole checkpoint"):
+        load(path)
 
 
 def test_epoch_checkpoints_come_in_the_order_of_epochs_without_best_and_last(tmp_path):
@@ -93,62 +94,6 @@ def test_what_cannot_be_averaged_ends_in_one_line(tmp_path, weights, reason):
     assert not (tmp_path / "averaged.pt").exists()
 
 
-def trained(path, updates, val_loss=None, best=None):
-    """A checkpoint as fairseq-train writes it after ``updates`` updates."""
-    extra = {"previous_training_time": 60.0 * updates, "val_loss": val_loss, "best": best}
-    history = [{"num_updates": updates}]
-    return save(path, [float(updates)], extra_state=extra, optimizer_history=history)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def zeros_in_the_middle(path):
-    """What a power cut can leave: a whole archive, parts of which never reached the disk."""
-    content = path.read_bytes()
-    tensor = torch.tensor([2.0]).numpy().tobytes()
-    assert content.count(tensor) == 1
-    path.write_bytes(content.replace(tensor, bytes(4)))
-
-
-def weight(path):
-    return load(path)["model"]["weight"].item()
-
-
-@pytest.mark.parametrize("damage", [cut, zeros_in_the_middle, Path.unlink])
-def test_a_last_checkpoint_that_is_missing_or_damaged_is_restored_from_the_newest(tmp_path, damage):
-    trained(tmp_path / "checkpoint1.pt", 1)
-    trained(tmp_path / "checkpoint_1_2.pt", 3)
-    trained(tmp_path / "checkpoint2.pt", 4)
-    damage(trained(tmp_path / "checkpoint_last.pt", 2))
-    (tmp_path / "checkpoint3.pt.tmp").write_bytes(b"part")
-    (tmp_path / ".checkpoint_last.pt.unfinished").write_bytes(b"part")
-    repair(tmp_path)
-    assert weight(tmp_path / "checkpoint_last.pt") == 4.0
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_the_newest_checkpoint_that_loads_wins_over_newer_damaged_ones(tmp_path, capsys):
-    trained(tmp_path / "checkpoint1.pt", 1)
-    zeros_in_the_middle(trained(tmp_path / "checkpoint2.pt", 2))
-    cut(trained(tmp_path / "checkpoint_last.pt", 3))
-    repair(tmp_path)
-    assert weight(tmp_path / "checkpoint_last.pt") == 1.0
-    assert "checkpoint2.pt is no whole checkpoint" in capsys.readouterr().err
-
-
-def test_the_best_checkpoint_becomes_the_newest_where_that_is_the_best(tmp_path):
-    trained(tmp_path / "checkpoint_best.pt", 1, val_loss=5.0, best=5.0)
-    trained(tmp_path / "checkpoint2.pt", 2, val_loss=4.0, best=4.0)
-    repair(tmp_path)
-    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
-    trained(tmp_path / "checkpoint3.pt", 3, val_loss=4.5, best=4.0)
-    repair(tmp_path)
-    assert weight(tmp_path / "checkpoint_best.pt") == 2.0
-    assert weight(tmp_path / "checkpoint_last.pt") == 3.0
-
-
 @pytest.mark.parametrize("how", ["save", "copy"])
 def test_a_checkpoint_that_does_not_fit_is_named_and_leaves_the_one_before(tmp_path, how):
     path = save(tmp_path / "checkpoint_last.pt", [1.0])
@@ -163,13 +108,6 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_leaves_the_one_before(tmp_p
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert {one.name for one in tmp_path.iterdir()} == {"checkpoint_last.pt", "large.pt"}
-
-
-def test_a_folder_in_which_no_checkpoint_loads_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "checkpoint_last.pt").write_text("no checkpoint\n")
-    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged: move that folder"):
-        repair(tmp_path)
-    assert (tmp_path / "checkpoint_last.pt").exists()
 
 
 def test_the_counts_of_bleu_in_a_checkpoint_of_a_run_validated_by_bleu_are_loaded(tmp_path):

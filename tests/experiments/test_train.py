@@ -96,6 +96,14 @@ def test_a_training_whose_test_set_the_model_could_not_translate_ends_in_its_las
     assert not (a_run.folder / "training.json").exists()
 
 
+def test_a_run_whose_last_checkpoint_is_damaged_is_not_begun_anew(small_run):
+    a_run = small_run()
+    begun(a_run)
+    (a_run.folder / "checkpoints" / "checkpoint_last.pt").write_bytes(b"PK damaged")
+    with pytest.raises(UserError, match=r"checkpoint_last\.pt is no whole checkpoint"):
+        train(a_run)
+
+
 def test_sigusr1_before_the_first_checkpoint_stops_after_one_and_the_run_goes_on(
     small_run, tmp_path
 ):
