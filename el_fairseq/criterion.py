@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 
 try:
     import fairseq  # noqa: F401
@@ -30,8 +29,8 @@ from .fairseq_compat import (
     predicts_by_softmax,
     unwrapped,
 )
-from .loss import BASE_LOSSES, checked_spec, mean_squared_error
-from .ops.function import loss_of_projection, loss_of_rows
+from .loss import BASE_LOSSES, checked_spec
+from .ops.function import loss_of
 
 
 def option(default, help):
@@ -104,51 +103,29 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         ValueError: an option is out of its range; the message gives its name and value.
     """
 
-    def __init__(
-        self,
-        task,
-        sentence_avg,
-        label_smoothing,
-        log_end=0.5,
-        bonus_start=0.0,
-        bonus_weight=1.0,
-        bonus_delay_updates=0,
-        bonus_warmup_updates=0,
-        class_weight_power=0.0,
-        class_weight_smoothing=10.0,
-        class_weight_delay_updates=0,
-        base_loss="ce",
-        fused_projection=False,
-        no_inplace=False,
-        ignore_prefix_size=0,
-        report_accuracy=False,
-    ):
-        for name, value in (
-            ("ignore_prefix_size", ignore_prefix_size),
-            ("bonus_delay_updates", bonus_delay_updates),
-            ("bonus_warmup_updates", bonus_warmup_updates),
-            ("class_weight_power", class_weight_power),
-            ("class_weight_delay_updates", class_weight_delay_updates),
+    def __init__(self, cfg, task):
+        for name in (
+            *("ignore_prefix_size", "bonus_delay_updates", "bonus_warmup_updates"),
+            *("class_weight_power", "class_weight_delay_updates"),
         ):
+            value = getattr(cfg, name)
             if not isinstance(value, (int, float)) or value < 0:
                 raise ValueError(f"{name} is {value}, expected 0 or more")
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        of_parent = cfg.sentence_avg, cfg.label_smoothing, cfg.ignore_prefix_size
+        super().__init__(task, *of_parent, cfg.report_accuracy)
         self.spec = checked_spec(
-            log_end, label_smoothing, self.padding_idx, bonus_start, bonus_weight, base_loss
+            *(cfg.log_end, cfg.label_smoothing, self.padding_idx, "sum"),
+            *(cfg.bonus_start, cfg.bonus_weight, cfg.base_loss),
         )
-        if fused_projection and (base_loss == "mse" or ignore_prefix_size):
-            raise ValueError(
-                "fused_projection is for base_loss 'ce' without ignore_prefix_size, which are "
-                f"{base_loss!r} and {ignore_prefix_size}: leave one of them out"
-            )
-        self.base_loss, self.fused_projection = base_loss, fused_projection
-        self.delay, self.warmup = bonus_delay_updates, bonus_warmup_updates
-        self.has_bonus = bonus_weight > 0
-        self.no_inplace, self._in_place = no_inplace, False
-        self._class_weight, self.class_weight_delay = None, class_weight_delay_updates
-        if class_weight_power:
+        self.fused_projection, self.no_inplace = cfg.fused_projection, cfg.no_inplace
+        if self.fused_projection and cfg.base_loss == "mse":
+            raise ValueError("fused_projection is for base_loss 'ce', not 'mse': leave it out")
+        self.delay, self.warmup = cfg.bonus_delay_updates, cfg.bonus_warmup_updates
+        self.has_bonus, self._in_place = cfg.bonus_weight > 0, False
+        self._class_weight, self.class_weight_delay = None, cfg.class_weight_delay_updates
+        if cfg.class_weight_power:
             self._class_weight = class_weights(
-                task.target_dictionary, class_weight_power, class_weight_smoothing
+                task.target_dictionary, cfg.class_weight_power, cfg.class_weight_smoothing
             )
         self.num_updates = None  # outside of a training
         if self.delay or self.warmup or self.class_weight_delay:
@@ -175,7 +152,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def current_bonus_weight(self):
         """Weight of the bonus at this update; outside of a training, the full weight."""
-        weight = self.spec.bonus.weight
+        weight = self.spec.bonus_weight
         if self.num_updates is None or self.num_updates >= self.delay + self.warmup:
             return weight
         return weight * max(self.num_updates - self.delay, 0) / max(self.warmup, 1)
@@ -209,27 +186,31 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         return loss, sample_size, logging_output
 
     def compute_loss(self, model, net_output, sample, reduce=True):
-        reduction = "sum" if reduce else "none"
-        class_weight = self.current_class_weight(net_output[0].device)
-        if self.fused_projection:
-            target = model.get_targets(sample, net_output).view(-1)
-            projection = unwrapped(model).decoder.output_projection
-            hidden = net_output[0].reshape(-1, net_output[0].size(-1))
-            spec = self._current_spec(projection.out_features)
-            of_hidden = hidden, projection.weight, projection.bias, target, spec
-            loss, nll, correct = loss_of_projection(*of_hidden, reduction, class_weight)
+        in_place, whole = self._in_place, unwrapped(model)
+        if self.fused_projection or predicts_by_softmax(whole):
+            output, target = net_output[0], model.get_targets(sample, net_output)
+            if self.ignore_prefix_size > 0:
+                output = output[:, self.ignore_prefix_size :]
+                target = target[:, self.ignore_prefix_size :]
+            inputs, target = [output.reshape(-1, output.size(-1))], target.reshape(-1)
+            classes = output.size(-1)
+            if self.fused_projection:  # the output holds hidden states
+                projection = whole.decoder.output_projection
+                inputs += [projection.weight, projection.bias]
+                classes = projection.out_features
         else:
-            scores, target, in_place = self._scores_and_target(model, net_output, sample)
-            spec = self._current_spec(scores.size(-1))
-            if self.base_loss == "mse":
-                options = spec.bonus.weight, self.padding_idx, reduction, class_weight
-                loss = mean_squared_error(scores, target, *options)
-                options = {"ignore_index": self.padding_idx, "reduction": "none"}
-                nll = F.cross_entropy(scores.detach().to(loss.dtype), target, **options)
-                correct = scores.argmax(-1) == target
-            else:
-                options = spec, reduction, in_place, class_weight
-                loss, nll, correct = loss_of_rows(scores, target, *options)
+            # The model computes log-probabilities in its own way (adaptive softmax, copying). They
+            # serve as logits: log_softmax does not change them.
+            scores, target = self.get_lprobs_and_target(model, net_output, sample)
+            inputs, classes, in_place = [scores], scores.size(-1), False
+        spec = self.spec._replace(
+            bonus_weight=self.current_bonus_weight(),
+            label_smoothing=self.eps * classes / (classes - 1),  # in PyTorch's convention
+            reduction="sum" if reduce else "none",
+            inplace_backward=in_place,
+        )
+        class_weight = self.current_class_weight(net_output[0].device)
+        loss, nll, correct = loss_of(inputs, target, spec, class_weight)
         mask = target.ne(self.padding_idx)
         self._counts = torch.sum(correct & mask), torch.sum(mask)
         if reduce:
@@ -240,29 +221,6 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         # The loss has counted them: it computes the largest logit of each row anyway, and its
         # gradient may have overwritten the logits.
         return self._counts
-
-    def _current_spec(self, classes):
-        """The options at this update, with label smoothing in the convention of PyTorch."""
-        return self.spec._replace(
-            bonus=self.spec.bonus._replace(weight=self.current_bonus_weight()),
-            label_smoothing=self.eps * classes / (classes - 1),
-        )
-
-    def _scores_and_target(self, model, net_output, sample):
-        """Scores (N, V) whose softmax is the prediction, targets (N,), and whether the gradient
-        may overwrite the scores.
-
-        The scores are the logits. If the model computes log-probabilities in its own way (adaptive
-        softmax, copying), they are these: log_softmax does not change them.
-        """
-        if not predicts_by_softmax(unwrapped(model)):
-            scores, target = self.get_lprobs_and_target(model, net_output, sample)
-            return scores, target, False
-        logits, target = net_output[0], model.get_targets(sample, net_output)
-        if self.ignore_prefix_size > 0:
-            logits = logits[:, self.ignore_prefix_size :]
-            target = target[:, self.ignore_prefix_size :]
-        return logits.reshape(-1, logits.size(-1)), target.reshape(-1), self._in_place
 
     @classmethod
     def reduce_metrics(cls, logging_outputs):

@@ -6,14 +6,13 @@ Neural Networks", AAAI 2022, arXiv 2110.06537, section 3.
 
 import math
 from numbers import Integral, Real
-from typing import Any, Dict, Literal, Optional, Tuple
+from typing import Any, Literal, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops.function import count, have_memory, loss_of_projection, loss_of_rows
-from .ops.reference import Bonus, Spec
+from .ops.function import loss_of
+from .ops.reference import Spec
 
 BASE_LOSSES = ("ce", "mse")
 REDUCTIONS = ("mean", "sum", "none")
@@ -21,41 +20,34 @@ BaseLoss = Literal["ce", "mse"]
 Reduction = Literal["mean", "sum", "none"]
 
 
-def checked_spec(
-    log_end: float = 0.5,
-    label_smoothing: float = 0.0,
-    ignore_index: int = -100,
-    bonus_start: float = 0.0,
-    bonus_weight: float = 1.0,
-    base_loss: BaseLoss = "ce",
-    reduction: Reduction = "mean",
-    inplace_backward: bool = False,
-) -> Spec:
-    """The options in the form that the kernels take.
+def checked_spec(*options: Any, **named: Any) -> Spec:
+    """The options as a :class:`~el_fairseq.ops.reference.Spec`.
 
     Raises:
         ValueError: an option has a wrong type or is out of its range; the message names it and
             its value.
     """
-    for name, value, kind, is_allowed, expected in (
-        ("log_end", log_end, Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),
-        ("label_smoothing", label_smoothing, Real, lambda x: 0 <= x < 1, "a number in [0, 1)"),
-        ("bonus_start", bonus_start, Real, lambda x: 0 <= x < log_end, "a number in [0, log_end)"),
-        ("bonus_weight", bonus_weight, Real, lambda x: 0 <= x < math.inf, "a number, 0 or more"),
-        ("ignore_index", ignore_index, Integral, lambda x: True, "a whole number"),
-        ("base_loss", base_loss, object, BASE_LOSSES.__contains__, "'ce' or 'mse'"),
-        ("reduction", reduction, object, REDUCTIONS.__contains__, "'mean', 'sum' or 'none'"),
-        ("inplace_backward", inplace_backward, bool, lambda x: True, "True or False"),
+    spec = Spec(*options, **named)
+    for name, kind, is_allowed, expected in (
+        ("log_end", Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),
+        ("label_smoothing", Real, lambda x: 0 <= x < 1, "a number in [0, 1)"),
+        ("bonus_start", Real, lambda x: 0 <= x < spec.log_end, "a number in [0, log_end)"),
+        ("bonus_weight", Real, lambda x: 0 <= x < math.inf, "a number, 0 or more"),
+        ("ignore_index", Integral, lambda x: True, "a whole number"),
+        ("base_loss", object, BASE_LOSSES.__contains__, "'ce' or 'mse'"),
+        ("reduction", object, REDUCTIONS.__contains__, "'mean', 'sum' or 'none'"),
+        ("inplace_backward", bool, lambda x: True, "True or False"),
     ):
+        value = getattr(spec, name)
         is_kind = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
         if not is_kind or not is_allowed(value):
             raise ValueError(f"{name} is {value!r}, expected {expected}")
-    if base_loss == "mse" and (label_smoothing or bonus_start):
+    if spec.base_loss == "mse" and (spec.label_smoothing or spec.bonus_start):
         raise ValueError(
             "base_loss 'mse' is defined without label smoothing and bonus start, which are "
-            f"{label_smoothing} and {bonus_start}: set both to 0"
+            f"{spec.label_smoothing} and {spec.bonus_start}: set both to 0"
         )
-    return Spec(Bonus(log_end, bonus_start, bonus_weight), label_smoothing, ignore_index)
+    return spec
 
 
 def encouraging_loss(
@@ -117,24 +109,24 @@ def encouraging_loss(
         TypeError, ValueError: an argument is not as described above; the message names it.
     """
     spec = checked_spec(
-        *(log_end, label_smoothing, ignore_index, bonus_start, bonus_weight),
-        *(base_loss, reduction, inplace_backward),
+        *(log_end, label_smoothing, ignore_index, reduction, bonus_start, bonus_weight),
+        *(base_loss, inplace_backward),
     )
+    return _loss_of_logits(logits, target, weight, spec)
+
+
+def _loss_of_logits(logits: Tensor, target: Tensor, weight: Optional[Tensor], spec: Spec) -> Tensor:
     _check_types(target, logits=logits, weight=weight)
     rows, target_of_rows = _rows(logits, target)
     _check_shapes(f"logits of shape {tuple(logits.shape)}", weight=(weight, rows.shape[1:]))
-    if inplace_backward and logits.is_leaf and logits.requires_grad and torch.is_grad_enabled():
+    is_leaf = logits.is_leaf and logits.requires_grad and torch.is_grad_enabled()
+    if spec.inplace_backward and is_leaf:
         raise ValueError(
             "inplace_backward is True for logits that are a leaf, such as a parameter, and would "
             "overwrite them: leave it out"
         )
-    if base_loss == "mse":
-        loss = mean_squared_error(
-            rows, target_of_rows, bonus_weight, ignore_index, reduction, weight
-        )
-    else:
-        loss, _, _ = loss_of_rows(rows, target_of_rows, spec, reduction, inplace_backward, weight)
-    return loss.view(target.shape) if reduction == "none" else loss
+    loss, _, _ = loss_of([rows], target_of_rows, spec, weight)
+    return loss.view(target.shape) if spec.reduction == "none" else loss
 
 
 def linear_encouraging_loss(
@@ -167,7 +159,7 @@ def linear_encouraging_loss(
     The other arguments, the result and the errors are those of :func:`encouraging_loss`.
     """
     spec = checked_spec(
-        log_end, label_smoothing, ignore_index, bonus_start, bonus_weight, reduction=reduction
+        log_end, label_smoothing, ignore_index, reduction, bonus_start, bonus_weight
     )
     _check_types(target, hidden=hidden, weight=weight, bias=bias, class_weight=class_weight)
     of_classes = weight.shape[:1]
@@ -178,41 +170,9 @@ def linear_encouraging_loss(
         bias=(bias, of_classes),
         class_weight=(class_weight, of_classes),
     )
-    flat_hidden, flat_target = hidden.reshape(-1, hidden.size(-1)), target.long().reshape(-1)
-    loss, _, _ = loss_of_projection(
-        flat_hidden, weight, bias, flat_target, spec, reduction, class_weight
-    )
+    inputs = [hidden.reshape(-1, hidden.size(-1)), weight, bias]
+    loss, _, _ = loss_of(inputs, target.long().reshape(-1), spec, class_weight)
     return loss.view(target.shape) if reduction == "none" else loss
-
-
-def mean_squared_error(logits, target, bonus_weight, ignore_index, reduction, class_weight=None):
-    """Mean squared error of the softmax with its mirrored bonus (appendix of the paper).
-
-    ``mean_k (y_k - p_k)^2 - bonus_weight * mean_k (y_k - (1 - p_k))^2`` with ``y`` the one-hot
-    target; ``logits`` (N, V), ``target`` (N,).
-
-    Raises:
-        ValueError: a target on the CPU is neither a class nor ignored.
-    """
-    if have_memory(logits, target):
-        count(target, logits.size(-1), Spec(Bonus(), 0.0, ignore_index), logits.dtype)
-    ignored = target == ignore_index
-    if not logits.size(-1):  # no target counts
-        logits = F.pad(logits, (0, 1))
-    logits = logits.masked_fill(ignored.unsqueeze(-1), 0)  # 0 times NaN would be its gradient
-    probs = F.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
-    onehot = F.one_hot(target.masked_fill(ignored, 0), logits.size(-1)).to(probs.dtype)
-    squares = (onehot - probs) ** 2 - bonus_weight * (onehot - (1 - probs)) ** 2
-    counts = (~ignored).to(probs.dtype)
-    if class_weight is not None:
-        counts = counts * class_weight[target.masked_fill(ignored, 0)]
-    losses = squares.mean(-1).masked_fill(ignored, 0) * counts
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return losses.sum()
-    total = counts.sum()
-    return losses.sum() / total.where(total != 0, torch.ones_like(total))
 
 
 class EncouragingLoss(nn.Module):
@@ -234,24 +194,17 @@ class EncouragingLoss(nn.Module):
         inplace_backward: bool = False,
     ) -> None:
         super().__init__()
-        self.options: Dict[str, Any] = {
-            "log_end": log_end,
-            "label_smoothing": label_smoothing,
-            "ignore_index": ignore_index,
-            "bonus_start": bonus_start,
-            "bonus_weight": bonus_weight,
-            "base_loss": base_loss,
-            "reduction": reduction,
-            "inplace_backward": inplace_backward,
-        }
-        checked_spec(**self.options)
+        self.spec = checked_spec(
+            *(log_end, label_smoothing, ignore_index, reduction, bonus_start, bonus_weight),
+            *(base_loss, inplace_backward),
+        )
         self.register_buffer("weight", weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return encouraging_loss(logits, target, weight=self.weight, **self.options)
+        return _loss_of_logits(logits, target, self.weight, self.spec)
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return ", ".join(f"{name}={value!r}" for name, value in self.spec._asdict().items())
 
 
 def _check_types(target: Tensor, **tensors: Optional[Tensor]) -> None:

@@ -10,7 +10,7 @@ from fairseq.models.transformer import TransformerModel, base_architecture
 from fairseq.models.transformer_lm import TransformerLanguageModel, base_lm_architecture
 from sizes import transformer
 
-from el_fairseq.criterion import EncouragingLossCriterion
+from el_fairseq.criterion import EncouragingLossCriterion, EncouragingLossCriterionConfig
 
 DICTIONARY = Dictionary()
 for number in range(17):
@@ -60,7 +60,10 @@ def sample(language_modeling=False):
 
 
 def criterion(task=None, label_smoothing=0.1, **options):
-    return EncouragingLossCriterion(task or Task(), False, label_smoothing, **options)
+    cfg = EncouragingLossCriterionConfig(
+        label_smoothing=label_smoothing, sentence_avg=False, **options
+    )
+    return EncouragingLossCriterion(cfg, task or Task())
 
 
 def cross_entropy(label_smoothing=0.1, **options):

@@ -75,14 +75,6 @@ def test_the_mean_squared_error_has_its_mirrored_bonus(weight):
     torch.testing.assert_close(actual, loss_and_gradient(literal, logits))
 
 
-def test_half_precisions_mean_squared_error_is_summed_in_float32():
-    logits = torch.zeros(300_000, 2, dtype=torch.float16)
-    target = torch.zeros(300_000, dtype=torch.int64)
-    options = {"base_loss": "mse", "bonus_weight": 0}
-    assert encouraging_loss(logits, target, reduction="sum", **options) == 75_000  # over 65,504
-    assert encouraging_loss(logits, target, **options) == 0.25
-
-
 def test_the_module_says_its_options_and_computes_what_the_function_does():
     options = {
         "log_end": np.float32(0.75),

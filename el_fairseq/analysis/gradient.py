@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ..ops.reference import Bonus
+from ..ops.reference import Spec
 
 WELL_CLASSIFIED = 0.5
 
@@ -20,7 +20,7 @@ def gradient_size(prob, log_end=None):
         log_end: of the encouraging loss, in (0, 1]; None for cross-entropy.
     """
     p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
-    of_bonus = Bonus(log_end).slope(p, 1 - p) if log_end is not None else 0
+    of_bonus = Spec(log_end).slope(p, 1 - p) if log_end is not None else 0
     return (2 * (1 - p) * (1 + of_bonus)).numpy()
 
 

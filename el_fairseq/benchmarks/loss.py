@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from ..common.cli import argument, run, whole_number
 from ..common.tables import Table
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
-from ..ops.function import loss_of_rows
+from ..ops.function import loss_of
 
 SMOOTHING = 0.1
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
@@ -41,12 +41,12 @@ def literal_formula(logits, target, log_end=0.5):
 
 def loss_contenders(slow=True):
     """Functions of (logits, target) by name; the first is the baseline."""
-    spec = checked_spec(label_smoothing=SMOOTHING)
+    spec = checked_spec(label_smoothing=SMOOTHING, reduction="sum", inplace_backward=True)
     contenders = {
         "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
         "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
         # As inplace_backward=True of the function, which refuses these logits: they are a leaf.
-        "EL in place, as in training": lambda *x: loss_of_rows(*x, spec, "sum", in_place=True)[0],
+        "EL in place, as in training": lambda x, target: loss_of([x], target, spec)[0],
     }
     try:
         from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss

@@ -100,7 +100,7 @@ def _exps(row, largest, exps):
 
 @_scalar
 def _value(p, q, floor, start, is_normal):
-    """``Bonus.value`` of one probability."""
+    """``Spec.bonus`` of one probability."""
     if p < start:
         return 0.0
     value = math.log(max(q, floor)) - math.log1p(-start)
@@ -109,7 +109,7 @@ def _value(p, q, floor, start, is_normal):
 
 @_scalar
 def _slope(p, q, floor, start, is_normal):
-    """``Bonus.slope`` of one probability."""
+    """``Spec.slope`` of one probability."""
     return 0.0 if p < start or (is_normal and q < floor) else p / max(q, floor)
 
 
@@ -356,8 +356,8 @@ def _row_losses(logits, target, spec, scale, gradient):
     kernel = _compiled(_rows, logits.dtype)
     results = [logits.new_empty(rows, dtype=dtype) for dtype in (*2 * [logits.dtype], torch.bool)]
     arrays = [each.numpy() for each in (logits, target, scale, gradient, *results)]
-    options = tuple(map(float, (spec.label_smoothing, *spec.bonus)))
-    arguments = (*arrays, spec.ignore_index, options)
+    options = spec.label_smoothing, spec.log_end, spec.bonus_start, spec.bonus_weight
+    arguments = (*arrays, spec.ignore_index, tuple(map(float, options)))
     _share(lambda first, last: kernel(first, last, *arguments), rows, classes)
     return RowLosses(*results)
 

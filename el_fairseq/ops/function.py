@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import reference
-from .reference import Bonus, Rows, Spec, in_blocks, number_type, rows_of
+from .reference import Rows, Spec, in_blocks, number_type, rows_of
 
 KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 # Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
@@ -19,52 +19,58 @@ KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 BLOCK = 2**25
 
 
-def loss_of_rows(logits, target, spec, reduction, in_place=False, class_weight=None):
-    """The reduced loss of logits (N, V) and targets (N,). Also returns, for each row, the negative
-    log-likelihood, and whether the largest logit is that of the target.
+def loss_of(inputs, target, spec, class_weight=None):
+    """The reduced loss of rows. Also returns the negative log-likelihood of each row, and whether
+    its largest logit is that of the target.
 
     If the gradient is required, it is computed with the loss and kept until the backward pass. With
-    ``in_place`` it overwrites the logits: they must not be read afterwards, and if another
-    operation has saved them, autograd raises an error.
+    ``spec.inplace_backward`` it overwrites the logits: they must not be read afterwards, and if
+    another operation has saved them, autograd raises an error.
+
+    Args:
+        inputs: the logits (N, V); or hidden states (N, D), weight (V, D) and bias (V,) or ``None``
+            of a projection to logits, which are not all stored. Under autocast they have its dtype.
+        target: (N,) int64.
+        class_weight: (V,) or ``None``.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
-    return _loss([logits], target, spec, reduction, class_weight, in_place)
-
-
-def loss_of_projection(hidden, weight, bias, target, spec, reduction, class_weight=None):
-    """The same for logits ``hidden @ weight.T + bias``, which are never all stored.
-
-    Under autocast they have its dtype.
-    """
-    dtype = F.linear(hidden[:0], weight[:1]).dtype
-    hidden, weight = hidden.to(dtype), weight.to(dtype)
-    bias = None if bias is None else bias.to(dtype)
-    return _loss([hidden, weight, bias], target, spec, reduction, class_weight)
-
-
-def _loss(inputs, target, spec, reduction, class_weight, in_place=False):
+    if len(inputs) > 1:
+        dtype = F.linear(inputs[0][:0], inputs[1][:1]).dtype
+        inputs = [None if each is None else each.to(dtype) for each in inputs]
+    dtype, number = inputs[0].dtype, number_type(inputs[0])
     if class_weight is not None:
-        class_weight = class_weight.detach().to(number_type(inputs[0]))
-    problem = _Problem(target, spec, reduction, class_weight, in_place)
-    if not have_memory(target, *inputs):
+        class_weight = class_weight.detach().to(number)
+    has_memory = have_memory(target, *inputs)
+    if has_memory:
+        classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
+        total = count(target, classes, spec, dtype)
+    else:
+        total = (target != spec.ignore_index).sum()
+    if spec.reduction != "mean":
+        total = 1
+    elif class_weight is not None:
+        total = weight_of_rows(target, spec, class_weight).sum()
+    if isinstance(total, int):
+        scale = torch.full((1,), 1 / max(total, 1), dtype=number, device=target.device)
+    else:
+        scale = (total + (total == 0)).to(number).reciprocal().reshape(1)
+    problem = _Problem(target, spec, class_weight, scale)
+    if not has_memory or spec.base_loss == "mse":
         return problem.reference_loss(inputs)
-    classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
-    scale = problem.scale(count(target, classes, spec, inputs[0].dtype), number_type(inputs[0]))
-    wanted = [each is not None and each.requires_grad for each in inputs]
-    if not (torch.is_grad_enabled() and any(wanted)):
-        losses, _ = problem.losses(inputs, scale, [False for _ in inputs])
-        return problem.reduced(losses.loss, scale), losses.nll, losses.correct
+    is_watched = torch.is_grad_enabled()
+    wanted = [is_watched and each is not None and each.requires_grad for each in inputs]
     # With reduction "none", each row has its own factor, and the projection's gradients must wait
     # for it. The range of float16 is too small to multiply by the loss scale later: without it,
     # most entries, near label_smoothing / V, would be 0.
-    waits = inputs[0].dtype == torch.float16 or (len(inputs) > 1 and reduction == "none")
+    waits = dtype == torch.float16 or (len(inputs) > 1 and spec.reduction == "none")
     versions = _versions(inputs)
     now = [each and not waits for each in wanted]
-    losses, gradients = problem.losses(inputs, scale, now, in_place)
-    known = problem.reduced(losses.loss, scale), problem, scale, versions
-    loss = _Loss.apply((*known, None if waits else gradients), *inputs)
+    losses, gradients = problem.losses(inputs, scale, now, spec.inplace_backward)
+    loss = problem.reduced(losses.loss)
+    if any(wanted):
+        loss = _Loss.apply((loss, problem, versions, None if waits else gradients), *inputs)
     return loss, losses.nll, losses.correct
 
 
@@ -73,33 +79,19 @@ class _Problem(NamedTuple):
 
     target: Tensor
     spec: Spec
-    reduction: str
     class_weight: Optional[Tensor]
-    in_place: bool
+    scale: Tensor  # (1,), the factor of a row's loss in the reduced loss
 
-    def scale(self, total, number):
-        """The factor of a row's loss in the reduced loss, (1,), for ``total`` targets."""
-        if self.reduction != "mean":
-            total = 1
-        elif self.class_weight is not None:
-            total = weight_of_rows(self.target, self.spec, self.class_weight).sum()
-            total = total + (total == 0)
-        if isinstance(total, int):
-            return torch.full((1,), 1 / max(total, 1), dtype=number, device=self.target.device)
-        return total.to(number).reciprocal().reshape(1)
-
-    def reduced(self, losses, scale):
-        if self.reduction == "none":
+    def reduced(self, losses):
+        if self.spec.reduction == "none":
             return losses
-        return (losses if self.reduction == "sum" else losses * scale).sum()
+        return (losses if self.spec.reduction == "sum" else losses * self.scale).sum()
 
     def reference_loss(self, inputs):
         """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
         logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
         loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
-        counts = self.target != self.spec.ignore_index
-        scale = self.scale(counts.sum().clamp(min=1), loss.dtype)
-        return self.reduced(loss, scale), nll.detach(), correct
+        return self.reduced(loss), nll.detach(), correct
 
     def losses(self, inputs, scale, wanted, in_place=False):
         """The kernels' :class:`RowLosses`, and the gradients of the inputs that are wanted."""
@@ -123,7 +115,7 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, known, *inputs):
-        loss, ctx.problem, ctx.scale, ctx.versions, gradients = known
+        loss, ctx.problem, ctx.versions, gradients = known
         ctx.inputs, ctx.waits = inputs, gradients is None
         ctx.save_for_backward(*(inputs if ctx.waits else gradients))
         return loss
@@ -131,12 +123,12 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss):
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        again = _graph_is_kept()
+        problem, again = ctx.problem, _graph_is_kept()
         if torch.is_grad_enabled() or not have_memory(grad_loss):
             gradients = _differentiable_gradients(ctx, wanted, grad_loss)
         elif ctx.waits:
-            in_place = ctx.problem.in_place and not again
-            _, gradients = ctx.problem.losses(saved, grad_loss * ctx.scale, wanted, in_place)
+            in_place = problem.spec.inplace_backward and not again
+            _, gradients = problem.losses(saved, grad_loss * problem.scale, wanted, in_place)
         else:
             gradients = [each if each is None else times(each, grad_loss, again) for each in saved]
         if not again:
@@ -237,36 +229,31 @@ def _kernel(device, dtype):
         logits = torch.zeros(1, 2, dtype=dtype, device=device)
         target = torch.zeros(1, dtype=torch.int64, device=device)
         scale = torch.ones(1, dtype=number_type(logits), device=device)
-        kernel.row_losses(logits, target, Spec(Bonus(), 0.1, -100), scale, logits)
-        kernel.count(target, 2, -100)
+        kernel.row_losses(logits, target, Spec(label_smoothing=0.1), scale, logits)
     except Exception as error:
-        _warn_once(device.type, f"{type(error).__name__}: {error}".partition("\n")[0])
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        warnings.warn(
+            f"the encouraging loss is slower than it could be on {device.type}: its kernel does "
+            f"not run there ({reason})",
+            stacklevel=2,
+        )
         return reference
     return kernel
 
 
-@functools.lru_cache(maxsize=None)
-def _warn_once(device, reason):
-    warnings.warn(
-        f"the encouraging loss is slower than it could be on {device}: its kernel does not run "
-        f"there ({reason})",
-        stacklevel=2,
-    )
-
-
 def count(target, classes, spec, dtype):
-    """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
+    """The number of targets that are not ignored: a number, or a tensor of one.
 
-    The kernel for logits of ``dtype`` counts, so that no other has to be compiled. On a GPU, the
-    device asserts that each target is a class: reading them here would wait for the device.
+    The CPU's kernel for logits of ``dtype`` counts, so that no other has to be compiled. On a GPU
+    the device asserts that each target is a class: reading it here would wait for the device.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
     kernel = _kernel(target.device, dtype)
-    if kernel is not reference:
+    if hasattr(kernel, "count"):
         number = kernel.count(target, classes, spec.ignore_index)
-        if target.is_cuda or number >= 0:
+        if number >= 0:
             return number
     counts = target != spec.ignore_index
     is_wrong = counts & ((target < 0) | (target >= classes))
@@ -277,7 +264,7 @@ def count(target, classes, spec, dtype):
             f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
             f"or ignore_index ({spec.ignore_index})"
         )
-    return counts.sum().clamp(min=1)
+    return counts.sum()
 
 
 def times(values, factor, is_kept):

@@ -28,7 +28,7 @@ def _product(a, b):
 
 @triton.jit
 def _value(p, q, start, log_rest, floor, IS_NORMAL: tl.constexpr):
-    """``Bonus.value``; ``floor`` is the smallest ``1 - p`` on the log curve."""
+    """``Spec.bonus``; ``floor`` is the smallest ``1 - p`` on the log curve."""
     value = tl.log(tl.maximum(q, floor)) - log_rest
     if not IS_NORMAL:
         value -= tl.maximum(1 - q / floor, 0.0)
@@ -39,7 +39,7 @@ def _value(p, q, start, log_rest, floor, IS_NORMAL: tl.constexpr):
 def _slope(
     p, q, start, floor, IS_NORMAL: tl.constexpr, HAS_START: tl.constexpr, IS_FAST: tl.constexpr
 ):
-    """``Bonus.slope``; ``IS_FAST`` divides within 2 units in the last place."""
+    """``Spec.slope``; ``IS_FAST`` divides within 2 units in the last place."""
     if IS_FAST:  # noqa: SIM108  (the interpreter would run both)
         slope = libdevice.fast_dividef(p, tl.maximum(q, floor))
     else:
@@ -220,7 +220,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
     results = RowLosses(*(logits.new_empty(rows, dtype=dtype) for dtype in types))
     if not rows or not classes:  # without classes, every target is ignored
         return RowLosses(*(each.zero_() for each in results))
-    log_end, start, weight = map(float, spec.bonus)
+    log_end, start, weight = map(float, (spec.log_end, spec.bonus_start, spec.bonus_weight))
     floor = FLOOR if log_end == 1 else 1 - log_end
     lanes = lanes_of(classes)
     with _device_of(logits):
@@ -243,36 +243,6 @@ def row_losses(logits, target, spec, scale, gradient=None):
 
 def _device_of(tensor):
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
-
-
-@triton.jit(do_not_specialize=["ignore_index"])
-def _count_kernel(
-    target_ptr, count_ptr, valid_ptr, rows, stride, classes, ignore_index, BLOCK: tl.constexpr
-):
-    counted = tl.zeros([BLOCK], tl.int32)
-    wrong = tl.zeros([BLOCK], tl.int32)
-    for first in range(0, rows, BLOCK):
-        at = first + tl.arange(0, BLOCK)
-        target = tl.load(target_ptr + at.to(tl.int64) * stride, at < rows, ignore_index)
-        counts = target != ignore_index
-        counted += counts.to(tl.int32)
-        wrong += (counts & ((target < 0) | (target >= classes))).to(tl.int32)
-    tl.store(count_ptr, tl.maximum(tl.sum(counted, axis=0), 1))
-    tl.store(valid_ptr, tl.sum(wrong, axis=0) == 0)
-
-
-def count(target, classes, ignore_index):
-    """The number of targets that are not ignored, at least 1, in a tensor (1,).
-
-    The device asserts that each is a class: reading them here would wait for the device.
-    """
-    number = target.new_empty(1, dtype=torch.int32)
-    is_valid = target.new_empty(1, dtype=torch.bool)
-    arguments = len(target), target.stride(0), classes, ignore_index
-    with _device_of(target):
-        _count_kernel[(1,)](target, number, is_valid, *arguments, BLOCK=1024)
-    torch._assert_async(is_valid)
-    return number
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""The encouraging loss of rows in plain PyTorch, on any device: the bonus, and the formula itself.
+"""The encouraging loss of rows in plain PyTorch, on any device: its options, and its formula.
 
 The tests compare the kernels with it. It also computes what the kernels cannot: second derivatives,
 forward mode, transforms of functions, tracing, compilation, tensors without their own memory.
@@ -16,42 +16,34 @@ from torch import Tensor
 FLOOR = 1e-5
 
 
-class Bonus(NamedTuple):
-    """``weight * b(p)``: how much a probability ``p`` is encouraged (section 3 of the paper).
-
-    ``b(p)`` is ``log(1 - p)`` up to ``p = log_end`` and its tangent beyond (conservative bonus).
-    With a ``start`` above 0 there is no bonus below it, and from there on it is
-    ``log(1 - p) - log(1 - start)`` (aggressive bonus). With ``weight = 0`` there is no bonus.
-    """
+class Spec(NamedTuple):
+    """The options of the loss: those of :func:`el_fairseq.encouraging_loss`."""
 
     log_end: float = 0.5
-    start: float = 0.0
-    weight: float = 1.0
+    label_smoothing: float = 0.0
+    ignore_index: int = -100
+    reduction: str = "mean"
+    bonus_start: float = 0.0
+    bonus_weight: float = 1.0
+    base_loss: str = "ce"
+    inplace_backward: bool = False
 
-    def value(self, p, q):
+    def bonus(self, p, q):
         """``b(p)`` in nats, never positive. ``q = 1 - p`` is an argument for its precision."""
         if self.log_end == 1:
             value = q.clamp(min=FLOOR).log()
         else:
             end = 1 - self.log_end
             value = torch.where(q > end, q.clamp(min=end).log(), q / end - 1 + math.log(end))
-        if self.start:
-            value = (value - math.log1p(-self.start)).masked_fill(p < self.start, 0)
+        if self.bonus_start:
+            value = (value - math.log1p(-self.bonus_start)).masked_fill(p < self.bonus_start, 0)
         return value
 
     def slope(self, p, q):
         """``-p b'(p)``: minus the derivative of the bonus with respect to ``log p``; 0 or more."""
         if self.log_end == 1:
-            return (p / q.clamp(min=FLOOR)).masked_fill((q < FLOOR) | (p < self.start), 0)
-        return (p / q.clamp(min=1 - self.log_end)).masked_fill(p < self.start, 0)
-
-
-class Spec(NamedTuple):
-    """The options of the loss, with label smoothing in PyTorch's convention."""
-
-    bonus: Bonus
-    label_smoothing: float
-    ignore_index: int
+            return (p / q.clamp(min=FLOOR)).masked_fill((q < FLOOR) | (p < self.bonus_start), 0)
+        return (p / q.clamp(min=1 - self.log_end)).masked_fill(p < self.bonus_start, 0)
 
 
 class RowLosses(NamedTuple):
@@ -142,10 +134,14 @@ class Rows:
 
     def losses(self):
         """:class:`RowLosses`, differentiable as often as wanted."""
-        eps, bonus = self.spec.label_smoothing, self.spec.bonus
+        spec, eps = self.spec, self.spec.label_smoothing
         losses = -self.log_p
-        if bonus.weight:
-            losses = losses + bonus.weight * bonus.value(self.p, self.q)
+        if spec.base_loss == "mse":  # the same for every class (appendix of the paper)
+            y = torch.zeros_like(self.p).scatter(1, self.target, 1)
+            squares = (y - self.p) ** 2 - spec.bonus_weight * (y - self.q) ** 2
+            losses = squares.mean(1, keepdim=True).expand_as(losses)
+        elif spec.bonus_weight:
+            losses = losses + spec.bonus_weight * spec.bonus(self.p, self.q)
         losses = self.weight * losses
         loss = (1 - eps) * losses.gather(1, self.target)
         if eps:
@@ -154,9 +150,9 @@ class Rows:
         return RowLosses(*(each.masked_fill(~self.counts, 0).squeeze(1) for each in results))
 
     def gradient(self):
-        """The gradient of the sum of the losses with respect to the logits."""
-        eps, bonus = self.spec.label_smoothing, self.spec.bonus
-        h = self.weight * (1 + bonus.weight * bonus.slope(self.p, self.q))
+        """The gradient of the sum of the losses (``ce``) with respect to the logits."""
+        eps = self.spec.label_smoothing
+        h = self.weight * (1 + self.spec.bonus_weight * self.spec.slope(self.p, self.q))
         qh = h * (eps / self.p.size(1))
         qh.scatter_add_(1, self.target, (1 - eps) * h.gather(1, self.target))
         below, largest = self._sums(qh)

@@ -9,12 +9,12 @@ import torch
 from formula import literal_losses
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
-from el_fairseq.ops.function import loss_of_rows
-from el_fairseq.ops.reference import Bonus, Spec
+from el_fairseq.ops.function import loss_of
+from el_fairseq.ops.reference import Spec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-SPEC = Spec(Bonus(), 0.1, -100)
+SPEC = Spec(label_smoothing=0.1, reduction="none", inplace_backward=True)
 
 
 def random_case(rows, classes, dtype=torch.float32, seed=0):
@@ -46,7 +46,7 @@ def test_beyond_2_31_entries_the_last_rows_are_right(rows, classes, dtype):
     last = logits[-5:].double().requires_grad_()
     expected = literal_losses(last, target[-5:], label_smoothing=0.1)
     (expected_gradient,) = torch.autograd.grad(expected.sum(), last)
-    loss, _, _ = loss_of_rows(logits.requires_grad_(), target, SPEC, "none", in_place=True)
+    loss, _, _ = loss_of([logits.requires_grad_()], target, SPEC)
     (gradient,) = torch.autograd.grad(loss, logits, torch.ones_like(loss))
     torch.testing.assert_close(loss[-5:].double(), expected, rtol=1e-5, atol=1e-5)
     error = (gradient[-5:].double() - expected_gradient).abs().amax(1)
@@ -60,7 +60,8 @@ def test_in_place_and_apart_are_the_same_bits_each_time(classes, dtype):
     results = []
     for in_place in [False] + 10 * [True]:
         copy = logits.clone().requires_grad_()
-        loss, _, _ = loss_of_rows(copy, target, SPEC, "sum", in_place=in_place)
+        spec = SPEC._replace(reduction="sum", inplace_backward=in_place)
+        loss, _, _ = loss_of([copy], target, spec)
         results.append((loss.detach(), *torch.autograd.grad(loss, copy)))
     assert all(all(map(torch.equal, result, results[0])) for result in results)
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
 from el_fairseq.ops import function
-from el_fairseq.ops.function import loss_of_rows
-from el_fairseq.ops.reference import Bonus, Spec
+from el_fairseq.ops.function import loss_of
+from el_fairseq.ops.reference import Spec
 
 KERNELS = ["formula", *(["cpu"] if DEVICE == "cpu" else []), "gpu", "gpu, rows in pieces"]
 LONG = [255, 256, 257, 600, *([5000, 100_002] if DEVICE == "cuda" else [])]  # rows
@@ -31,22 +31,9 @@ TOLERANCE = {
 }
 
 
-@pytest.fixture
-def chosen_anew():
-    """Kernels are chosen as in a new process, and afterwards again."""
-
-    def forget():
-        function._kernel.cache_clear()
-        function._warn_once.cache_clear()
-
-    forget()
-    yield
-    forget()
-
-
 @pytest.fixture(params=KERNELS)
-def kernel(request, monkeypatch, chosen_anew):
-    """Name of the kernel that computes losses."""
+def kernel(request, monkeypatch):
+    """Name of the kernel that computes losses, chosen as in a new process."""
     name, _, in_pieces = request.param.partition(", ")
     if name == "gpu" and DEVICE == "cpu" and not importlib.util.find_spec("triton"):
         pytest.skip("Triton is not installed: its wheels are for Linux on x86-64")
@@ -55,7 +42,9 @@ def kernel(request, monkeypatch, chosen_anew):
         from el_fairseq.ops import gpu
 
         monkeypatch.setattr(gpu, "lanes_of", lambda classes: 256)
-    return name
+    function._kernel.cache_clear()
+    yield name
+    function._kernel.cache_clear()
 
 
 LAYOUTS = {
@@ -260,7 +249,7 @@ def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(kernel, dtype):
     logits = torch.tensor(ARGMAX, dtype=dtype, device=DEVICE)
     for target in range(3):
         targets = torch.full((len(ARGMAX),), target, device=DEVICE)
-        _, _, correct = loss_of_rows(logits, targets, Spec(Bonus(), 0.1, -100), "none")
+        _, _, correct = loss_of([logits], targets, Spec(label_smoothing=0.1))
         assert torch.equal(correct, logits.argmax(1) == targets)
 
 
@@ -328,20 +317,29 @@ def fail(*_, **__):
 
 
 @pytest.mark.parametrize("kernel", KERNELS[1:-1], indirect=True)
-@pytest.mark.parametrize("fault", ["no module", "first use", "first count"])
+@pytest.mark.parametrize("fault", ["no module", "first use"])
 def test_where_the_kernel_fails_the_formula_serves_and_says_once_that_it_is_slower(
-    kernel, monkeypatch, chosen_anew, fault
+    kernel, monkeypatch, fault
 ):
     logits, target = (each.to(DEVICE) for each in random_case(dtype=torch.float32))
     expected = loss_and_gradient(lambda x: literal_losses(x, target).mean(), logits)
     if fault == "no module":
         monkeypatch.setitem(sys.modules, f"el_fairseq.ops.{kernel}", None)
     else:
-        name = "count" if fault == "first count" else "row_losses"
-        monkeypatch.setattr(f"el_fairseq.ops.{kernel}.{name}", fail)
+        monkeypatch.setattr(f"el_fairseq.ops.{kernel}.row_losses", fail)
     with pytest.warns(UserWarning, match=f"slower than it could be on {DEVICE}") as caught:
         for _ in range(2):
             actual = loss_and_gradient(lambda x: encouraging_loss(x, target), logits)
         torch.testing.assert_close(actual, expected, check_dtype=False, rtol=1e-5, atol=1e-6)
     (message,) = {str(each.message) for each in caught}
     assert fault == "no module" or message.endswith("(RuntimeError: a fault: Python.h is missing)")
+
+
+def test_a_gpus_kernel_multiplies_in_place(monkeypatch):
+    gpu = pytest.importorskip("el_fairseq.ops.gpu", reason="Triton is for Linux on x86-64")
+    monkeypatch.setattr(gpu, "PROGRAMS", 2)
+    values = torch.randn(5, 4099, device=DEVICE).half()
+    expected = (values.float() * 0.3).half()
+    assert gpu.multiply(values, torch.tensor(1.0, device=DEVICE)) is values
+    gpu.multiply(values, torch.tensor(0.3, device=DEVICE))
+    torch.testing.assert_close(values, expected, rtol=0, atol=0)
