@@ -1,5 +1,7 @@
 """Results of made-up runs, as ``results.gather`` leaves them."""
 
+from el_fairseq.experiments.results import Results
+
 REFERENCES = [f"the cat number {n} sat on mat {n % 7} of the house" for n in range(200)]
 GOOD = [line if n % 4 else line.replace("cat", "dog") for n, line in enumerate(REFERENCES)]
 BAD = [line.replace("sat on", "stood at") if n % 3 else line for n, line in enumerate(REFERENCES)]
@@ -39,8 +41,8 @@ def record(loss, seed, bleu, tests=("test",)):
     }
 
 
-def results_of(runs, **changes):
-    return {
+def results_of(runs, folder=".", **changes):
+    content = {
         "format": 3,
         "experiment": "made",
         "word": "made",
@@ -62,17 +64,19 @@ def results_of(runs, **changes):
         },
         "options": [],
         "report_options": [],
+        "p_values": {},
         "runs": runs,
         **changes,
     }
+    return Results(folder, content)
 
 
-def write_translations(folder, results):
+def write_translations(results):
     """Hypotheses and references of the runs: EL's good, CE's bad."""
     for one in results["runs"]:
         for test in results["tests"]:
             for kind in results["checkpoints"]:
-                where = folder / one["run"] / "evaluation" / f"{test}-{kind}"
+                where = results.folder / one["run"] / "evaluation" / f"{test}-{kind}"
                 where.mkdir(parents=True)
                 for name, lines in (
                     ("hypotheses", BAD if one["loss"] == "CE" else GOOD),

@@ -19,18 +19,18 @@ from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
 from .evaluate import OPTIONS, evaluate
 from .options import check_decoding
-from .results import compared_checkpoint, gather
+from .results import collect, gather
 
 
-def measure(folder, results, record, experiment):
-    """What ``measures.json`` of a run holds, by its record in the ``results.json`` of a folder."""
-    corpus, kind = read_corpus(results["data"]), results["checkpoints"][0]
+def measure(results, record, experiment):
+    """What ``measures.json`` of a run holds, by its record in the results."""
+    corpus, kind = read_corpus(results["data"]), results.kind
     tests, options = results["tests"], experiment.evaluate.options
 
     def scores(name, *more):
         by_test = {}
         for test in tests:
-            where, last = folder / record["run"], experiment.evaluate.last
+            where, last = results.folder / record["run"], experiment.evaluate.last
             out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
             by_test[test] = read_json(out / "scores.json", f"delete {out} to evaluate again")
         return by_test
@@ -38,7 +38,7 @@ def measure(folder, results, record, experiment):
     own = str(check_decoding([*OPTIONS, *options]).beam)
     greedy = scores("beam1", "--beam", "1") if own != "1" else {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = compared_checkpoint(folder, results, record["run"])
+    path = results.checkpoint(record["run"])
     subset = ",".join(corpus.subsets_of(tests[0]))
     calibration = of_checkpoint(path, corpus.bin, subset, device)
     return {
@@ -70,11 +70,11 @@ def main():
     logging.getLogger("fairseq").setLevel(logging.WARNING)
 
     def work():
-        results = gather(experiment, folder)
+        results = collect(experiment, folder)
         for record in results["runs"]:
             if "tempered" not in record:
                 print(f"{record['run']}: measuring")
-                measured = measure(folder, results, record, experiment)
+                measured = measure(results, record, experiment)
                 write_json(folder / record["run"] / "measures.json", measured)
         gather(experiment, folder)
         print(f"All {len(results['runs'])} finished runs in {folder} are measured.")

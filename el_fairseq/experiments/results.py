@@ -4,8 +4,8 @@
 commands call it by), ``title``, ``data`` and ``corpus`` (folder and checksum), ``source``,
 ``target``, ``tokenizer``, ``lowercased``, ``redistributable``, ``published``, ``options`` (that its
 trainings share) and ``report_options``. The first of ``losses`` is what the others are compared
-with, on the first of ``tests``, by the first kind of ``checkpoints``. Exported results hold
-``p_values[loss][test][seed]``, too.
+with, on the first of ``tests``, by the first kind of ``checkpoints``; ``p_values``
+(``[loss][test][seed]``) tell of that, by the paired bootstrap of BLEU.
 
 ``runs`` holds a record of each run: ``run`` (its name), ``loss``, ``seed``, ``options``,
 ``command``, ``device``, ``gpus``; how the training ended: ``updates``, ``minutes``, ``valid_nll``
@@ -23,9 +23,98 @@ from ..common.paths import ROOT, shown
 from ..corpora.manifest import read as read_corpus
 from . import training_log
 from .options import shared_options
+from .significance import bootstrap_p
 from .train import read_run
 
 FORMAT = 3
+
+
+class Results(dict):
+    """What ``results.json`` holds. ``folder`` holds the runs; losses are compared with
+    ``baseline``, on ``test``, by checkpoints of ``kind``."""
+
+    def __init__(self, folder, content):
+        super().__init__(content)
+        self.folder = Path(folder)
+        self.baseline, self.test, self.kind = (
+            self[name][0] for name in ("losses", "tests", "checkpoints")
+        )
+
+    def of(self, runs):
+        """The same with these records alone."""
+        return Results(self.folder, {**self, "runs": runs})
+
+    def by_loss(self):
+        """Records by loss, in the experiment's order, and by seed: ``{loss: {seed: record}}``."""
+        groups = {}
+        for record in in_order(self["losses"], self["runs"]):
+            groups.setdefault(record["loss"], {})[record["seed"]] = record
+        return groups
+
+    def compared_losses(self):
+        """The losses that have runs, but for the baseline."""
+        return [loss for loss in self.by_loss() if loss != self.baseline]
+
+    def paired(self, loss):
+        """``{seed: (record of the baseline, record of the loss)}`` where both have the seed."""
+        groups = self.by_loss()
+        before, own = groups.get(self.baseline, {}), groups.get(loss, {})
+        return {seed: (before[seed], record) for seed, record in own.items() if seed in before}
+
+    def differences(self, loss, value):
+        """``{seed: loss minus baseline}`` of ``value(record)``, where both have the seed.
+
+        Every difference that is printed, drawn or tested is one of these. Nine decimals, so that
+        two scores as they are stored, to two decimals, differ by no more than they show.
+        """
+        return {
+            seed: round(value(after) - value(before), 9)
+            for seed, (before, after) in self.paired(loss).items()
+        }
+
+    def score(self, key, test=None, kind=None):
+        """Function of a record to a score of it; that which is compared where no more is said."""
+        return lambda record: record["scores"][test or self.test][kind or self.kind][key]
+
+    def p_value(self, loss, seed, test=None):
+        """That of the bootstrap; ``None`` where two runs were exported one without the other."""
+        return self["p_values"].get(loss, {}).get(test or self.test, {}).get(str(seed))
+
+    def checkpoint(self, run):
+        """The model of a run that tables compare, where the run's folder still has it."""
+        if self.kind == "best":
+            return self.folder / run / "checkpoints" / "checkpoint_best.pt"
+        return self.folder / run / "evaluation" / f"{self.test}-{self.kind}" / "averaged.pt"
+
+    def hypotheses(self, run, test=None):
+        """Translations of a test set by the compared checkpoints of a run, plain text."""
+        return self._lines(run, "evaluation", f"{test or self.test}-{self.kind}", "hypotheses")
+
+    def references(self, test=None):
+        """References of a test set, plain text."""
+        if (self.folder / "references").exists():
+            return self._lines("references", test or self.test)
+        run, kind = self["runs"][0]["run"], f"{test or self.test}-{self.kind}"
+        return self._lines(run, "evaluation", kind, "references")
+
+    def _lines(self, *path):
+        path = Path(self.folder, *path[:-1], f"{path[-1]}.{self['target']}")
+        packed = path.with_name(f"{path.name}.gz")
+        if not packed.exists():
+            return lines_of(path)
+        return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
+
+    def has_texts(self):
+        """Whether references and hypotheses are there: kept results may hold scores alone."""
+        try:
+            return bool(self.references())
+        except UserError:
+            return False
+
+    def curves(self, record):
+        """Numbers by epoch by its log (:func:`.training_log.curves`) or kept, or ``None``."""
+        log = self.folder / record["run"] / "train.log"
+        return training_log.curves(log) if log.is_file() else record.get("curves")
 
 
 def tests_of(experiment, corpus):
@@ -49,8 +138,8 @@ def is_finished(experiment, folder, tests):
     )
 
 
-def gather(experiment, folder):
-    """Write ``results.json`` of the finished runs in a folder, and return it."""
+def collect(experiment, folder):
+    """:class:`Results` of the finished runs in a folder, without p-values."""
     records, common, data = [], None, None
     for run in sorted(path.parent for path in Path(folder).glob("*/run.json")):
         asked = read_run(run)
@@ -78,12 +167,12 @@ def gather(experiment, folder):
         )
     corpus, losses = read_corpus(data), list(experiment.losses)
     of_corpus = ("source", "target", "tokenizer", "lowercased", "redistributable")
-    results = {
+    content = {
         "format": FORMAT,
         "experiment": experiment.name,
         "word": experiment.argument,
         "title": experiment.title,
-        "data": shown(data),
+        "data": str(data),
         "corpus": common["corpus"],
         **{name: getattr(corpus, name) for name in of_corpus},
         "losses": losses,
@@ -94,11 +183,28 @@ def gather(experiment, folder):
         "report_options": experiment.report.options,
         "runs": in_order(losses, records),
     }
+    return Results(folder, content)
+
+
+def gather(experiment, folder):
+    """Write ``results.json`` of the finished runs in a folder, and return its :class:`Results`."""
+    results = collect(experiment, folder)
+    results["p_values"] = {loss: {} for loss in results.compared_losses()}
+    for loss, of_tests in results["p_values"].items():
+        for test in results["tests"]:
+            of_tests[test] = {
+                str(seed): bootstrap_p(
+                    *(results.hypotheses(record["run"], test) for record in both),
+                    results.references(test),
+                    results["target"],
+                )
+                for seed, both in results.paired(loss).items()
+            }
     try:
-        write_json(Path(folder, "results.json"), results)
+        write_json(results.folder / "results.json", {**results, "data": shown(results["data"])})
     except PermissionError:
         print(f"warning: {folder} is not writable, and its results.json is left as it is")
-    return {**results, "data": str(data)}
+    return results
 
 
 def _record(experiment, run, asked, tests):
@@ -127,67 +233,31 @@ def in_order(losses, records):
 
 
 def read(folder):
-    """The results in a folder."""
+    """The :class:`Results` in a folder."""
     path = Path(folder, "results.json")
-    results = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
-    if results.get("format") != FORMAT:
+    content = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
+    if content.get("format") != FORMAT:
         raise UserError(
-            f"{path} is of format {results.get('format', 1)}, expected {FORMAT}: it is of another "
+            f"{path} is of format {content.get('format', 1)}, expected {FORMAT}: it is of another "
             "version of el_fairseq; delete it, and run its experiment's table.sh"
         )
-    missing = {"experiment", "data", "losses", "tests", "checkpoints", "options"} - results.keys()
-    if missing or not results.get("runs"):
+    needed = {"experiment", "data", "losses", "tests", "checkpoints", "options", "p_values"}
+    missing = needed - content.keys()
+    if missing or not content.get("runs"):
         raise UserError(
             f"{path} is damaged ({', '.join(sorted(missing)) or 'runs'} is missing): delete it, "
             "and run its experiment's table.sh"
         )
-    return {**results, "data": results["data"] and str(ROOT / results["data"])}
+    return Results(folder, {**content, "data": content["data"] and str(ROOT / content["data"])})
 
 
-def compared_checkpoint(folder, results, run):
-    """The model of a run that tables compare, where the run's folder still has it."""
-    test, kind = results["tests"][0], results["checkpoints"][0]
-    if kind == "best":
-        return Path(folder, run, "checkpoints", "checkpoint_best.pt")
-    return Path(folder, run, "evaluation", f"{test}-{kind}", "averaged.pt")
-
-
-def hypotheses(folder, results, run, test, checkpoints):
-    """Translations of a test set, plain text, by one run."""
-    return _lines(folder, results, Path(run, "evaluation", f"{test}-{checkpoints}", "hypotheses"))
-
-
-def references(folder, results, test):
-    """References of a test set, plain text."""
-    run, kind = results["runs"][0]["run"], results["checkpoints"][0]
-    exported = Path("references", test)
-    own = Path(run, "evaluation", f"{test}-{kind}", "references")
-    return _lines(folder, results, exported if Path(folder, "references").exists() else own)
-
-
-def _lines(folder, results, path):
-    path = Path(folder, f"{path}.{results['target']}")
-    packed = path.with_name(f"{path.name}.gz")
-    if not packed.exists():
-        return lines_of(path)
-    return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
-
-
-def has_texts(folder, results):
-    """Whether references and hypotheses are there: kept results may hold scores alone."""
-    try:
-        return bool(references(folder, results, results["tests"][0]))
-    except UserError:
-        return False
-
-
-def export(folder, results, p_values, to):
+def export(results, to):
     """Copy what a table is made of into a folder, without paths and models.
 
     A new record replaces that of the same run. Of the compared test set and checkpoints the
     hypotheses are kept; the references where the corpus may be redistributed.
     """
-    to, records, kept_p = Path(to), {}, {}
+    to, records, p_values = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):
         kept = read(to)
         for part in ("experiment", "corpus", "options", "tests", "checkpoints"):
@@ -195,8 +265,7 @@ def export(folder, results, p_values, to):
                 raise UserError(
                     f"--export is {to}, whose results are of another {part}: name another folder"
                 )
-        records, kept_p = {one["run"]: one for one in kept["runs"]}, kept.get("p_values", {})
-    test, kind = results["tests"][0], results["checkpoints"][0]
+        records, p_values = {one["run"]: one for one in kept["runs"]}, kept["p_values"]
 
     def write(lines, *path):
         path = Path(to, *path[:-1], f"{path[-1]}.{results['target']}.gz")
@@ -206,22 +275,15 @@ def export(folder, results, p_values, to):
             file.write(gzip.compress(text.encode("utf-8"), mtime=0))
 
     for record in results["runs"]:
-        records[record["run"]] = with_curves(folder, {**record, "command": []})
-        lines = hypotheses(folder, results, record["run"], test, kind)
-        write(lines, record["run"], "evaluation", f"{test}-{kind}", "hypotheses")
+        run, curves = record["run"], results.curves(record)
+        records[run] = {**record, "command": [], **({"curves": curves} if curves else {})}
+        where = run, "evaluation", f"{results.test}-{results.kind}", "hypotheses"
+        write(results.hypotheses(run), *where)
     if results["redistributable"]:
-        write(references(folder, results, test), "references", test)
-    for loss, by_test in p_values.items():
-        for name, by_seed in by_test.items():
-            of_test = kept_p.setdefault(loss, {}).setdefault(name, {})
-            of_test.update({str(seed): p for seed, p in by_seed.items()})
+        write(results.references(), "references", results.test)
+    for loss, of_tests in results["p_values"].items():
+        for test, of_seeds in of_tests.items():
+            p_values.setdefault(loss, {}).setdefault(test, {}).update(of_seeds)
     runs = in_order(results["losses"], records.values())
-    exported = {**results, "data": None, "p_values": kept_p, "runs": runs}
-    write_json(to / "results.json", exported)
-    return exported
-
-
-def with_curves(folder, record):
-    """A run's record with its curves, where its log is there: see :func:`.training_log.curves`."""
-    log = Path(folder, record["run"], "train.log")
-    return {**record, "curves": training_log.curves(log)} if log.is_file() else record
+    write_json(to / "results.json", {**results, "data": None, "p_values": p_values, "runs": runs})
+    return read(to)

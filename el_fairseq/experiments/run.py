@@ -164,9 +164,9 @@ def reproduce(plan):
         tests_of(plan.experiment, plan.data)
         sacrebleu_tokenizer(read_corpus(plan.data).target)
         execute(plan)
-        gather(plan.experiment, plan.folder)
+        results = gather(plan.experiment, plan.folder)
     make_report(plan.folder)
-    print_table(plan.experiment, plan.folder, translations=10)
+    print_table(results, translations=10)
     print(f"\nReport, to open in a browser: {plan.folder / 'report.html'}")
 
 

@@ -1,6 +1,7 @@
 """How sure a difference is: over seeds by a paired t-test, over sentences by a paired bootstrap."""
 
 import itertools
+import logging
 import math
 import statistics
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from scipy.stats import nct, t, ttest_1samp
 
 from .scores import bleu_metric
 
+logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # the bootstrap tells of its progress
 RESAMPLINGS = 1000
 LEVEL, POWER = 0.05, 0.8
 

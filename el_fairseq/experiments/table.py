@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import logging
 import math
 import statistics
 from pathlib import Path
@@ -11,10 +10,10 @@ from ..common.cli import UserError, run, whole_number
 from ..common.files import writing
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
-from . import results as experiment_results
 from .config import parser_of, read_experiment
+from .results import export, gather, read
 from .scores import PLAIN, SCORES, TOKENS, score_of
-from .significance import POWER, RESAMPLINGS, bootstrap_p, over_seeds
+from .significance import POWER, RESAMPLINGS, over_seeds
 
 FEWEST_WORDS = 6
 
@@ -37,49 +36,29 @@ def means(records, columns):
     return cells
 
 
-def by_loss(results):
-    """Records by loss, in the experiment's order, and by seed: ``{loss: {seed: record}}``."""
-    groups = {}
-    for record in experiment_results.in_order(results["losses"], results["runs"]):
-        groups.setdefault(record["loss"], {})[record["seed"]] = record
-    return groups
-
-
-def compared_losses(results):
-    """The losses that have runs, but for the first of the experiment, the baseline."""
-    return [loss for loss in by_loss(results) if loss != results["losses"][0]]
-
-
 def kind_name(kind):
     """A kind of checkpoint in words: ``last 5``, ``best``."""
     return f"last {kind[len('averaged') :]}" if kind.startswith("averaged") else kind
 
 
-def scores_of(results):
-    """Those of :data:`~.scores.SCORES` that the runs have."""
-    kind = results["checkpoints"][0]
+def scores_of(results, *tests):
+    """Those of :data:`~.scores.SCORES` that all runs have, of one of ``tests`` (of all)."""
     return [
         score
         for score in SCORES
         if all(
-            any(score.key in run["scores"][test][kind] for test in results["tests"])
+            any(
+                score.key in run["scores"][test][results.kind] for test in tests or results["tests"]
+            )
             for run in results["runs"]
         )
         and (score.origin != TOKENS or results["tokenizer"])
     ]
 
 
-def score_in(results, key, test=None, kind=None):
-    """Function of a run to a score of it; that which is compared where no more is said."""
-    test, kind = test or results["tests"][0], kind or results["checkpoints"][0]
-    return lambda run: run["scores"][test][kind][key]
-
-
 def score_columns(results, test=None, kind=None):
     """Columns ``(title, form, value(record))`` of the scores of a test set."""
-    return [
-        (one.name, one.form, score_in(results, one.key, test, kind)) for one in scores_of(results)
-    ]
+    return [(one.name, one.form, results.score(one.key, test, kind)) for one in scores_of(results)]
 
 
 TRAINING_COLUMNS = [
@@ -96,7 +75,7 @@ def measured_columns(results):
     BLEU by beam size and at the fitted temperature, calibration error and nll before and after
     temperature scaling.
     """
-    test = results["tests"][0]
+    test = results.test
 
     def calibration(when, key, factor):
         return lambda run: factor * run["calibration"][when][key]
@@ -120,7 +99,7 @@ def measured_columns(results):
 
 def of_test(results, test=None):
     """``, test set NAME`` of a test set, or of the compared one, where there are several."""
-    return f", test set {test or results['tests'][0]}" if len(results["tests"]) > 1 else ""
+    return f", test set {test or results.test}" if len(results["tests"]) > 1 else ""
 
 
 def scores_table(results):
@@ -131,7 +110,7 @@ def scores_table(results):
     if published["scores"]:
         columns.append(f"{published['source']} {score_of(published['measure']).name}")
     rows = []
-    for loss, seeds in by_loss(results).items():
+    for loss, seeds in results.by_loss().items():
         figure = published["scores"].get(loss)
         for test in results["tests"]:
             for kind in results["checkpoints"]:
@@ -148,7 +127,7 @@ def means_table(results, title, columns):
     """A row for each loss: means over seeds of some columns."""
     rows = [
         [loss, str(len(seeds)), *means(seeds.values(), columns)]
-        for loss, seeds in by_loss(results).items()
+        for loss, seeds in results.by_loss().items()
     ]
     return Table(title, ["loss", "seeds", *(column[0] for column in columns)], rows)
 
@@ -156,42 +135,21 @@ def means_table(results, title, columns):
 def comparison_table(results, loss):
     """A row for each quantity: means of the baseline and of a loss over the seeds of both, and the
     mean difference with its 95 % interval."""
-    both, rows = paired(results, loss), []
+    both, rows = results.paired(loss), []
     quantities = [*score_columns(results), *TRAINING_COLUMNS[:2]]
     runs = [run for of_seed in both.values() for run in of_seed]
     if all("calibration" in run for run in runs):
-        quantities += measured_columns({**results, "runs": runs})
+        quantities += measured_columns(results.of(runs))
     cells = [means(records, quantities) for records in zip(*both.values())]
     for (title, form, value), *of_losses in zip(quantities, *cells):
         if all(of_losses):
-            of_seeds, signed = differences(results, loss, value), form.replace("{:", "{:+")
+            of_seeds, signed = results.differences(loss, value), form.replace("{:", "{:+")
             over = over_seeds(list(of_seeds.values()))
             interval = f" [{signed}, {signed}]".format(over.low, over.high) if over else ""
             mean = signed.format(statistics.fmean(of_seeds.values()))
             rows.append([title, *of_losses, mean + interval])
     seeds = f"{len(both)} seed{'s' * (len(both) > 1)}{of_test(results)}"
-    return Table(
-        f"{results['title']}, {seeds}", ["", results["losses"][0], loss, "difference"], rows
-    )
-
-
-def paired(results, loss):
-    """``{seed: (record of the baseline, record of the loss)}`` where both have the seed."""
-    groups = by_loss(results)
-    baseline, own = groups.get(results["losses"][0], {}), groups.get(loss, {})
-    return {seed: (baseline[seed], record) for seed, record in own.items() if seed in baseline}
-
-
-def differences(results, loss, value):
-    """``{seed: loss minus baseline}`` of ``value(record)``, where both have the seed.
-
-    Every difference that is printed, drawn or tested is one of these. Nine decimals, so that two
-    scores as they are stored, to two decimals, differ by no more than they show.
-    """
-    return {
-        seed: round(value(after) - value(before), 9)
-        for seed, (before, after) in paired(results, loss).items()
-    }
+    return Table(f"{results['title']}, {seeds}", ["", results.baseline, loss, "difference"], rows)
 
 
 OVER_SEEDS = (
@@ -202,29 +160,21 @@ OVER_SEEDS = (
 )
 
 
-def differences_table(results, loss, test, p_values):
-    """Loss minus baseline for each seed that both have, and over seeds; ``None`` without such.
-
-    ``p_values`` are those of the bootstrap by BLEU, {seed: p}.
-    """
-    kind, seeds = results["checkpoints"][0], list(paired(results, loss))
-    if not seeds:
-        return None
-    scores = [
-        score
-        for score in scores_of(results)
-        if all(score.key in run["scores"][test][kind] for run in results["runs"])
-    ]
+def differences_table(results, loss, test):
+    """Loss minus baseline for each seed that both have, and over seeds."""
+    seeds = list(results.paired(loss))
     over = len(seeds) > 1
     columns = [[f"seed {seed}" for seed in seeds] + [name for name, _ in OVER_SEEDS] * over]
+    scores = scores_of(results, test)
     for score in scores:
-        values = list(differences(results, loss, score_in(results, score.key, test)).values())
+        values = list(results.differences(loss, results.score(score.key, test)).values())
         columns.append([f"{value:+.2f}" for value in values] + _over_seeds(values) * over)
-    columns.append([f"{p_values[seed]:.3f}" if seed in p_values else "" for seed in seeds])
-    columns[-1] += [""] * len(OVER_SEEDS) * over
-    where = kind_name(kind) + of_test(results, test)
+    p_values = [results.p_value(loss, seed, test) for seed in seeds]
+    shown = ["" if p is None else f"{p:.3f}" for p in p_values]
+    columns.append(shown + [""] * len(OVER_SEEDS) * over)
+    where = kind_name(results.kind) + of_test(results, test)
     names = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
-    return Table(f"{loss}, minus {results['losses'][0]} ({where})", names, list(zip(*columns)))
+    return Table(f"{loss}, minus {results.baseline} ({where})", names, list(zip(*columns)))
 
 
 def _over_seeds(values):
@@ -234,56 +184,31 @@ def _over_seeds(values):
     ]
 
 
-def p_values(results, folder):
-    """p-values of the paired bootstrap by BLEU: ``{loss: {test: {seed: p}}}``, kept or computed."""
-    if "p_values" in results:
-        return {
-            loss: {test: {int(seed): p for seed, p in of.items()} for test, of in tests.items()}
-            for loss, tests in results["p_values"].items()
-        }
-    kind, computed = results["checkpoints"][0], {}
-    for loss in compared_losses(results):
-        computed[loss] = {}
-        for test in results["tests"]:
-            reference = experiment_results.references(folder, results, test)
-            computed[loss][test] = {}
-            for seed, both in paired(results, loss).items():
-                texts = [
-                    experiment_results.hypotheses(folder, results, record["run"], test, kind)
-                    for record in both
-                ]
-                computed[loss][test][seed] = bootstrap_p(*texts, reference, results["target"])
-    return computed
-
-
-def all_tables(results, of_bootstrap):
-    """Every table of an experiment, and the number of p-values that they hold."""
+def all_tables(results):
+    """Every table of an experiment."""
     over = "mean ± standard deviation"
     tables = [
         scores_table(results),
         means_table(results, f"Training, {over} over seeds", TRAINING_COLUMNS),
     ]
-    measured = {**results, "runs": [run for run in results["runs"] if "calibration" in run]}
+    measured = results.of([run for run in results["runs"] if "calibration" in run])
     if measured["runs"]:
         title = f"Search and calibration{of_test(results)}, {over}"
         tables.append(means_table(measured, title, measured_columns(measured)))
-    count = 0
-    for loss in compared_losses(results):
-        for test in results["tests"]:
-            of_seeds = of_bootstrap.get(loss, {}).get(test, {})
-            table = differences_table(results, loss, test, of_seeds)
-            if table is not None:
-                tables.append(table)
-                several = len(paired(results, loss)) > 1
-                count += len(of_seeds) + (len(table.columns) - 2 if several else 0)
-    return tables, count
+    return tables + [differences_table(results, *compared) for compared in comparisons(results)]
 
 
-def notes(results, comparisons):
+def comparisons(results):
+    """Every loss and test set whose differences to the baseline are tabled."""
+    losses = [loss for loss in results.compared_losses() if results.paired(loss)]
+    return [(loss, test) for loss in losses for test in results["tests"]]
+
+
+def notes(results):
     """What a reader must know to read the figures, a line each."""
     scores = scores_of(results)
     shown = [score for score in scores if score.origin == PLAIN]
-    first = [record["scores"][results["tests"][0]] for record in results["runs"]]
+    first = [record["scores"][results.test] for record in results["runs"]]
     signatures = {
         score.name: sorted({one[kind][f"{score.key}_signature"] for one in first for kind in one})
         for score in shown
@@ -300,20 +225,24 @@ def notes(results, comparisons):
     ]
     if "all" in results["tests"]:
         lines.append("all: every test set together, scored as one.")
-    seeds = len({record["seed"] for record in results["runs"]})
-    if comparisons:
+    seeds, tests = len({record["seed"] for record in results["runs"]}), 0
+    for loss, test in comparisons(results):
+        pairs = results.paired(loss)
+        tests += sum(results.p_value(loss, seed, test) is not None for seed in pairs)
+        tests += len(scores_of(results, test)) if len(pairs) > 1 else 0
+    if tests:
         lines.append(
             f"p, bootstrap: for other test sentences, with these models ({RESAMPLINGS:,} paired "
             "resamplings)."
             + (" With one seed nothing is known of other seeds." if seeds == 1 else "")
         )
-    if comparisons and seeds > 1:
+    if tests and seeds > 1:
         lines.append(
             "Over seeds: paired t-test, two-sided. detectable: the true difference "
             f"that so many seeds would find in {POWER:.0%} of experiments."
         )
-    if comparisons > 1:
-        lines.append(f"{comparisons} comparisons in all; p-values are not corrected for that.")
+    if tests > 1:
+        lines.append(f"{tests} comparisons in all; p-values are not corrected for that.")
     return lines + [f"{name}: {one}" for name, of_score in signatures.items() for one in of_score]
 
 
@@ -326,15 +255,13 @@ def case(signatures):
     return "; ".join(told)
 
 
-def examples(results, folder, count):
+def examples(results, count):
     """Lines with translations, spread over the first test set: source, reference, each loss's."""
-    test, kind = results["tests"][0], results["checkpoints"][0]
-    texts = {"reference": experiment_results.references(folder, results, test)}
+    texts = {"reference": results.references()}
     if results["data"]:
-        texts = {"source": read_corpus(results["data"]).source_lines(test), **texts}
-    for loss, seeds in by_loss(results).items():
-        name = next(iter(seeds.values()))["run"]
-        texts[loss] = experiment_results.hypotheses(folder, results, name, test, kind)
+        texts = {"source": read_corpus(results["data"]).source_lines(results.test), **texts}
+    for loss, seeds in results.by_loss().items():
+        texts[loss] = results.hypotheses(next(iter(seeds.values()))["run"])
     width, lines = max(map(len, texts)), []
     indices, _ = long_enough(texts["reference"], count)
     for number in indices[:: max(len(indices) // count, 1)][:count]:
@@ -358,12 +285,13 @@ def long_enough(sentences, count):
     return [i for i, length in enumerate(lengths) if length >= words], words
 
 
-def write_tables(folder, title, tables, remarks):
-    """Write ``table.md`` and ``table.csv`` into a folder."""
-    with writing(Path(folder, "table.md")) as file:
-        file.write(f"# {title}\n\n" + "\n".join(table.text("github") for table in tables))
-        file.write("\n" + "".join(f"- {line}\n" for line in remarks))
-    with writing(Path(folder, "table.csv")) as file:
+def write_tables(results):
+    """Write ``table.md`` and ``table.csv`` into the folder of the results."""
+    tables = all_tables(results)
+    with writing(results.folder / "table.md") as file:
+        file.write(f"# {results['title']}\n\n" + "\n".join(one.text("github") for one in tables))
+        file.write("\n" + "".join(f"- {line}\n" for line in notes(results)))
+    with writing(results.folder / "table.csv") as file:
         for number, table in enumerate(tables):
             file.write("\n" * (number > 0))
             csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
@@ -372,8 +300,8 @@ def write_tables(folder, title, tables, remarks):
 def results_of(experiment, folder):
     """Results of the runs in a folder, or of those that ``--export`` made."""
     if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
-        return experiment_results.gather(experiment, folder)
-    results = experiment_results.read(folder)
+        return gather(experiment, folder)
+    results = read(folder)
     if results["experiment"] != experiment.name:
         raise UserError(
             f"{folder} holds results of {results['experiment']}, expected {experiment.name}"
@@ -381,25 +309,16 @@ def results_of(experiment, folder):
     return results
 
 
-def print_table(experiment, folder, translations=0, export=None):
-    """Print the table of the finished runs in a folder, and write it there and to ``export``."""
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    results = results_of(experiment, folder)
-    of_bootstrap = p_values(results, folder)
-    tables, comparisons = all_tables(results, of_bootstrap)
-    remarks = notes(results, comparisons)
-    if export:
-        kept = experiment_results.export(folder, results, of_bootstrap, export)
-        kept_tables, kept_comparisons = all_tables(kept, p_values(kept, export))
-        write_tables(export, kept["title"], kept_tables, notes(kept, kept_comparisons))
+def print_table(results, translations=0):
+    """Print the table of an experiment, and write it into its folder."""
     with contextlib.suppress(PermissionError):  # gather() printed a warning
-        write_tables(folder, results["title"], tables, remarks)
-    if translations and experiment_results.has_texts(folder, results):
-        print(f"\nTranslations, evenly spread over the test set {results['tests'][0]}:\n")
-        print("\n".join(examples(results, folder, translations)))
+        write_tables(results)
+    if translations and results.has_texts():
+        print(f"\nTranslations, evenly spread over the test set {results.test}:\n")
+        print("\n".join(examples(results, translations)))
     print(f"{results['title']}\n")
-    print("\n".join(table.text("simple") for table in tables))
-    print("\n".join(remarks))
+    print("\n".join(table.text("simple") for table in all_tables(results)))
+    print("\n".join(notes(results)))
 
 
 def main():
@@ -423,15 +342,17 @@ def main():
     folder = options.runs or experiment.folder
     if options.compare and (options.export or options.translations):
         parser.error("--compare prints its table alone: leave out --export and --translations")
-    if options.compare:
-        results = results_of(experiment, folder)
-        losses = [loss for loss in compared_losses(results) if paired(results, loss)]
-        if not losses:
-            raise UserError(f"no two losses have finished the same seed in {folder}: train more")
-        tables = [comparison_table(results, loss) for loss in losses]
-        print("\n".join(table.text("github") for table in tables), end="")
-    else:
-        print_table(experiment, folder, options.translations, options.export)
+    results = results_of(experiment, folder)
+    if not options.compare:
+        if options.export:
+            write_tables(export(results, options.export))
+        print_table(results, options.translations)
+        return
+    losses = dict.fromkeys(loss for loss, _ in comparisons(results))
+    if not losses:
+        raise UserError(f"no two losses have finished the same seed in {folder}: train more")
+    tables = [comparison_table(results, loss) for loss in losses]
+    print("\n".join(table.text("github") for table in tables), end="")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def report(folder, title=None, analysis_options=()):
     with locked(folder / "report.lock", busy):
         results = experiment_results.read(folder) if results_file.is_file() else None
         if results and results["data"]:
-            analyse(folder, results, [*results["report_options"], *analysis_options])
+            analyse(results, [*results["report_options"], *analysis_options])
         analysis = None
         if analysis_file.is_file():
             analysis = read_json(analysis_file, f"delete {analysis_file.parent}, and make it again")

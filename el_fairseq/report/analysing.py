@@ -20,7 +20,6 @@ from ..corpora import manifest
 from ..corpora.binarize import binarize, shuffled
 from ..corpora.sources import checksum
 from ..corpora.subwords import Subwords
-from ..experiments.results import compared_checkpoint
 
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
@@ -31,12 +30,12 @@ EVERYDAY = Path(__file__).parent / "everyday"
 UNKNOWN = {"de": ("fr", "French"), "fr": ("de", "German"), "en": ("de", "German")}
 
 
-def models_of(folder, results):
+def models_of(results):
     """The compared checkpoint of one run of each loss, by the loss's name without punctuation."""
     models = {}
     for record in results["runs"]:
         name = re.sub(r"[^\w.+-]+", " ", record["loss"]).strip()
-        models.setdefault(name, compared_checkpoint(folder, results, record["run"]))
+        models.setdefault(name, results.checkpoint(record["run"]))
     for name, path in models.items():
         if not path.is_file():
             raise UserError(
@@ -66,22 +65,22 @@ def other_texts(corpus, test):
     return texts
 
 
-def analyse(folder, results, options):
-    """Run the analysis of the runs into ``folder/analysis``, unless it is there already.
+def analyse(results, options):
+    """Run the analysis of the runs into ``analysis`` in their folder, unless it is there already.
 
     It is there when it was made by the same command from the same checkpoints and data,
     compared by checksum, not by time.
     """
     check_given(options)
     corpus = manifest.read(results["data"])
-    test, out = results["tests"][0], folder / "analysis"
+    test, out = results.test, results.folder / "analysis"
     subset = ",".join(corpus.subsets_of(test))
 
     def folder_of(text):
         return out / text.replace(" ", "-")
 
     arguments = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
-    models = models_of(folder, results)
+    models = models_of(results)
     for name, path in models.items():
         arguments += ["--model", f"{name}={shown(path)}"]
     inputs, texts = [*models.values(), *sorted(corpus.bin.glob("*.bin"))], {}

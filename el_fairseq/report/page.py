@@ -17,7 +17,7 @@ def page(folder, title, results, analysis):
     """Text of the page of a folder; ``results`` or ``analysis`` is ``None`` where there is none."""
     images, commands, of_runs = {}, [], None
     if results:
-        of_runs = runs.facts(folder, results)
+        of_runs = runs.facts(results)
         images.update(figures.of_runs(of_runs["curves"]))
         commands += of_runs["commands"]
         test = runs.in_words(results)

@@ -8,56 +8,40 @@ from sacrebleu import CHRF
 from ..common.files import read_json
 from ..common.paths import shown
 from ..corpora import manifest
-from ..experiments.results import has_texts, hypotheses, references, with_curves
 from ..experiments.significance import over_seeds
-from ..experiments.table import (
-    all_tables,
-    by_loss,
-    compared_losses,
-    differences,
-    kind_name,
-    long_enough,
-    notes,
-    p_values,
-    score_in,
-)
+from ..experiments.table import all_tables, kind_name, long_enough, notes
 
 # How many translations are shown.
 SENTENCES = 20
 
 
-def facts(folder, results):
-    """The variables of the template, from the runs in a folder and their ``results.json``.
+def facts(results):
+    """The variables of the template, from :class:`~..experiments.results.Results`.
 
     Beside tables and set-up, of the compared test set: ``comparisons`` (one for each loss but the
     baseline) and, where the texts are kept, ``translations`` (:func:`differing`).
     """
-    of_bootstrap = p_values(results, folder)
-    tables, count = all_tables(results, of_bootstrap)
-    data, losses = results["data"], by_loss(results)
+    data, losses = results["data"], results.by_loss()
     first = {loss: next(iter(by_seed.values())) for loss, by_seed in losses.items()}
-    curves = [(one["loss"], with_curves(folder, one).get("curves")) for one in results["runs"]]
+    curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
     made = {
         "losses": {loss: list(by_seed) for loss, by_seed in losses.items()},
         "own_options": {loss: own_options(results, run) for loss, run in first.items()},
-        "baseline": results["losses"][0],
-        "tables": tables,
-        "notes": notes(results, count),
-        "comparisons": comparisons(results, of_bootstrap),
+        "baseline": results.baseline,
+        "tables": all_tables(results),
+        "notes": notes(results),
+        "comparisons": comparisons(results),
         "checkpoints": ", ".join(map(kind_name, results["checkpoints"])),
         "options": shlex.join(results["options"]),
         "data": shown(data) if data else None,
         "pairs": manifest.read(data).pairs if data else {},
-        "commands": commands(folder, results),
+        "commands": commands(results),
         "curves": [(loss, of_run) for loss, of_run in curves if of_run and of_run["updates"]],
     }
-    if has_texts(folder, results):
-        test, kind = results["tests"][0], results["checkpoints"][0]
-        texts = {
-            loss: hypotheses(folder, results, run["run"], test, kind) for loss, run in first.items()
-        }
-        source = manifest.read(data).source_lines(test) if data else None
-        made["translations"] = differing(references(folder, results, test), texts, source)
+    if results.has_texts():
+        texts = {loss: results.hypotheses(run["run"]) for loss, run in first.items()}
+        source = manifest.read(data).source_lines(results.test) if data else None
+        made["translations"] = differing(results.references(), texts, source)
     return made
 
 
@@ -75,12 +59,12 @@ def own_options(results, record):
     return ""
 
 
-def comparisons(results, of_bootstrap):
+def comparisons(results):
     """Of BLEU of each loss minus the baseline: seeds, mean, the t-test over seeds (or ``None``),
     and p of the first seed's two models."""
-    test, made = results["tests"][0], []
-    for loss in compared_losses(results):
-        of_seeds = differences(results, loss, score_in(results, "bleu"))
+    made = []
+    for loss in results.compared_losses():
+        of_seeds = results.differences(loss, results.score("bleu"))
         if of_seeds:
             first = next(iter(of_seeds))
             made.append(
@@ -89,17 +73,17 @@ def comparisons(results, of_bootstrap):
                     "seeds": len(of_seeds),
                     "mean": statistics.fmean(of_seeds.values()),
                     "over_seeds": over_seeds(list(of_seeds.values())),
-                    "p": of_bootstrap.get(loss, {}).get(test, {}).get(first),
+                    "p": results.p_value(loss, first),
                 }
             )
     return made
 
 
-def commands(folder, results):
+def commands(results):
     """The commands that trained and scored the runs, where the records hold them."""
     given = [record.get("command") for record in results["runs"]]
     for record in results["runs"]:
-        for path in sorted(folder.glob(f"{record['run']}/evaluation/*/evaluation.json")):
+        for path in sorted(results.folder.glob(f"{record['run']}/evaluation/*/evaluation.json")):
             given.append(read_json(path, "evaluate that run again")["command"])
     return [shlex.join(one) for one in given if one]
 

@@ -4,14 +4,12 @@ A dot is a seed; the mean over seeds stands with its 95 % interval.
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 from ..common.cli import UserError, run
 from ..common.files import writing
-from ..experiments import results as experiment_results
+from ..experiments.results import read
 from ..experiments.significance import over_seeds
-from ..experiments.table import compared_losses, differences, score_in
 from .figures import COLOURS, INK, panel, png
 
 # BLEU up to which the axis is linear: one far comparison must not squeeze the others.
@@ -47,13 +45,12 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("folders", nargs="+", type=Path, help="folders with results.json")
     options = parser.parse_args()
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     shown = []
-    for results in map(experiment_results.read, options.folders):
-        for loss in compared_losses(results):
-            of_seeds = differences(results, loss, score_in(results, "bleu"))
+    for results in map(read, options.folders):
+        for loss in results.compared_losses():
+            of_seeds = results.differences(loss, results.score("bleu"))
             if of_seeds:
-                name = f"{results['experiment']}:\n{loss}, minus {results['losses'][0]}"
+                name = f"{results['experiment']}:\n{loss}, minus {results.baseline}"
                 shown.append((name, list(of_seeds.values())))
     if not shown:
         raise UserError("no folder holds runs of two losses with the same seed: train them first")

@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from made import EXPERIMENT
+from made import EXPERIMENT, results_of
 
 from el_fairseq.experiments import measure
 from el_fairseq.experiments.config import read_experiment
@@ -29,8 +29,8 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
 
     monkeypatch.setattr(measure, "evaluate", evaluate)
     record = {"run": "el-seed1", "scores": {"test": {"best": {"bleu": 30.0}}}}
-    results = {"data": str(tiny.folder), "tests": ["test"], "checkpoints": ["best"]}
-    found = measure.measure(tmp_path / "runs", results, record, experiment)
+    results = results_of([record], tmp_path / "runs", data=str(tiny.folder), checkpoints=["best"])
+    found = measure.measure(results, record, experiment)
     assert found["beams"] == {"test": {"1": {"bleu": 30.0}, "5": {"bleu": 30.0}}}
     assert found["tempered"] == {"test": {"bleu": 31.0}}
     temperature = found["calibration"]["temperature"]

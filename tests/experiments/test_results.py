@@ -30,6 +30,8 @@ def finish_run(folder, data, loss, seed, bleu=30.0, **changes):
         evaluation = run / "evaluation" / f"test-{kind}"
         evaluation.mkdir(parents=True)
         (evaluation / "scores.json").write_text(json.dumps({"bleu": bleu}))
+        (evaluation / "hypotheses.en").write_text(f"the cat number {bleu} sat on the mat\n")
+        (evaluation / "references.en").write_text("the cat number 31.0 sat on the mat\n")
     own = ["--criterion", "label_smoothed_cross_entropy"]
     if loss == "EL":
         own = ["--criterion", "encouraging_loss", "--log-end", "0.5"]
@@ -71,6 +73,7 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
     }
     assert {name: gathered["runs"][0][name] for name in measures} == measures
     assert "calibration" not in gathered["runs"][1]
+    assert 0 < gathered.p_value("EL", 1) <= 1
     assert gathered["options"] == ["--lr", "1"]
     assert (gathered["experiment"], gathered["title"]) == ("small", "Small")
 
@@ -110,40 +113,37 @@ def test_a_test_set_that_the_corpus_lacks_is_named(corpus, tmp_path):
 
 @pytest.mark.parametrize("may_be_kept", [True, False])
 def test_an_export_is_small_names_no_paths_and_holds_all_that_a_table_needs(tmp_path, may_be_kept):
-    runs = [record("CE", 1, 30.0), record("EL", 1, 31.0)]
-    made = results_of(runs, data="/home/somebody", redistributable=may_be_kept)
-    write_translations(tmp_path / "runs", made)
+    runs, p_values = [record("CE", 1, 30.0), record("EL", 1, 31.0)], {"EL": {"test": {"1": 0.25}}}
+    changes = {"redistributable": may_be_kept, "p_values": p_values}
+    made = results_of(runs, tmp_path / "runs", data="/home/somebody", **changes)
+    write_translations(made)
     (tmp_path / "runs" / "el-seed1" / "train.log").touch()
-    results.export(tmp_path / "runs", made, {"EL": {"test": {1: 0.25}}}, tmp_path / "kept")
-    kept = results.read(tmp_path / "kept")
-    assert kept["data"] is None and kept["p_values"] == {"EL": {"test": {"1": 0.25}}}
+    kept = results.export(made, tmp_path / "kept")
+    assert kept["data"] is None and kept["p_values"] == p_values
     assert kept["runs"][1].pop("curves")["updates"] == []
     assert [{**one, "command": 0} for one in kept["runs"]] == [
         {**one, "command": 0} for one in made["runs"]
     ]
-    assert results.has_texts(tmp_path / "kept", kept) == may_be_kept
+    assert kept.has_texts() == may_be_kept
     if may_be_kept:
-        assert results.references(tmp_path / "kept", kept, "test") == REFERENCES
+        assert kept.references() == REFERENCES
     kinds = {path.parent.name for path in (tmp_path / "kept").rglob("hypotheses.*")}
     assert kinds == {"test-averaged10"}
-    assert results.hypotheses(tmp_path / "kept", kept, "el-seed1", "test", "averaged10") == GOOD
-    tables, _ = table.all_tables(kept, table.p_values(kept, tmp_path / "kept"))
-    assert tables[-1].rows[0][-1] == "0.250"
+    assert kept.hypotheses("el-seed1") == GOOD
+    assert table.all_tables(kept)[-1].rows[0][-1] == "0.250"
 
 
 def test_an_export_adds_to_what_was_kept_before(tmp_path):
-    both = [record("CE", 1, 30.0), record("EL", 1, 31.0)]
-    for runs, p_values in (([both[0]], {}), (both, {"EL": {"test": {1: 0.5}}})):
-        made = results_of(runs)
-        write_translations(tmp_path / str(len(runs)), made)
-        results.export(tmp_path / str(len(runs)), made, p_values, tmp_path / "kept")
-    later = results_of([record("EL", 2, 33.0)])
-    write_translations(tmp_path / "later", later)
-    results.export(tmp_path / "later", later, {}, tmp_path / "kept")
-    kept = results.read(tmp_path / "kept")
+    def export(name, *runs, **changes):
+        made = results_of([record(*run) for run in runs], tmp_path / name, **changes)
+        write_translations(made)
+        return results.export(made, tmp_path / "kept")
+
+    p_values = {"EL": {"test": {"1": 0.5}}}
+    export("first", ("CE", 1, 30.0))
+    export("both", ("CE", 1, 30.0), ("EL", 1, 31.0), p_values=p_values)
+    kept = export("later", ("EL", 2, 33.0))
     assert [one["run"] for one in kept["runs"]] == ["ce-seed1", "el-seed1", "el-seed2"]
-    assert kept["p_values"] == {"EL": {"test": {"1": 0.5}}}
-    other = results_of([record("CE", 1, 30.0)], options=["--lr", "2"])
-    write_translations(tmp_path / "other", other)
+    assert kept["p_values"] == p_values
     with pytest.raises(UserError, match="whose results are of another options: name another"):
-        results.export(tmp_path / "other", other, {}, tmp_path / "kept")
+        export("other", ("CE", 1, 30.0), options=["--lr", "2"])

@@ -44,7 +44,7 @@ def test_training_and_what_was_measured_are_tabled_for_the_runs_that_have_it():
     calibration = {"temperature": 1.1, "before": nll, "after": nll}
     beams = {"test": {"5": {"bleu": 35.0}, "1": {"bleu": 34.0}}}
     runs = [*CE, *({**run, "calibration": calibration, "beams": beams} for run in EL)]
-    tables, _ = comparison.all_tables(results_of(runs, losses=["CE", "EL"]), {})
+    tables = comparison.all_tables(results_of(runs, losses=["CE", "EL"]))
     ce = columns_of(tables[1])[0]
     assert ce["valid nll, bits"] == "3.000 ± 0.000"
     assert (ce["updates"], ce["minutes"]) == ("1,000", "7.0 ± 1.0")
@@ -55,16 +55,17 @@ def test_training_and_what_was_measured_are_tabled_for_the_runs_that_have_it():
 
 
 def test_differences_pair_the_runs_of_one_seed():
-    results = results_of([*CE, *EL, record("EL", 9, 50.0)])
-    p_values = {1: 0.5, 2: 0.25, 3: 1.0}
-    table = comparison.differences_table(results, "EL", "test", p_values)
+    p_values = {"EL": {"test": {"1": 0.5, "2": 0.25}}}
+    results = results_of([*CE, *EL, record("EL", 9, 50.0)], p_values=p_values)
+    table = comparison.differences_table(results, "EL", "test")
     rows = {row[0]: dict(zip(table.columns, row)) for row in table.rows}
     assert list(rows) == [
         *("seed 1", "seed 2", "seed 3"),
         *("mean", "95 % interval", "p over seeds", "detectable"),
     ]
     assert [row["BLEU"] for row in rows.values()][:4] == ["+0.50", "+1.00", "+0.25", "+0.58"]
-    assert rows["seed 2"]["p, bootstrap (BLEU)"] == "0.250"
+    p_values = [row["p, bootstrap (BLEU)"] for row in rows.values()]
+    assert p_values == ["0.500", "0.250", *[""] * 5], "that of seed 3 was not kept"
     expected = ttest_rel([35.5, 35.0, 35.75], [35.0, 34.0, 35.5])
     assert rows["p over seeds"]["BLEU"] == f"{expected.pvalue:.3f}"
     low, high = expected.confidence_interval(0.95)
@@ -101,17 +102,14 @@ def test_a_comparison_shows_what_was_measured_of_its_own_runs():
     ],
 )
 def test_the_number_of_comparisons_is_told_or_that_one_seed_is_not_tested_over_seeds(
-    tmp_path, seeds, comparisons, note
+    seeds, comparisons, note
 ):
-    results = results_of(CE[:seeds] + EL[:seeds])
-    write_translations(tmp_path, results)
-    tables, count = comparison.all_tables(results, comparison.p_values(results, tmp_path))
-    assert count == comparisons
-    assert [row[0] for row in tables[-1].rows][:2] == (
-        ["seed 1"] if seeds == 1 else ["seed 1", "seed 2"]
-    )
-    assert tables[-1].rows[0][-1] == "0.001"
-    assert note in "\n".join(comparison.notes(results, count))
+    p_values = {"EL": {"test": {str(seed): 0.1 for seed in range(1, seeds + 1)}}}
+    results = results_of(CE[:seeds] + EL[:seeds], p_values=p_values)
+    rows = comparison.all_tables(results)[-1].rows
+    assert [row[0] for row in rows][:2] == (["seed 1"] if seeds == 1 else ["seed 1", "seed 2"])
+    remarks = "\n".join(comparison.notes(results))
+    assert note in remarks and (f"{comparisons} comparisons" in remarks) == (comparisons > 1)
 
 
 def test_the_detectable_difference_is_found_in_80_percent_of_experiments():
@@ -138,32 +136,33 @@ def test_the_bootstrap_tells_systems_apart_and_is_repeatable():
 
 
 def test_the_table_says_what_was_scored_and_of_case_what_the_signatures_say():
-    lowercased = "\n".join(comparison.notes(results_of(CE), 0))
+    lowercased = "\n".join(comparison.notes(results_of(CE)))
     assert "the corpus is lowercased, and so are both" in lowercased
     assert "BLEU: nrefs:1|bleu" in lowercased
-    assert "case" not in comparison.notes(results_of(CE, lowercased=False), 0)[0]
+    assert "case" not in comparison.notes(results_of(CE, lowercased=False))[0]
     run = record("CE", 1, 30.0)
     for scores_of_kind in run["scores"]["test"].values():
         for name, says in {"bleu": "case:mixed", "chrf": "case:mixed", "ter": "case:lc"}.items():
             scores_of_kind[f"{name}_signature"] = f"nrefs:1|{says}"
-    first = comparison.notes(results_of([run], lowercased=False), 0)[0]
+    first = comparison.notes(results_of([run], lowercased=False))[0]
     assert "text; cased: BLEU and chrF; lowercased: TER" in first
 
 
 def test_csv_and_markdown_hold_the_cells_of_the_table(tmp_path):
-    table = comparison.scores_table(results_of(CE + EL))
-    comparison.write_tables(tmp_path, "Made up", [table, table], ["a remark"])
+    results = results_of(CE + EL, tmp_path)
+    comparison.write_tables(results)
+    table, *others = comparison.all_tables(results)
     rows = list(csv.reader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[0] == table.columns and rows[1 : len(table.rows) + 1] == table.rows
-    assert rows[len(table.rows) + 1] == []
+    assert rows[len(table.rows) + 1 :][:2] == [[], others[0].columns]
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert "| CE" in text and "35.83 ± 0.76" in text and text.endswith("- a remark\n")
+    assert "| CE" in text and "35.83 ± 0.76" in text and "\n- BLEU: nrefs:1|bleu\n" in text
 
 
 def test_translations_are_spread_over_the_test_set(tmp_path):
-    results = results_of(CE + EL)
-    write_translations(tmp_path, results)
-    lines = comparison.examples(results, tmp_path, 10)
+    results = results_of(CE + EL, tmp_path)
+    write_translations(results)
+    lines = comparison.examples(results, 10)
     assert sum(line.startswith("reference  the cat number") for line in lines) == 10
     assert lines[1].startswith("       CE  ") and lines[2].startswith("       EL  ")
 

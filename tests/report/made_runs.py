@@ -65,6 +65,7 @@ def write_experiment(folder, tiny, seeds):
             for seed in seeds
             for bleu in [bleu_of(seed)]
         ],
+        folder,
         **{"title": "A made-up language", "data": str(tiny.folder), "tokenizer": None},
         **{"lowercased": False, "losses": list(LOSSES), "checkpoints": [KIND], "options": OPTIONS},
         published={"source": "published", "measure": "bleu", "scores": {}},

@@ -6,28 +6,30 @@ from made_runs import KIND, write_experiment
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import lines_of
 from el_fairseq.corpora import manifest
+from el_fairseq.experiments.results import Results
 from el_fairseq.report import analysing
 
 
 def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with(tmp_path):
     def results_of(*runs, kind="averaged5"):
         records = [{"run": f"{loss.lower()}-seed{seed}", "loss": loss} for loss, seed in runs]
-        return {"tests": ["test"], "checkpoints": [kind], "runs": records}
+        content = {"losses": ["CE"], "tests": ["test"], "checkpoints": [kind], "runs": records}
+        return Results(tmp_path, content)
 
     runs = [("CE", 1), ("CE", 2), ("EL, late", 1), ("EL, late", 2)]
     for name in ("ce-seed1", "el, late-seed1"):
         (tmp_path / name / "evaluation" / "test-averaged5").mkdir(parents=True)
         (tmp_path / name / "evaluation" / "test-averaged5" / "averaged.pt").touch()
-    assert analysing.models_of(tmp_path, results_of(*runs)) == {
+    assert analysing.models_of(results_of(*runs)) == {
         "CE": tmp_path / "ce-seed1" / "evaluation" / "test-averaged5" / "averaged.pt",
         "EL late": tmp_path / "el, late-seed1" / "evaluation" / "test-averaged5" / "averaged.pt",
     }
     with pytest.raises(UserError, match=r"no .*el 0\.75-seed1.*the checkpoint of EL 0\.75"):
-        analysing.models_of(tmp_path, results_of(*runs, ("EL 0.75", 1)))
+        analysing.models_of(results_of(*runs, ("EL 0.75", 1)))
     best = tmp_path / "ce-seed1" / "checkpoints" / "checkpoint_best.pt"
     best.parent.mkdir()
     best.touch()
-    assert analysing.models_of(tmp_path, results_of(("CE", 1), kind="best")) == {"CE": best}
+    assert analysing.models_of(results_of(("CE", 1), kind="best")) == {"CE": best}
 
 
 def test_the_everyday_sentences_are_translations_of_each_other_line_by_line():
@@ -85,7 +87,7 @@ def test_an_analysis_is_made_again_when_its_inputs_changed_or_it_failed(
     checkpoint = tmp_path / "ce-seed1" / "evaluation" / f"test-{KIND}" / "averaged.pt"
 
     def times(options=()):
-        analysing.analyse(tmp_path, results, list(options))
+        analysing.analyse(results, list(options))
         return len(made)
 
     assert times() == 1

@@ -10,9 +10,9 @@ from made_runs import AWKWARD, KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import locked
-from el_fairseq.experiments import results as experiment_results
 from el_fairseq.experiments import significance
 from el_fairseq.experiments import table as tables_of
+from el_fairseq.experiments.results import read
 from el_fairseq.report import runs
 from el_fairseq.report.__main__ import report
 
@@ -72,13 +72,12 @@ def test_the_page_needs_nothing_but_itself_and_is_whole(run_folder):
 
 def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_folder):
     text = text_of(run_folder / "report.html")
-    results = experiment_results.read(run_folder)
-    tables, count = tables_of.all_tables(results, tables_of.p_values(results, run_folder))
-    for table in tables:
+    results = read(run_folder)
+    for table in tables_of.all_tables(results):
         assert table.title in text
         for row in table.rows:
             assert " ".join(" ".join(row).split()) in text
-    assert all(note in text for note in tables_of.notes(results, count))
+    assert all(note in text for note in tables_of.notes(results))
 
 
 def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, tiny):

@@ -155,9 +155,6 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses(runs, call, exp
         reproduce(Plan(parser().parse_args([str(word) for word in words[1:]]), []))
     started.wait_for("epoch   2")
     assert started.end(signal.SIGKILL, everything=True) == -signal.SIGKILL
-    checkpoints = folder / "ce-seed1" / "checkpoints"
-    whole = next(checkpoints.glob("checkpoint[0-9].pt")).read_bytes()
-    (checkpoints / "checkpoint_last.pt").write_bytes(whole[: len(whole) // 2])
 
     words += ["--task", "0"]
     started = Started(*words)
