@@ -4,4 +4,4 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
-run_module el_fairseq.corpora.iwslt14 "$@"
+run_module el_fairseq.corpora.iwslt iwslt14-de-en "$@"

@@ -4,4 +4,4 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
-run_module el_fairseq.corpora.iwslt17 "$@"
+run_module el_fairseq.corpora.iwslt iwslt17-fr-en "$@"

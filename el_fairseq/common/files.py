@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import gzip
 import json
 import os
 import shutil
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,24 +16,27 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def lines_of(path):
-    """Lines of a UTF-8 file without their ends; ``\\n`` alone ends a line.
+    """Yield the lines of a UTF-8 file, plain or .gz, without byte order mark and line ends.
 
-    (``str.splitlines`` would also split at U+2028 and its like, which stand in real text.)
+    ``\\n`` alone ends a line: U+2028 and its like stand in real text.
 
     Raises:
-        UserError: there is no such file, or it is not UTF-8; the message names the line.
+        UserError: there is no such file, a packed one is damaged, or a line is not UTF-8.
     """
+    path = Path(path)
     try:
-        content = Path(path).read_bytes()
-        lines = content.decode("utf-8").split("\n")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except FileNotFoundError:
         raise UserError(f"there is no {path}") from None
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{path} is not UTF-8 in line {line}: convert it (iconv -t utf-8)"
+            f"{path}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8; convert the "
+            "file (iconv -t utf-8), or give another one"
         ) from None
-    return lines[:-1] if lines[-1] == "" else lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is damaged ({error}): pack it again") from None
 
 
 def read_json(path, advice):

@@ -134,7 +134,7 @@ def main():
     shuffle = "put the words of each source sentence in random order"
     add("--shuffle-words", type=int, metavar="SEED", help=shuffle)
     options = parser.parse_args()
-    texts = [(path, lines_of(path)) for path in (options.source, options.target)]
+    texts = [(path, list(lines_of(path))) for path in (options.source, options.target)]
     if options.shuffle_words is not None:
         texts[0] = options.source, shuffled(texts[0][1], options.shuffle_words)
     binarize(options.like, options.subwords, texts, options.out, options.languages)

@@ -37,13 +37,14 @@ def test_sets(data, pair):
     return list(there) or ["test"]
 
 
-def text_in(prefix, dictionary, subwords):
-    """Lines of text in binary data, subwords undone.
+def text_in(prefix, path, subwords):
+    """Lines of text in binary data, subwords undone; ``path`` is that of its dictionary.
 
     Raises:
         UserError: the data lacks the subset or is damaged, or its text is still in subwords.
     """
     check_binary(prefix)
+    dictionary = Dictionary.load(path)
     binary = data_utils.load_indexed_dataset(str(prefix), dictionary)
     lines = [text_of(sentence, dictionary, REMOVE_BPE.get(subwords)) for sentence in binary]
     for kind, mark in MARKS.items():
@@ -55,27 +56,20 @@ def text_in(prefix, dictionary, subwords):
     return lines
 
 
-def check_references(lines, path, name, tokenizer):
-    """Warn where a test set of ``lines`` is scored against text that is not plain.
-
-    ``path`` is the file of references; ``None``: they are the lines themselves.
-
-    Raises:
-        UserError: the file has more lines, or fewer.
-    """
-    scored = lines if path is None else list(pairs.folded(path))
-    if len(scored) != len(lines):
+def check_references(lines, count, name, plain):
+    """Refuse references that are not ``count`` lines; warn where text said to be plain is not."""
+    if len(lines) != count:
         raise UserError(
-            f"{path} holds {len(scored)} references, and {name} {len(lines)} sentences: give as "
+            f"{name} holds {len(lines)} references, and its test set {count} sentences: give as "
             "many, in the same order"
         )
-    if path is not None or tokenizer == "none":
-        warn_of_tokens(scored, path or name)
-    unknown = sum("\ufffd" in line for line in scored)
+    if plain:
+        warn_of_tokens(lines, name)
+    unknown = sum("\ufffd" in line for line in lines)
     if unknown:
         say(
-            f"warning: {unknown} of {len(lines)} lines of {path or name} hold U+FFFD in place of "
-            "words that the dictionary lacks, and are scored so: give plain references by --test"
+            f"warning: {unknown} of {count} lines of {name} hold U+FFFD in place of words that the "
+            "dictionary lacks, and are scored so: give plain references by --test"
         )
 
 
@@ -110,7 +104,9 @@ def main():
     options = parser.parse_args()
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     data, model = options.data_bin.resolve(), options.subword_model
-    kind = None if options.subwords == "none" else options.subwords
+    kind, tokenizer = (
+        None if given == "none" else given for given in (options.subwords, options.tokenizer)
+    )
     tests, references = named_tests(options.test)
     pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
@@ -129,15 +125,20 @@ def main():
     def make(folder):
         (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
         sets, placed = tests or {subset: subset for subset in test_sets(data, pair)}, []
-        loaded = [Dictionary.load(path) for path in dictionaries]
         for subset in sets.values():
             sides = [
-                text_in(prefix_of(data, subset, pair, language), dictionary, options.subwords)
-                for language, dictionary in zip(pair, loaded)
+                text_in(prefix_of(data, subset, pair, language), path, options.subwords)
+                for language, path in zip(pair, dictionaries)
             ]
             placed += [(subset, both) for both in zip(*sides)]
-            name = f"{subset}.{pair[1]} of {data}"
-            check_references(sides[1], references.get(subset), name, options.tokenizer)
+            scored, name, plain = sides[1], f"{subset}.{pair[1]} of {data}", not tokenizer
+            if subset in references:
+                scored, name, plain = (
+                    list(pairs.folded(references[subset])),
+                    references[subset],
+                    True,
+                )
+            check_references(scored, len(sides[1]), name, plain)
         pairs.write_references(folder, pair[1], references)
         if model and kind:
             Subwords(model)  # refuses what is none
@@ -145,7 +146,7 @@ def main():
             (folder / "bpe" / MODELS[kind]).write_bytes(model.read_bytes())
         return {
             "corpus": f"binary data {data.name}",
-            "tokenizer": None if options.tokenizer == "none" else options.tokenizer,
+            "tokenizer": tokenizer,
             "lowercased": options.lowercased,
             "subwords": kind,
             "tests": sets,

@@ -21,9 +21,7 @@ VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
 SHA256 = "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c"
 MAX_WORDS = 6
-TEST_TWENTIETHS = 3
 PIECES = 2000
-LANGUAGES = ("de-en", "fr-en")
 
 
 def download(folder):
@@ -38,10 +36,7 @@ def download(folder):
 
 
 def strings(node, key=()):
-    """Yield (key, text) of every string in nested JSON, white space folded to single spaces.
-
-    Keys are tuples of names.
-    """
+    """Yield (tuple of names, text) of each string in nested JSON, white space folded."""
     if isinstance(node, dict):
         for name, child in node.items():
             yield from strings(child, (*key, name))
@@ -57,8 +52,7 @@ def strings_of_wheel(wheel, language):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         for name in sorted(n for n in names if n.endswith(f"/translations/{language}.json")):
-            counterpart = f"{name.rpartition('/')[0]}/en.json"
-            english = {}
+            counterpart, english = f"{name.rpartition('/')[0]}/en.json", {}
             if counterpart in names:
                 english = dict(strings(json.loads(archive.read(counterpart))))
             for key, text in strings(json.loads(archive.read(name))):
@@ -82,14 +76,9 @@ def reason_to_drop(foreign, english):
 
 
 def split_of(english):
-    """``train``, ``valid`` or ``test``, by a hash of the English text alone, so it never changes.
-
-    A twentieth is ``valid``, ``TEST_TWENTIETHS`` are ``test``, the others ``train``.
-    """
-    draw = int.from_bytes(hashlib.sha256(english.encode()).digest()[:8], "big") % 20
-    if draw == 0:
-        return "valid"
-    return "test" if draw <= TEST_TWENTIETHS else "train"
+    """The subset by a hash of the English text alone, so it never changes."""
+    twentieth = int.from_bytes(hashlib.sha256(english.encode()).digest()[:8], "big") % 20
+    return "valid" if twentieth == 0 else "test" if twentieth <= 3 else "train"
 
 
 def placed(wheel, language):
@@ -115,7 +104,7 @@ def write_text(wheel, languages, folder):
 
 def main():
     parser = parser_of("home-assistant", __doc__, "home-assistant-PAIR")
-    parser.add_argument("pair", choices=LANGUAGES, help="the languages")
+    parser.add_argument("pair", choices=("de-en", "fr-en"), help="the languages")
     wheel = "the wheel (default: pip downloads it, 51 MB)"
     parser.add_argument("--archive", type=Path, metavar="FILE", help=wheel)
     options = parser.parse_args()

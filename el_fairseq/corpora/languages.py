@@ -17,8 +17,6 @@ _TOKENIZERS = {
     **dict.fromkeys(("ko", "kor"), "ko-mecab"),
     **dict.fromkeys(("th", "tha", "km", "khm", "lo", "lao", "my", "mya", "bur"), "char"),
 }
-_NOT_LATIN = "[^\x00-\u024f]"
-_SPACE_TO_DROP = re.compile(f"(?<={_NOT_LATIN}) | (?={_NOT_LATIN})")
 
 
 def _tokenizer(language):
@@ -57,8 +55,3 @@ def characters_in(sentence):
     """
     letters = (character for character in sentence if not character.isspace())
     return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in letters)
-
-
-def without_spaces(text):
-    """Text of a language without spaces, without those that tokens left: "我 喜欢 PCs 。"."""
-    return _SPACE_TO_DROP.sub("", text)

@@ -5,13 +5,15 @@ import re
 
 import sacremoses
 
-from .languages import without_spaces, writes_without_spaces
+from .languages import writes_without_spaces
 
 # What :func:`tokenize` is, for a manifest.
 TOOL = f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
 _LAST_PERIOD = re.compile(r"(?<=[^\s.])\.$")
 # What the tokenizer writes for characters that mean something to Moses, or one character.
 _CHARACTER = re.compile(r"&(?:amp|apos|quot|lt|gt|#124|#91|#93);|.", re.DOTALL)
+_NOT_LATIN = "[^\x00-\u024f]"
+_SPACE_TO_DROP = re.compile(f"(?<={_NOT_LATIN}) | (?={_NOT_LATIN})")
 
 
 @functools.lru_cache(maxsize=None)
@@ -29,20 +31,16 @@ def tokenize(sentence, language):
     return _LAST_PERIOD.sub(" .", tokens)
 
 
-def tokenized(pairs, languages):
-    """Yield pairs of sentences tokenized."""
-    for pair in pairs:
-        yield [tokenize(sentence, language) for sentence, language in zip(pair, languages)]
-
-
 def detokenized(lines, language):
     """Plain text of tokenized ``lines``, by sacremoses.
 
-    In languages without spaces, the remaining spaces are also removed.
+    In languages without spaces, the remaining spaces beside their characters are also removed.
     """
     detokenizer = sacremoses.MosesDetokenizer(language)
-    spaces = without_spaces if writes_without_spaces(language) else str
-    return [spaces(detokenizer.detokenize(line.split(" "))) for line in lines]
+    plain = [detokenizer.detokenize(line.split(" ")) for line in lines]
+    if writes_without_spaces(language):
+        return [_SPACE_TO_DROP.sub("", line) for line in plain]
+    return plain
 
 
 def characters(text):

@@ -15,8 +15,6 @@ from .sources import check, fetch
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
-DIRECTIONS = ("de-en", "fr-en", "en-de", "en-fr")
-MERGES = 10_000
 TESTS = {"flickr2016": "test", "flickr2017": "test1", "coco2017": "test2", "flickr2018": "test3"}
 # The published file of each subset, without its language.
 FILES = {
@@ -50,59 +48,54 @@ def captions(path):
     return moses.normalized(pairs.folded(path), path.name.split(".")[-2])
 
 
-def write_text(languages, source, folder, download):
-    """Write ``text/`` and ``references/`` below ``folder``; returns the beginning of the manifest.
-
-    ``source`` is the folder of the published files, which are downloaded on demand; each is
-    checked. The references are the published translations, lowercased and nothing else: what
-    others score against. Hypotheses have normalized punctuation, which differs in a few quotation
-    marks.
-    """
-    files = {
-        subset: [source / f"{name}.{language}.gz" for language in languages]
-        for subset, name in FILES.items()
-    }
-    for path in (path for both in files.values() for path in both):
-        wanted = f"sha256:{SHA256[path.name]}"
-        if download:
-            fetch(f"{URL}/{path.name}", path, wanted, "(--from DIR)")
-        check(path, wanted, f"give the file of {URL}, or leave --from out")
-    say("Normalizing and tokenizing.")
-    placed = (
-        (subset, pair)
-        for subset, both in files.items()
-        for pair in moses.tokenized(pairs.read_pairs(both, captions), languages)
-    )
-    written = pairs.write(folder, languages, FILES, placed)
-    targets = {subset: both[1] for subset, both in files.items()}
-    pairs.write_references(folder, languages[1], targets, moses.lowercase)
-    return {
-        "corpus": f"Multi30k {'-'.join(languages)} (captions of images)",
-        "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},
-        "tokenizer": "moses",
-        "tokenized by": f"lowercase, normalized punctuation, {moses.TOOL}",
-        "lowercased": True,
-        "normalized": True,
-        "references": "the published translations, lowercased; punctuation as it was",
-        "tests": TESTS,
-        "all": True,
-        # The data set's page gives the captions for non-commercial research, without a licence.
-        "redistributable": False,
-        **written,
-    }
-
-
 def main():
     parser = parser_of("multi30k", __doc__, "multi30k-DIRECTION")
-    parser.add_argument("direction", choices=DIRECTIONS, help="source and target language")
+    directions = ("de-en", "fr-en", "en-de", "en-fr")
+    parser.add_argument("direction", choices=directions, help="source and target language")
     there = "a folder of the published .gz files, instead of downloading"
     parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help=there)
     options = parser.parse_args()
+    languages = options.direction.split("-")
     out = options.out or DATA / f"multi30k-{options.direction}"
     source = options.folder or out.parent / "archives" / "multi30k"
-    languages, download = options.direction.split("-"), options.folder is None
-    settings = {"direction": options.direction, "merges": MERGES}
-    prepare(out, settings, lambda folder: write_text(languages, source, folder, download))
+
+    def write_text(folder):
+        files = {
+            subset: [source / f"{name}.{language}.gz" for language in languages]
+            for subset, name in FILES.items()
+        }
+        for path in (path for both in files.values() for path in both):
+            wanted = f"sha256:{SHA256[path.name]}"
+            if not options.folder:
+                fetch(f"{URL}/{path.name}", path, wanted, "(--from DIR)")
+            check(path, wanted, f"give the file of {URL}, or leave --from out")
+        say("Normalizing and tokenizing.")
+        placed = (
+            (subset, pair)
+            for subset, both in files.items()
+            for pair in pairs.read_pairs(both, captions, tokenized=languages)
+        )
+        written = pairs.write(folder, languages, FILES, placed)
+        # What others score against. Hypotheses differ from it in a few quotation marks, because
+        # the punctuation that models read is normalized.
+        targets = {subset: both[1] for subset, both in files.items()}
+        pairs.write_references(folder, languages[1], targets, moses.lowercase)
+        return {
+            "corpus": f"Multi30k {options.direction} (captions of images)",
+            "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},
+            "tokenizer": "moses",
+            "tokenized by": f"lowercase, normalized punctuation, {moses.TOOL}",
+            "lowercased": True,
+            "normalized": True,
+            "references": "the published translations, lowercased; punctuation as it was",
+            "tests": TESTS,
+            "all": True,
+            # The data set's page gives the captions for non-commercial research, without a licence.
+            "redistributable": False,
+            **written,
+        }
+
+    prepare(out, {"direction": options.direction, "merges": 10_000}, write_text)
 
 
 if __name__ == "__main__":

@@ -2,41 +2,22 @@
 
 import collections
 import contextlib
-import gzip
 import itertools
-import zlib
-from pathlib import Path
 
 from ..common.cli import UserError
-
-
-def read_lines(path):
-    """Yield the lines of a UTF-8 file, plain or .gz, without byte order mark and line ends.
-
-    Raises:
-        UserError: the packed file is damaged, or a line, which the message names, is not UTF-8.
-    """
-    path = Path(path)
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path.name}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8; convert the "
-            "file, or give another one"
-        ) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): pack it again") from None
+from ..common.files import lines_of
+from . import moses
 
 
 def folded(path):
     """Yield the lines of a file with white space folded to single spaces."""
-    return (" ".join(line.split()) for line in read_lines(path))
+    return (" ".join(line.split()) for line in lines_of(path))
 
 
-def read_pairs(paths, sentences_of=folded):
+def read_pairs(paths, sentences_of=folded, tokenized=None):
     """Yield pairs of sentences of two files; ``sentences_of`` reads them from a path.
+
+    ``tokenized``: the languages of both files, to tokenize their sentences.
 
     Raises:
         UserError: one file ends before the other.
@@ -50,7 +31,7 @@ def read_pairs(paths, sentences_of=folded):
                 f"{shorter.name} has {number} sentences and {longer.name} has more: they are not "
                 "translations of each other line by line; give files of equal length"
             )
-        yield pair
+        yield list(map(moses.tokenize, pair, tokenized)) if tokenized else pair
 
 
 def tokens_in(sentence):
@@ -73,11 +54,6 @@ def reason_to_drop(source, target, longest, max_ratio, length=tokens_in, unit="t
     return None
 
 
-def create(path):
-    """Open a new text file: UTF-8, Unix line ends."""
-    return Path(path).open("w", encoding="utf-8", newline="\n")
-
-
 def write(folder, languages, subsets, placed):
     """Write ``text/SUBSET.LANGUAGE`` below ``folder``; returns the beginning of the manifest.
 
@@ -88,25 +64,21 @@ def write(folder, languages, subsets, placed):
     pairs, dropped = dict.fromkeys(subsets, 0), collections.Counter()
     with contextlib.ExitStack() as stack:
         files = {
-            subset: [
-                stack.enter_context(create(folder / "text" / f"{subset}.{language}"))
-                for language in languages
-            ]
+            (subset, language): stack.enter_context(
+                (folder / "text" / f"{subset}.{language}").open("w", encoding="utf-8")
+            )
             for subset in subsets
+            for language in languages
         }
         for place, pair in placed:
-            if place not in files:
+            if place not in pairs:
                 dropped[place] += 1
                 continue
             pairs[place] += 1
-            for file, sentence in zip(files[place], pair):
-                file.write(f"{sentence}\n")
-    return {
-        "source": languages[0],
-        "target": languages[1],
-        "pairs": pairs,
-        "dropped": dict(dropped.most_common()),
-    }
+            for language, sentence in zip(languages, pair):
+                files[place, language].write(f"{sentence}\n")
+    made = {"source": languages[0], "target": languages[1]}
+    return {**made, "pairs": pairs, "dropped": dict(dropped.most_common())}
 
 
 def write_references(folder, language, paths, case=str):
@@ -119,5 +91,7 @@ def write_references(folder, language, paths, case=str):
     (folder / "references").mkdir()
     for subset, path in paths.items():
         if subset != "train":
-            with create(folder / "references" / f"{subset}.{language}") as file:
+            with (folder / "references" / f"{subset}.{language}").open(
+                "w", encoding="utf-8"
+            ) as file:
                 file.writelines(f"{case(line)}\n" for line in folded(path))

@@ -6,6 +6,7 @@ much longer than the other; those to validate and test on never.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from ..common.cli import UserError, argument, run, whole_number
@@ -19,9 +20,7 @@ MAX_RATIO = 3.0
 # How sentences are measured, and how long those of training may be, by unit.
 LENGTHS = {"tokens": (pairs.tokens_in, 175), "characters": (characters_in, 1000)}
 # The options that shape a corpus, besides its sizes.
-OPTIONS = (
-    *("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates", "pool_tests"),
-)
+OPTIONS = ("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates")
 
 
 def paths_of(prefix, languages):
@@ -51,6 +50,7 @@ def write_text(parts, languages, settings, folder):
 
     ``parts`` has both paths of each subset, the test sets last; ``settings``, the options by name.
     """
+    say("Reading, filtering and tokenizing.")
     tokenize = settings["tokenizer"] == "moses"
     case = moses.lowercase if settings["lowercase"] else str
     unit = unit_of(languages)
@@ -61,10 +61,9 @@ def write_text(parts, languages, settings, folder):
     def placed():
         nonlocal duplicates
         for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
-            read = pairs.read_pairs(parts[subset])
-            for pair in moses.tokenized(read, languages) if tokenize else read:
-                pair = [case(sentence) for sentence in pair]
-                reason = None
+            tokenized = languages if tokenize else None
+            for pair in pairs.read_pairs(parts[subset], tokenized=tokenized):
+                pair, reason = [case(sentence) for sentence in pair], None
                 if subset == "train":
                     reason = pairs.reason_to_drop(*pair, *limits)
                     if not reason and any(map(set.__contains__, tested, pair)):
@@ -92,6 +91,8 @@ def write_text(parts, languages, settings, folder):
         "lowercased": settings["lowercase"],
         "training pairs with a sentence of a test set": duplicates,
         **written,
+        "tests": settings["tests"],
+        "all": settings["pool_tests"],
     }
 
 
@@ -142,6 +143,7 @@ def main():
     unit, size = ("merges", options.merges) if options.merges else ("pieces", options.pieces)
     settings = {
         **{name: getattr(options, name) for name in OPTIONS},
+        "pool_tests": options.pool_tests,
         "max_tokens": options.max_tokens or LENGTHS[unit_of(languages)][1],
         unit: size or PIECES,
         "tests": tests,
@@ -150,13 +152,9 @@ def main():
         for side, path in zip(languages, paths):
             settings[f"{subset}.{side}"] = checksum(path, "sha256")
 
-    def text(folder):
-        say("Reading, filtering and tokenizing.")
-        made = write_text(parts, languages, settings, folder)
-        return {**made, "tests": tests, "all": options.pool_tests}
-
     out = options.out or DATA / "-".join(languages)
-    prepare(out, settings, text, joined=options.dictionaries == "joined")
+    write = partial(write_text, parts, languages, settings)
+    prepare(out, settings, write, joined=options.dictionaries == "joined")
 
 
 if __name__ == "__main__":

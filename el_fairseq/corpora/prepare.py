@@ -4,6 +4,7 @@ import argparse
 import platform
 import re
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -15,10 +16,8 @@ from .sources import checksum
 
 DATA = ROOT / "data"
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
-AS_MADE = object()  # a setting: see make_once
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 _TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
-_TEST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def say(text):
@@ -49,9 +48,10 @@ def named_tests(texts):
     tests, paths = {}, {}
     for number, text in enumerate(texts):
         subset = f"test{number or ''}"
-        name, equals, paths[subset] = text.partition("=")
-        if not equals or not _TEST_NAME.fullmatch(name):
-            name, paths[subset] = subset, text
+        given, paths[subset] = re.fullmatch(
+            r"(?:([A-Za-z0-9._-]+)=)?(.*)", text, re.DOTALL
+        ).groups()
+        name = given or subset
         if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
             raise UserError(
                 f"--test {text}: the name {name} is that of another set; choose another name"
@@ -75,15 +75,28 @@ def prepare(out, settings, write_text, joined=True):
         UserError: ``out`` is something else, or a corpus of other settings; another process is
             making it; the disk is full; the text is not what it should be.
     """
-    kind = "subword-nmt" if "merges" in settings else "sentencepiece"
-    size = settings.get("merges", settings.get("pieces"))
+    kind, unit = ("subword-nmt", "merges") if "merges" in settings else ("sentencepiece", "pieces")
+    size = settings[unit]
 
     def make(folder):
-        from .binarize import preprocess  # imports fairseq: seconds
+        from fairseq.data import Dictionary  # seconds
+
+        from .binarize import preprocess
 
         made = write_text(folder)
         pairs, languages = made["pairs"], (made["source"], made["target"])
-        _tell(made, folder)
+        say(f"Kept    {', '.join(f'{count:,} {subset}' for subset, count in pairs.items())} pairs")
+        for reason, count in made["dropped"].items():
+            say(f"Dropped {count:,}: {reason}")
+        for subset, count in pairs.items():
+            if not count:
+                raise UserError(
+                    f"no pairs are left for {subset} of {made['corpus']}: give more text, or (see "
+                    "above what was dropped) other limits"
+                )
+            if subset.startswith("test") and made["tokenizer"] is None:
+                name = f"{subset}.{languages[1]}"
+                warn_of_tokens(list(lines_of(folder / "text" / name)), name)
         say(f"Learning and applying subwords ({kind}, {size:,}).")
         warnings = subwords.make(folder, languages, pairs, kind, size)
         say("Binarizing for fairseq.")
@@ -95,9 +108,9 @@ def prepare(out, settings, write_text, joined=True):
             *("--destdir", str(folder / "bin")),
         )
         counts = dict(pairs)
-        for language in languages:  # as fairseq counts: with its four special symbols
-            types = len(lines_of(folder / "bin" / f"dict.{language}.txt")) + 4
-            counts[f"types {language}"] = types
+        for language in languages:
+            dictionary = Dictionary.load(str(folder / "bin" / f"dict.{language}.txt"))
+            counts[f"types {language}"] = len(dictionary)
         warnings += [
             f"{name}: {counts[name]:,}, expected {count:,}: this is not the published data set"
             for name, count in made.get("expected", {}).items()
@@ -115,58 +128,36 @@ def prepare(out, settings, write_text, joined=True):
     make_once(out, settings, make)
 
 
-def _tell(made, folder):
-    """Print what was kept and dropped; refuse a set without pairs."""
-    kept = ", ".join(f"{count:,} {subset}" for subset, count in made["pairs"].items())
-    say(f"Kept    {kept} pairs")
-    for reason, count in made["dropped"].items():
-        say(f"Dropped {count:,}: {reason}")
-    for subset, count in made["pairs"].items():
-        if not count:
-            raise UserError(
-                f"no pairs are left for {subset} of {made['corpus']}: give more text, or (see "
-                "above what was dropped) other limits"
-            )
-        if subset.startswith("test") and made["tokenizer"] is None:
-            name = f"{subset}.{made['target']}"
-            warn_of_tokens(lines_of(folder / "text" / name), name)
-
-
 def make_once(out, settings, make):
     """Make the corpus folder ``out``, or check that it is there, as :func:`prepare` does.
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest, which then
-    also says the settings, and versions of the tools. A setting that is ``AS_MADE`` may be anything
-    in a corpus that is there; ``make`` sets it in one that is not.
+    also says the settings, and versions of the tools. A setting that is ``None`` is not compared
+    with that of a corpus that is there.
     """
     out = usable(Path(out).resolve())
-    if _is_there(out, settings):
+    path = out / "manifest.json"
+    if path.is_file():
+        made = read_json(path, "delete that folder and prepare the corpus again")
+        before = made.get("options") or {}
+        for name in {**before, **settings}:
+            was, now = before.get(name) or None, settings.get(name) or None
+            if was != now and settings.get(name, "") is not None:
+                raise UserError(
+                    f"the corpus {out} was made with {name} {was}, now it is {now}: choose "
+                    "another --out, or delete that folder"
+                )
         say(f"The corpus is there: {out}")
         return
-    with making(out) as folder:
-        made = {**make(folder), "options": settings, "versions": versions(TOOLS)}
-        write_json(folder / "manifest.json", made)
-    say(f"The corpus is ready: {out}")
-
-
-def _is_there(out, settings):
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    path = out / "manifest.json"
-    if not path.is_file():
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(
             f"{out} exists, but is not a corpus (it holds no manifest.json); it is not changed: "
             "choose another --out"
         )
-    made = read_json(path, "delete that folder and prepare the corpus again").get("options") or {}
-    for name in {**made, **settings}:
-        before, value = made.get(name) or None, settings.get(name) or None
-        if value is not AS_MADE and before != value:
-            raise UserError(
-                f"the corpus {out} was made with {name} {before}, now it is {value}: choose "
-                "another --out, or delete that folder"
-            )
-    return True
+    with making(out) as folder:
+        made = {**make(folder), "options": settings, "versions": versions(TOOLS)}
+        write_json(folder / "manifest.json", made)
+    say(f"The corpus is ready: {out}")
 
 
 def warn_of_tokens(lines, name):
@@ -183,8 +174,6 @@ def versions(packages):
     """Versions, by name, of Python and of those of ``packages`` that are installed."""
     installed = {"python": platform.python_version()}
     for package in packages:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return installed

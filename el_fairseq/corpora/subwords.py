@@ -9,7 +9,7 @@ import io
 from pathlib import Path
 
 from ..common.cli import UserError
-from .pairs import create, read_lines
+from ..common.files import lines_of
 
 # File of the model below a corpus's bpe/, by kind.
 MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
@@ -61,38 +61,42 @@ def make(folder, languages, subsets, kind, size):
     """
     text, bpe = folder / "text", folder / "bpe"
     bpe.mkdir()
-    lines = (line for side in languages for line in read_lines(text / f"train.{side}"))
-    warnings, model = [], bpe / MODELS[kind]
-    if kind == "sentencepiece":
-        model.write_bytes(learn_sentencepiece(lines, size))
-    else:
-        codes = learn_byte_pairs(lines, size)
-        model.write_text(codes, encoding="utf-8")
-        learnt = codes.count("\n") - 1  # the first line is the version
-        if learnt < size:
-            warnings = [f"the text gives {learnt:,} merges, not {size:,}"]
-    model = Subwords(model)
+    path = bpe / MODELS[kind]
+    path.write_bytes(
+        learn((line for side in languages for line in lines_of(text / f"train.{side}")), kind, size)
+    )
+    model = Subwords(path)
     for subset in subsets:
         for language in languages:
             name = f"{subset}.{language}"
-            encode(model, read_lines(text / name), bpe / name, f"text/{name}")
-    return warnings
+            encode(model, lines_of(text / name), bpe / name, f"text/{name}")
+    learnt = path.read_bytes().count(b"\n") - 1  # the first line of codes is the version
+    if kind == "subword-nmt" and learnt < size:
+        return [f"the text gives {learnt:,} merges, not {size:,}"]
+    return []
 
 
-def learn_sentencepiece(lines, pieces):
-    """Learn a BPE model of ``pieces`` pieces from lines of text; returns its bytes.
+def learn(lines, kind, size):
+    """Learn a BPE model of ``size`` pieces, or merges, from lines of text; returns its file.
 
-    Every character is covered and text is not normalised, so that decoding gives it back.
+    SentencePiece covers every character and does not normalize, so that decoding gives text back.
     """
     import sentencepiece
+    from subword_nmt.learn_bpe import learn_bpe
 
+    if kind == "subword-nmt":
+        codes = io.StringIO()
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(ValueError):
+            # A ValueError is how it ends where the text has no two characters to merge.
+            learn_bpe((f"{line}\n" for line in lines), codes, size)
+        return codes.getvalue().encode()
     made = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=lines,
             model_writer=made,
             model_type="bpe",
-            vocab_size=pieces,
+            vocab_size=size,
             character_coverage=1.0,
             normalization_rule_name="identity",
             num_threads=1,
@@ -100,18 +104,7 @@ def learn_sentencepiece(lines, pieces):
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2]
-        raise UserError(f"--pieces is {pieces}, which does not suit the text: {reason}") from None
-    return made.getvalue()
-
-
-def learn_byte_pairs(lines, merges):
-    """Learn at most ``merges`` merges from lines of text; returns the file of codes."""
-    from subword_nmt import learn_bpe
-
-    made, progress = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(progress), contextlib.suppress(ValueError):
-        # A ValueError is how it ends where the text has no two characters to merge.
-        learn_bpe.learn_bpe((f"{line}\n" for line in lines), made, merges)
+        raise UserError(f"--pieces is {size}, which does not suit the text: {reason}") from None
     return made.getvalue()
 
 
@@ -121,7 +114,7 @@ def encode(subwords, lines, target, name):
     Raises:
         UserError: a subword is a symbol of fairseq's own.
     """
-    with create(target) as file:
+    with Path(target).open("w", encoding="utf-8") as file:
         for number, line in enumerate(lines, start=1):
             pieces = subwords.pieces(line)
             for symbol in SYMBOLS.intersection(pieces.split(" ")):

@@ -100,9 +100,7 @@ class Results(dict):
     def _lines(self, *path):
         path = Path(self.folder, *path[:-1], f"{path[-1]}.{self['target']}")
         packed = path.with_name(f"{path.name}.gz")
-        if not packed.exists():
-            return lines_of(path)
-        return gzip.decompress(packed.read_bytes()).decode("utf-8").split("\n")[:-1]
+        return list(lines_of(packed if packed.exists() else path))
 
     def has_texts(self):
         """Whether references and hypotheses are there: kept results may hold scores alone."""

@@ -34,12 +34,12 @@ def test_damaged_state_is_named_with_what_to_do(tmp_path, content, problem):
 def test_lines_end_at_newlines_alone_and_are_utf8(tmp_path):
     path = tmp_path / "text"
     path.write_text("one\u2028still one\n\ntwo\rtwo\nlast", encoding="utf-8", newline="\n")
-    assert lines_of(path) == ["one\u2028still one", "", "two\rtwo", "last"]
+    assert list(lines_of(path)) == ["one\u2028still one", "", "two\rtwo", "last"]
     path.write_bytes(b"")
-    assert lines_of(path) == []
+    assert list(lines_of(path)) == []
     path.write_bytes("gut\nsch\xf6n\n".encode("latin-1"))
-    with pytest.raises(UserError, match="not UTF-8 in line 2"):
-        lines_of(path)
+    with pytest.raises(UserError, match="line 2: byte 0xf6 is not UTF-8"):
+        list(lines_of(path))
 
 
 def test_a_lock_is_held_until_its_file_is_closed(tmp_path):

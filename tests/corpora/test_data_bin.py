@@ -136,7 +136,7 @@ def in_other_subwords(data):
             ["--subwords", "sentencepiece"],
             "is sentencepiece: say --subwords sub",
         ),
-        (None, ["--test", __file__], r"holds \d+ references, and test.en of .* 3 sentences"),
+        (None, ["--test", __file__], r"holds \d+ references, and its test set 3 sentences"),
     ],
 )
 def test_binary_data_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(

@@ -7,18 +7,23 @@ import sacremoses
 from iwslt_archives import de_en, fr_en, serving, write_archive
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.corpora import iwslt, iwslt14, iwslt17
+from el_fairseq.corpora import iwslt
 from el_fairseq.corpora.sources import checksum
 
+DE_EN, FR_EN = iwslt.CORPORA
 
-def prepared(tmp_path, corpus, files, name="talks.tgz"):
-    """Text files by name, and the manifest, of an archive with ``files``."""
-    archive = write_archive(tmp_path / name, files)
-    out = tmp_path / "corpus"
-    out.mkdir()
-    found = iwslt.write_text(corpus, archive, out)
-    texts = {path.name: path.read_text(encoding="utf-8") for path in (out / "text").iterdir()}
-    return texts, found
+
+@pytest.fixture
+def command(tmp_path, call):
+    """The command of a corpus, into ``tmp_path/corpus``; returns texts by name and the manifest."""
+
+    def make(name, *words):
+        out = tmp_path / "corpus"
+        call(lambda: iwslt.main(name), "--out", out, *words)
+        texts = {path.name: path.read_text(encoding="utf-8") for path in (out / "text").iterdir()}
+        return texts, json.loads((out / "manifest.json").read_text("utf-8"))
+
+    return make
 
 
 def naive_tokens(text, language):
@@ -79,47 +84,32 @@ def naive_fr_en(files):
     return texts
 
 
-def test_de_en_is_what_a_naive_second_implementation_makes(tmp_path):
+def windows(content):
+    return b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("as_it_is", [bytes, windows])
+def test_de_en_is_what_a_naive_second_implementation_makes(tmp_path, command, as_it_is):
     files = de_en()
-    texts, found = prepared(tmp_path, iwslt14, files)
+    archived = {name: as_it_is(content) for name, content in files.items()}
+    archive = write_archive(tmp_path / "talks.tgz", archived)
+    texts, made = command(DE_EN, "--archive", archive, "--merges", 9)
     assert texts == naive_de_en(files)
-    assert found["pairs"] == {
+    assert made["pairs"] == {
         name: texts[f"{name}.en"].count("\n") for name in ("train", "valid", "test")
     }
     lines = files["train.tags.de-en.de"].decode().split("\n")[:-1]
     read = sum(not re.search("<url>|<talkid>|<keywords>", line) for line in lines)
-    assert (
-        read == sum(found["dropped"].values()) + found["pairs"]["train"] + found["pairs"]["valid"]
-    )
-    assert found["dropped"]["a side is empty"] == 2
-    assert found["dropped"]["a side has over 175 tokens"] == 1
+    assert read == sum(made["dropped"].values()) + made["pairs"]["train"] + made["pairs"]["valid"]
+    assert made["dropped"]["a side is empty"] == 2
+    assert made["dropped"]["a side has over 175 tokens"] == 1
     assert "q &amp; amp ; a &amp; gt ; everything" in texts["test.en"]  # entities stay
 
 
-def test_fr_en_is_what_a_naive_second_implementation_makes(tmp_path):
-    files = fr_en()
-    texts, _ = prepared(tmp_path, iwslt17, files, "talks.zip")
-    assert texts == naive_fr_en(files)
-
-
-def test_windows_line_ends_and_byte_order_marks_change_nothing(tmp_path):
-    unix, texts = de_en(), []
-    windows = {
-        name: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n") for name, content in unix.items()
-    }
-    for number, files in enumerate((unix, windows)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        texts.append(prepared(folder, iwslt14, files)[0])
-    assert texts[0] == texts[1]
-
-
-def test_a_segment_that_one_language_lacks_is_refused(tmp_path):
-    files, name = de_en(), "IWSLT14.TED.tst2012.de-en.de.xml"
-    files[name] = files[name].replace(b"<seg id", b"<gone id", 1)
-    message = r"tst2012\.de-en\.de\.xml has 19 sentences and .*tst2012\.de-en\.en\.xml has more"
-    with pytest.raises(UserError, match=message):
-        prepared(tmp_path, iwslt14, files)
+def test_fr_en_is_what_a_naive_second_implementation_makes(tmp_path, command):
+    archive = write_archive(tmp_path / "talks.zip", fr_en())
+    texts, _ = command(FR_EN, "--archive", archive, "--pieces", 300)
+    assert texts == naive_fr_en(fr_en())
 
 
 def test_all_segments_of_a_line_are_kept_one_without_an_end_too(tmp_path):
@@ -128,36 +118,21 @@ def test_all_segments_of_a_line_are_kept_one_without_an_end_too(tmp_path):
     assert list(iwslt.segments_of(path)) == ["a", "b", "c"]
 
 
-@pytest.fixture
-def command(tmp_path, call):
-    """The command of a corpus module, into ``tmp_path/corpus``; returns the manifest."""
-
-    def make(corpus, *words):
-        call(lambda: iwslt.main(corpus), "--out", tmp_path / "corpus", *words)
-        return json.loads((tmp_path / "corpus" / "manifest.json").read_text("utf-8"))
-
-    return make
-
-
 def test_an_archive_given_by_hand_is_used_and_said_to_be_unchecked(tmp_path, command, capsys):
     archive = write_archive(tmp_path / "mine.zip", de_en())
-    found = command(iwslt14, "--archive", archive)
+    with pytest.raises(UserError, match=r"mine\.zip is sha256:\w+, expected sha256:0+:"):
+        command(DE_EN, "--archive", archive, "--checksum", "sha256:" + 64 * "0")
+    _, made = command(DE_EN, "--archive", archive)
     said = capsys.readouterr().err
     assert re.search(r"mine\.zip is md5:\w+, expected md5:10936.*checked", said)
     assert "warning: the text gives" in said
-    assert found["archive"]["published"] is False and found["expected"] == {}
-    command(iwslt14, "--archive", archive)
+    assert made["archive"]["published"] is False and made["expected"] == {}
+    command(DE_EN, "--archive", archive)
     assert "The corpus is there" in capsys.readouterr().err
     other = write_archive(tmp_path / "other.zip", de_en(), folder="elsewhere")
     for options in (["--archive", other], ["--merges", "5"]):
         with pytest.raises(UserError, match=r"was made with (archive|merges) \S+, now it is"):
-            command(iwslt14, *options)
-
-
-def test_an_archive_given_with_another_checksum_is_refused(tmp_path, command):
-    archive = write_archive(tmp_path / "mine.zip", de_en())
-    with pytest.raises(UserError, match=r"mine\.zip is sha256:\w+, expected sha256:0+:"):
-        command(iwslt14, "--archive", archive, "--checksum", "sha256:" + 64 * "0")
+            command(DE_EN, *options)
 
 
 def test_the_archive_is_downloaded_once_and_again_only_if_it_is_damaged(tmp_path, command, capsys):
@@ -166,10 +141,10 @@ def test_the_archive_is_downloaded_once_and_again_only_if_it_is_damaged(tmp_path
     cached = tmp_path / "archives" / "fr-en.tgz"
     with serving(content, "whole") as (url, given):
         for requests, damage in ((1, None), (1, content[:-1]), (2, None)):
-            command(iwslt17, "--url", url, *options)
+            command(FR_EN, "--url", url, *options)
             assert len(given) == requests and cached.read_bytes() == content
             for again in (options, options[2:]):  # also where the mirror is not named
-                command(iwslt17, *again)
+                command(FR_EN, *again)
                 assert "The corpus is there" in capsys.readouterr().err
             shutil.rmtree(tmp_path / "corpus")
             if damage:

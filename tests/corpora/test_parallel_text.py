@@ -6,13 +6,8 @@ from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import manifest, parallel_text
-from el_fairseq.corpora.parallel_text import paths_of
 
 PAIR = ("de", "en")
-SETTINGS = {
-    **{"tokenizer": "none", "lowercase": False, "drop_test_duplicates": False},
-    **{"max_tokens": 175, "max_ratio": 3.0},
-}
 TRAIN = [
     ("Das Licht  ist an.", "The light\u2028is on."),
     ("", "Nothing on the other side."),
@@ -31,8 +26,8 @@ TEST = [
 ]
 
 
-def write(prefix, pairs, end=".{}"):
-    for side, language in enumerate(PAIR):
+def write(prefix, pairs, end=".{}", languages=PAIR):
+    for side, language in enumerate(languages):
         content = "".join(pair[side] + "\n" for pair in pairs).encode()
         path = prefix.with_name(prefix.name + end.format(language))
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
@@ -48,44 +43,52 @@ def text(tmp_path):
     return folder
 
 
-def made(folder, out, **settings):
-    parts = {name: paths_of(folder / name, PAIR) for name in ("train", "valid", "test")}
-    out.mkdir()
-    return parallel_text.write_text(parts, PAIR, {**SETTINGS, **settings}, out)
+@pytest.fixture
+def command(text, tmp_path, call):
+    """The command with the three sets of ``text``, into ``tmp_path/out``; returns the manifest."""
+
+    def make(*options, languages=PAIR, out="out"):
+        words = ["--source", languages[0], "--target", languages[1], "--out", tmp_path / out]
+        words += ["--train", text / "train", "--valid", text / "valid", "--test", text / "test"]
+        call(parallel_text.main, *words, *options)
+        return json.loads((tmp_path / out / "manifest.json").read_text("utf-8"))
+
+    return make
 
 
 def lines(path):
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def test_training_pairs_are_filtered_and_counted_and_test_sets_are_not(text, tmp_path):
-    found = made(text, tmp_path / "out")
-    assert found["dropped"] == {
+def test_training_pairs_are_filtered_and_counted_and_test_sets_are_not(tmp_path, command, capsys):
+    made = command("--merges", 4)
+    filtered = {
         "a side is empty": 1,
         "a side has over 175 tokens": 1,
         "one side has over 3 times the tokens of the other": 1,
     }
-    assert found["pairs"] == {"train": 5, "valid": 2, "test": 4}
+    assert made["dropped"] == filtered
+    assert made["pairs"] == {"train": 5, "valid": 2, "test": 4}
     assert lines(tmp_path / "out" / "text" / "train.de")[0] == "Das Licht ist an."
     assert lines(tmp_path / "out" / "text" / "train.en")[0] == "The light is on."
     assert len(lines(tmp_path / "out" / "text" / "test.de")) == 4
-    assert found["tokenizer"] is None and found["lowercased"] is False
+    assert made["tokenizer"] is None and made["lowercased"] is False
+    assert "2 training pairs share a sentence with a test set" in capsys.readouterr().err
+    made = command("--merges", 4, "--drop-test-duplicates", out="dropped")
+    assert made["training pairs with a sentence of a test set"] == 2
+    assert made["dropped"] == {**filtered, "a side stands in a test set": 2}
+    assert made["pairs"]["train"] == 3
 
 
-def test_test_sentences_in_the_training_text_are_counted_and_dropped_on_demand(text, tmp_path):
-    key = "training pairs with a sentence of a test set"
-    found = made(text, tmp_path / "kept")
-    assert found[key] == 2 and found["pairs"]["train"] == 5
-    found = made(text, tmp_path / "dropped", drop_test_duplicates=True)
-    assert found[key] == 2 and found["pairs"]["train"] == 3
-    assert found["dropped"]["a side stands in a test set"] == 2
-
-
-def test_tokenized_text_keeps_plain_references(text, tmp_path):
-    found = made(text, tmp_path / "out", tokenizer="moses", lowercase=True)
-    assert lines(tmp_path / "out" / "text" / "test.en")[0] == "good day ."
-    assert lines(tmp_path / "out" / "references" / "test.en")[0] == "good day."
-    assert found["tokenized by"].startswith("sacremoses")
+def test_tokenized_text_keeps_plain_references_and_symbols_in_it_are_escaped(
+    text, tmp_path, command
+):
+    write(text / "test", [*TEST, ("<s> <pad>", "</s> <UNK>")])
+    made = command("--tokenizer", "moses", "--lowercase", "--merges", 4)
+    tokens, plain = (lines(tmp_path / "out" / x / "test.en") for x in ("text", "references"))
+    assert (tokens[0], plain[0]) == ("good day .", "good day.")
+    assert (tokens[-1], plain[-1]) == ("&lt; / s &gt; &lt; unk &gt;", "</s> <unk>")
+    assert made["tokenized by"].startswith("sacremoses")
 
 
 def longer(folder):
@@ -98,18 +101,6 @@ def broken(folder):
     for path in list(folder.glob("train.*")):
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-9])
         path.unlink()
-
-
-@pytest.fixture
-def command(text, call):
-    """The command with the three sets of ``text``."""
-
-    def make(*options, target="en"):
-        words = ["--source", "de", "--target", target, "--train", text / "train"]
-        words += ["--valid", text / "valid", "--test", text / "test", *options]
-        call(parallel_text.main, *words)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -137,45 +128,34 @@ def test_text_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
 ):
     change(text)
     with pytest.raises(UserError, match=message) as told:
-        command("--out", tmp_path / "out")
+        command()
     assert "\n" not in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_two_codes_are_refused_that_are_the_same_or_that_fairseq_would_part(command, capsys):
     with pytest.raises(UserError, match="--source and --target are both de"):
-        command(target="de")
+        command(languages=("de", "de"))
     with pytest.raises(SystemExit):
-        command(target="pt-br")
+        command(languages=("de", "pt-br"))
     assert "'pt-br', expected a code of letters, digits and _" in capsys.readouterr().err
 
 
-def test_symbols_in_text_that_is_tokenized_are_escaped_and_do_no_harm(text, tmp_path):
-    write(text / "test", [("<s> <pad>", "</s> <unk>")])
-    made(text, tmp_path / "out", tokenizer="moses", merges=4)
-    assert lines(tmp_path / "out" / "text" / "test.en") == ["&lt; / s &gt; &lt; unk &gt;"]
-
-
-def test_sentences_of_languages_without_spaces_are_measured_in_characters(tmp_path):
+def test_sentences_of_languages_without_spaces_are_measured_in_characters(text, command):
     english, chinese = "I like the machine translation.", "我喜欢机器翻译。"
-    rows = [(english, chinese), (english, chinese * 7), (english * 50, chinese * 50)]
-    (tmp_path / "in").mkdir()
-    for language, side in zip(("en", "zh_CN"), zip(*rows)):
-        path = tmp_path / "in" / f"train.{language}"
-        path.write_text("".join(f"{line}\n" for line in side), encoding="utf-8")
-    parts = {"train": paths_of(tmp_path / "in" / "train", ("en", "zh_CN"))}
-    settings = {**SETTINGS, "max_tokens": 1000}
-    found = parallel_text.write_text(parts, ("en", "zh_CN"), settings, tmp_path)
-    assert found["dropped"] == {
+    rows = [(english, chinese)] * 2 + [(english, chinese * 7), (english * 50, chinese * 50)]
+    for name in ("train", "valid", "test"):
+        write(text / name, rows, languages=("en", "zh_CN"))
+    assert command("--merges", 4, languages=("en", "zh_CN"))["dropped"] == {
         "one side has over 3 times the characters of the other": 1,
         "a side has over 1000 characters": 1,
     }
 
 
-def test_references_that_look_tokenized_are_told(text, tmp_path, command, capsys):
+def test_references_that_look_tokenized_are_told(text, command, capsys):
     for name, line in (("tokens", "It 's here , now ."), ("plain", "Now, here.")):
         write(text / "test", [("Hier.", line)])
-        command("--out", tmp_path / name, "--merges", 4, "--max-ratio", 9)
+        command("--merges", 4, "--max-ratio", 9, out=name)
         assert ("test.en looks tokenized" in capsys.readouterr().err) == (name == "tokens")
 
 

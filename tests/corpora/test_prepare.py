@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import making
-from el_fairseq.corpora import iwslt14
+from el_fairseq.corpora import iwslt
 from el_fairseq.corpora.prepare import named_tests, prepare
 
 LINES = "low lower lowest new newer newest\n" * 3
@@ -47,7 +47,8 @@ def test_an_empty_folder_becomes_the_corpus_and_a_corpus_stays_what_it_is(tmp_pa
 
 
 def test_every_count_that_is_not_the_published_one_is_told(tmp_path):
-    made(tmp_path / "corpus", lambda folder: {**write_text(folder), "expected": iwslt14.EXPECTED})
+    expected = iwslt.CORPORA["iwslt14-de-en"].expected
+    made(tmp_path / "corpus", lambda folder: {**write_text(folder), "expected": expected})
     found = json.loads((tmp_path / "corpus" / "manifest.json").read_text())
     assert [warning.partition(": this is not")[0] for warning in found["warnings"]] == [
         *("train: 3, expected 160,239", "valid: 3, expected 7,283", "test: 3, expected 6,750"),
@@ -92,8 +93,8 @@ def test_test_sets_have_names_of_their_own():
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize("script", sorted((ROOT / "data-prep").glob("*.sh")), ids=lambda x: x.stem)
 def test_each_script_runs_a_module_that_names_it_in_its_help(script, monkeypatch, capsys):
-    module = re.search(r"run_module (\S+)", script.read_text())[1]
-    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    module, *words = re.search(r"run_module (.*) \"\$@\"", script.read_text())[1].split()
+    monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert ended.value.code == 0

@@ -33,7 +33,7 @@ def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with
 
 
 def test_the_everyday_sentences_are_translations_of_each_other_line_by_line():
-    texts = {path.stem: lines_of(path) for path in analysing.EVERYDAY.iterdir()}
+    texts = {path.stem: list(lines_of(path)) for path in analysing.EVERYDAY.iterdir()}
     assert set(texts) == {"de", "en", "fr"}
     assert {len(lines) for lines in texts.values()} == {50}
     assert all(line.strip() == line and line for lines in texts.values() for line in lines)
@@ -46,11 +46,11 @@ def test_other_texts_have_the_form_of_the_corpus(tiny):
     texts = analysing.other_texts(manifest.read(tiny.folder), "test")
     assert list(texts) == ["shuffled words", "everyday sentences", "everyday sentences in French"]
     source, target = texts["shuffled words"]
-    own = lines_of(tiny.text / "test.de")
+    own = list(lines_of(tiny.text / "test.de"))
     assert source != own and [sorted(line.split()) for line in source] == [
         sorted(line.split()) for line in own
     ]
-    assert target == lines_of(tiny.text / "test.en")
+    assert target == list(lines_of(tiny.text / "test.en"))
     source, target = texts["everyday sentences in French"]
     assert "Le cheval a sauté par-dessus la clôture." in source
     assert "The horse jumped over the fence." in target
