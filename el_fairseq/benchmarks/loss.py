@@ -6,6 +6,7 @@ machine run it twice: there, the first access to memory is much slower.
 """
 
 import argparse
+import functools
 import math
 import os
 import platform
@@ -46,7 +47,7 @@ def loss_contenders(slow=True):
         "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
         "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
         # As inplace_backward=True of the function, which refuses these logits: they are a leaf.
-        "EL in place, as in training": lambda x, target: loss_of([x], target, spec)[0],
+        "EL in place, as in training": lambda logits, target: loss_of([logits], target, spec)[0],
     }
     try:
         from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
@@ -60,12 +61,6 @@ def loss_contenders(slow=True):
         contenders["EL, literal formula"] = literal_formula
     if slow and torch.cuda.is_available():
         contenders["EL, literal formula, compiled"] = torch.compile(literal_formula, dynamic=False)
-        try:
-            from liger_kernel.transformers.functional import liger_cross_entropy as liger
-        except ImportError:
-            pass
-        else:
-            contenders["Liger's cross-entropy"] = lambda *x: liger(*x, label_smoothing=SMOOTHING)
     return contenders
 
 
@@ -88,7 +83,7 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, inputs, repeats, calls=1, square=None):
+def measure(contenders, inputs, repeats, calls=1):
     """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
@@ -96,34 +91,26 @@ def measure(contenders, inputs, repeats, calls=1, square=None):
         inputs: tensors; all but the last get gradients. Contenders may overwrite them.
         repeats: turns of each contender, after one turn that warms up and measures the memory.
         calls: number of calls in each turn.
-        square: a matrix to multiply by itself right before each call. The threads of this product
-            then still wait for work, as in a training. ``None``: nothing runs before.
     """
-    seconds, peaks = {name: [] for name in contenders}, {}
     *differentiated, _ = inputs
     device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
-    for turn in range(repeats + 1):
-        for name, contender in contenders.items():
-            with torch.no_grad():
-                for tensor, values in zip(differentiated, fresh):
-                    tensor.copy_(values)
-            peak, total = PeakMemory(device) if turn == 0 else None, 0.0
-            timings = 1 if square is None else calls
-            for _ in range(timings):
-                if square is not None:
-                    torch.mm(square, square)
-                _wait_for(device)
-                start = time.perf_counter()
-                for _ in range(calls // timings):
-                    gradients = torch.autograd.grad(contender(*inputs), differentiated)
-                _wait_for(device)
-                total += time.perf_counter() - start
-            if peak:
-                peaks[name] = peak.bytes()
-            else:
-                seconds[name].append(total / calls)
-            del gradients
-    return {name: (statistics.median(seconds[name] or [0]), peaks[name]) for name in contenders}
+
+    def seconds(contender):
+        with torch.no_grad():
+            for tensor, values in zip(differentiated, fresh):
+                tensor.copy_(values)
+        _wait_for(device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            gradients = torch.autograd.grad(contender(*inputs), differentiated)
+        _wait_for(device)
+        del gradients
+        return (time.perf_counter() - start) / calls
+
+    # functools.partial, because a loop's variable would be the last contender.
+    peaks = [peak_memory(functools.partial(seconds, each), device) for each in contenders.values()]
+    turns = [[seconds(each) for each in contenders.values()] for _ in range(repeats)]
+    return dict(zip(contenders, zip(map(statistics.median, zip(*turns)), peaks)))
 
 
 def _wait_for(device):
@@ -131,31 +118,28 @@ def _wait_for(device):
         torch.cuda.synchronize(device)
 
 
-class PeakMemory:
-    """The peak memory since this object was made, minus the memory in use at that time.
+def peak_memory(function, device):
+    """The most bytes in use while a function runs, minus those in use before.
 
     On CUDA it is memory allocated by PyTorch, on Linux the resident memory of the process;
-    elsewhere it is unknown.
+    elsewhere it is unknown, ``None``.
     """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    has_proc = Path("/proc/self/clear_refs").exists()
+    if has_proc:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+    function()
+    return _resident("VmHWM") - before if has_proc else None
 
-    def __init__(self, device):
-        self.device, self.before = device, None
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self.before = torch.cuda.memory_allocated(device)
-        elif Path("/proc/self/clear_refs").exists():
-            Path("/proc/self/clear_refs").write_text("5")
-            self.before = self._resident("VmRSS")
 
-    def bytes(self):
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) - self.before
-        return None if self.before is None else self._resident("VmHWM") - self.before
-
-    @staticmethod
-    def _resident(field):
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(rf"{field}:\s+(\d+) kB", status).group(1)) << 10
+def _resident(field):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status).group(1)) << 10
 
 
 def cells(results):
@@ -166,7 +150,7 @@ def cells(results):
         yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
-def benchmark(shapes, contenders, device, dtype, repeats, threads, square=None):
+def benchmark(shapes, contenders, device, dtype, repeats, threads):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -184,7 +168,7 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads, square=None):
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         for number in threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, repeats, calls, square)
+            results = measure(contenders, inputs, repeats, calls)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
@@ -216,12 +200,7 @@ def main():
         "--literal",
         action="store_true",
         help="more contenders: the paper's formula in PyTorch (on a GPU also compiled), "
-        "F.linear_cross_entropy, Liger-Kernel's cross-entropy",
-    )
-    add(
-        "--after-matmul",
-        action="store_true",
-        help="time each call right after a matrix product, whose threads still wait for work",
+        "F.linear_cross_entropy",
     )
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
@@ -234,13 +213,12 @@ def main():
         f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
         "memory beyond the inputs"
     )
-    square = torch.ones(1024, 1024, device=device, dtype=dtype) if options.after_matmul else None
     for shapes, contenders in (
         (options.shapes, loss_contenders(options.literal)),
         (options.projections, projection_contenders(options.literal)),
     ):
         if shapes:
-            how = device, dtype, options.repeats, options.threads, square
+            how = device, dtype, options.repeats, options.threads
             print(f"\n{benchmark(shapes, contenders, *how).text('github')}")
 
 

@@ -37,16 +37,6 @@ def train(command, log):
     return statistics.median(speeds)
 
 
-def table(speeds):
-    """Words per second of each training, by criterion."""
-    rows, base = [], statistics.median(speeds["ce"])
-    for name, values in speeds.items():
-        median = statistics.median(values)
-        shown = f"{median:.0f} ({min(values):.0f} to {max(values):.0f})"
-        rows.append([name, shown, f"{base / median:.3f}"])
-    return Table("", ["criterion", "words per second (least to most)", "time an update"], rows)
-
-
 def main():
     parser = argparse.ArgumentParser(
         prog="bash scripts/benchmark-training.sh",
@@ -77,13 +67,19 @@ def main():
         # fairseq makes a folder for checkpoints even if it saves none.
         *("--no-save", "--save-dir", options.out, "--disable-validation", "--seed", "1"),
     ]
-    speeds = {name: [] for name in CRITERIA}
+    speeds, rows = {name: [] for name in CRITERIA}, []
     for number in range(1, options.rounds + 1):
         print(f"round {number} of {options.rounds}", file=sys.stderr)
         for name, criterion in CRITERIA.items():
             log = options.out / f"{name}-{number}.log"
             speeds[name].append(train([*command, "--criterion", criterion, *more], log))
-    print(table(speeds).text("github"))
+    base = statistics.median(speeds["ce"])
+    for name, values in speeds.items():
+        median = statistics.median(values)
+        shown = f"{median:.0f} ({min(values):.0f} to {max(values):.0f})"
+        rows.append([name, shown, f"{base / median:.3f}"])
+    columns = ["criterion", "words per second (least to most)", "time an update"]
+    print(Table("", columns, rows).text("github"))
 
 
 if __name__ == "__main__":

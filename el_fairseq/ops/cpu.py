@@ -6,7 +6,6 @@ entries of a row are computed in float32 (float64 for float64 logits), its few o
 float64. Rows of another dtype, or whose entries are not contiguous, are copied block by block.
 """
 
-import contextlib
 import ctypes
 import functools
 import math
@@ -15,7 +14,6 @@ import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FunctionType
 
 import numba
 import numpy as np
@@ -233,50 +231,30 @@ _SIGNATURES = {
 
 @functools.lru_cache(maxsize=None)
 def _compiled(function, dtype=torch.int64):
-    """The function in machine code, for logits of a dtype.
+    """The function in machine code, for logits of a dtype, from numba's cache on disk if possible.
 
-    It is read from numba's cache on disk, or written there, if possible. Each dtype, processor and
-    version of this file has its own file: with several in one, numba's index is not safe when two
-    processes write it.
+    Each dtype, processor and version of this file has its own folder: with several in one, numba's
+    index is not safe when two processes write it.
     """
     number = str(dtype)[len("torch.") :]
-    signature = _SIGNATURES[function].format(number)
     options = {"nogil": True, "error_model": "numpy"}
-    try:
-        processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
-        key = zlib.crc32(Path(__file__).read_bytes() + f"{FLOOR} {processor}".encode())
-        name = f"{function.__name__}_{number}_{key:08x}"
-        named = FunctionType(function.__code__, function.__globals__, name)
-        named.__qualname__ = name
-        with _cache_folder():
-            return numba.njit(signature, cache=True, **options)(named)
-    except Exception:  # such as no folder to write to, a full disk, a damaged file
-        return numba.njit(signature, **options)(function)
-
-
-@contextlib.contextmanager
-def _cache_folder():
-    """Make numba cache in the user's cache folder, unless ``NUMBA_CACHE_DIR`` names another.
-
-    By default numba caches beside this file, and ``pip uninstall`` would leave those files there.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    make = functools.partial(numba.njit, _SIGNATURES[function].format(number), **options)
     with global_compiler_lock:
-        before = numba.config.CACHE_DIR
-        if not before:
-            home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-            folder = Path(home, "el_fairseq")
-            if not folder.is_absolute():
-                raise OSError(f"there is no home directory for {folder}")
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-            numba.config.CACHE_DIR = str(folder)
+        given = numba.config.CACHE_DIR
         try:
-            yield
+            processor = binding.get_host_cpu_name() + binding.get_host_cpu_features().flatten()
+            key = zlib.crc32(Path(__file__).read_bytes() + f"{FLOOR} {processor}".encode())
+            # By default numba caches beside this file, where pip uninstall would leave it.
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            folder = Path(given or caches / "el_fairseq", f"{number}_{key:08x}").resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()  # else numba would take its default
+            numba.config.CACHE_DIR = str(folder)
+            return make(cache=True)(function)
+        except Exception:  # such as no folder to write to, a full disk, a damaged file
+            return make()(function)
         finally:
-            numba.config.CACHE_DIR = before
+            numba.config.CACHE_DIR = given
 
 
 def _openmp():

@@ -21,7 +21,7 @@ pytestmark = [
 PROGRAM = """
 import sys, torch
 from el_fairseq import encouraging_loss
-from el_fairseq.benchmarks.loss import PeakMemory
+from el_fairseq.benchmarks.loss import peak_memory
 
 dtype, layout, weighted, rows = sys.argv[1:]
 def made(rows):
@@ -37,9 +37,8 @@ def gradient(logits):
 
 gradient(made(2))  # compiles
 logits = made(int(rows))
-peak = PeakMemory(logits.device)
-of_gradient = gradient(logits).numel() * logits.element_size()
-print((peak.bytes() - of_gradient) / 2**20)
+peak = peak_memory(lambda: gradient(logits), logits.device)
+print((peak - logits.numel() * logits.element_size()) / 2**20)
 """
 
 
