@@ -38,13 +38,15 @@ build() {
 }
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
-# The folder that the first lines of the environment's programs name: not $venv where it was moved.
-made_at() { sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg" 2>/dev/null || true; }
+# Whether the environment's programs, which name its folder in their first lines, are still there.
+is_in_place() {
+  local made_at
+  made_at=$(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg" 2>/dev/null || true)
+  [ "${made_at:-$venv}" -ef "$venv" ]
+}
 
 is_ready() {
-  local at
-  at=$(made_at)
-  [ "$(stamp fairseq)" = "$wanted" ] && [ -d "${at:-$venv}" ] && "$python" -c '' 2>/dev/null &&
+  [ "$(stamp fairseq)" = "$wanted" ] && is_in_place && "$python" -c '' 2>/dev/null &&
     [ "${EL_TORCH:-$(build)}" = "$(build)" ]
 }
 has_tests() { [ -z "$wanted_tests" ] || [ "$(stamp tests)" = "$wanted_tests" ]; }
@@ -118,19 +120,10 @@ name_missing_for_triton() {
 }
 
 install() {
-  local old file text
   [ "$(uname -sm)" = "Linux x86_64" ] || die "this machine is $(uname -sm): ve-fairseq has wheels for" \
     "x86-64 Linux alone; use such a machine, a virtual one or a container"
-  if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then make_venv; fi
-  old=$(made_at)
-  if [ -n "$old" ] && [ ! "$old" -ef "$venv" ] && [ ! -L "$venv/pyvenv.cfg" ]; then
-    say "$venv was made at $old: its programs are told where they are now."
-    for file in "$venv"/bin/* "$venv/pyvenv.cfg"; do
-      if [ ! -L "$file" ] && grep -qIF -- "$old" "$file"; then
-        text=$(cat "$file")
-        printf '%s\n' "${text//"$old"/"$venv"}" >"$file"
-      fi
-    done
+  if ! suits "$python" || ! "$python" -m pip --version >/dev/null 2>&1 || ! is_in_place; then
+    make_venv
   fi
   rm -f "$venv/.el-fairseq"
   install_torch

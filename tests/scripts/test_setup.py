@@ -205,18 +205,10 @@ def test_a_folder_that_this_script_did_not_make_is_left_alone(machine, tmp_path,
     assert (home / there).exists()
 
 
-def test_neither_home_nor_pyenvs_folder_need_be_known_and_cdpath_misleads_nobody(machine):
-    nowhere = ["env", "-u", "HOME", "-u", "PYENV_ROOT", "-u", "EL_PYTHON", "CDPATH=/tmp:."]
-    machine["PATH"] = f"{Path(machine.pop('EL_PYTHON')).parent}{os.pathsep}{os.environ['PATH']}"
-    succeed(run([*nowhere, *(f"{k}={v}" for k, v in machine.items()), "bash", "scripts/setup.sh"]))
-    assert "-e" in pip_calls(machine)[-1]
-
-
-def test_a_moved_environment_gets_its_programs_mended(machine, tmp_path):
+def test_a_moved_environment_is_made_anew(machine, tmp_path):
     succeed(script("scripts/setup.sh", env=machine))
     moved = Path(machine["EL_VENV"]).rename(tmp_path / "elsewhere & far")
-    result = succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)}))
-    assert f"{moved} was made at {machine['EL_VENV']}" in result.stderr
+    succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)}))
     assert (moved / "bin" / "pip").read_text() == f"#!{moved}/bin/python\n"
     assert succeed(script("scripts/setup.sh", env={**machine, "EL_VENV": str(moved)})).stderr == ""
 
@@ -255,30 +247,19 @@ def test_help_needs_no_environment_and_makes_none(fresh, name):
     assert not (fresh / ".venv").exists()
 
 
-def test_where_nothing_may_be_written_only_an_environment_that_is_ready_serves():
+def test_where_nothing_may_be_written_another_folder_is_asked_for():
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are its user's alone
-        checkout, python, log = (Path(folder, name) for name in ("checkout", "python3.11", "log"))
+        checkout = Path(folder, "checkout")
         shutil.copytree(ROOT / "scripts", checkout / "scripts")
         shutil.copy(ROOT / "setup.py", checkout)
-        log.touch()
-        python.write_text(PYTHON)
-
-        def call(mode, venv="", **more):
-            for path in [Path(folder), *Path(folder).rglob("*")]:
-                path.chmod(mode)
-            log.chmod(0o777)
-            return subprocess.run(
-                ["bash", checkout / "scripts" / "setup.sh"],
-                env={**os.environ, "EL_PYTHON": python, "LOG": log, "EL_VENV": venv, **more},
-                user=65534 if os.geteuid() == 0 else None,
-                capture_output=True,
-                text=True,
-            )
-
-        refused = call(0o555)
-        assert refused.returncode == 1 and refused.stderr.count("\n") == 1
-        assert f"{checkout}/.venv is missing or not up to date" in refused.stderr
-        assert "EL_VENV=/path/to/it" in refused.stderr
-        succeed(call(0o777))
-        assert succeed(call(0o555, EL_TORCH="cpu")).stderr == ""
-        call(0o777)
+        for path in (Path(folder), checkout):
+            path.chmod(0o555)
+        command = ["bash", checkout / "scripts" / "setup.sh"]
+        options = {"capture_output": True, "text": True, "env": {**os.environ, "EL_VENV": ""}}
+        user = 65534 if os.geteuid() == 0 else None
+        refused = subprocess.run(command, user=user, **options)
+        for path in (Path(folder), checkout):
+            path.chmod(0o755)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert f"{checkout}/.venv is missing or not up to date" in refused.stderr
+    assert "EL_VENV=/path/to/it" in refused.stderr
