@@ -63,6 +63,7 @@ def results_of(runs, folder=".", **changes):
             "scores": {"CE": [35.09, 0.07], "EL": [35.5, 0.11]},
         },
         "options": [],
+        "loss_options": {},
         "report_options": [],
         "p_values": {},
         "runs": runs,

@@ -6,6 +6,7 @@ An option either leaves a run and its scores what their names say, or it is refu
 import dataclasses
 import math
 import re
+import shlex
 
 from ..common.cli import UserError
 from ..loss import checked_spec
@@ -167,7 +168,12 @@ def check_checkpoints(everything, last):
 def shared_options(options, loss):
     """The options of a run that every loss of its experiment has, the seed aside."""
     own, size = loss.options, len(loss.options)
-    at = next(i for i in range(len(options)) if options[i : i + size] == own)
+    at = next((i for i in range(len(options)) if options[i : i + size] == own), None)
+    if at is None:
+        raise UserError(
+            f"the experiment's loss {loss.name} has the options {shlex.join(own)}, expected some "
+            f"of those that its run was trained with: {shlex.join(options)}"
+        )
     rest = [*options[:at], *options[at + size :]]
     seed = rest.index("--seed")
     return [word for word in [*rest[:seed], *rest[seed + 2 :]] if word != "--report-accuracy"]

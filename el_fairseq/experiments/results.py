@@ -3,9 +3,9 @@
 ``results.json`` says of the experiment: ``format``, ``experiment`` (its name), ``word`` (what
 commands call it by), ``title``, ``data`` and ``corpus`` (folder and checksum), ``source``,
 ``target``, ``tokenizer``, ``lowercased``, ``redistributable``, ``published``, ``options`` (that its
-trainings share) and ``report_options``. The first of ``losses`` is what the others are compared
-with, on the first of ``tests``, by the first kind of ``checkpoints``; ``p_values``
-(``[loss][test][seed]``) tell of that, by the paired bootstrap of BLEU.
+trainings share), ``loss_options`` (of each loss) and ``report_options``. The first of ``losses`` is
+what the others are compared with, on the first of ``tests``, by the first kind of ``checkpoints``;
+``p_values[loss][test][seed]`` tell of that, by the paired bootstrap of BLEU.
 
 ``runs`` holds a record of each run: ``run`` (its name), ``loss``, ``seed``, ``options``,
 ``command``, ``device``, ``gpus``; how the training ended: ``updates``, ``minutes``, ``valid_nll``
@@ -178,6 +178,7 @@ def collect(experiment, folder):
         "checkpoints": list(experiment.models),
         "published": experiment.published.model_dump(mode="json"),
         "options": common["options"],
+        "loss_options": experiment.losses,
         "report_options": experiment.report.options,
         "runs": in_order(losses, records),
     }
@@ -239,8 +240,8 @@ def read(folder):
             f"{path} is of format {content.get('format', 1)}, expected {FORMAT}: it is of another "
             "version of el_fairseq; delete it, and run its experiment's table.sh"
         )
-    needed = {"experiment", "data", "losses", "tests", "checkpoints", "options", "p_values"}
-    missing = needed - content.keys()
+    needed = {"experiment", "data", "losses", "tests", "checkpoints", "options"}
+    missing = (needed | {"loss_options", "p_values"}) - content.keys()
     if missing or not content.get("runs"):
         raise UserError(
             f"{path} is damaged ({', '.join(sorted(missing)) or 'runs'} is missing): delete it, "

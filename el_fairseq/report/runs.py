@@ -26,7 +26,7 @@ def facts(results):
     curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
     made = {
         "losses": {loss: list(by_seed) for loss, by_seed in losses.items()},
-        "own_options": {loss: own_options(results, run) for loss, run in first.items()},
+        "own_options": {loss: shlex.join(results["loss_options"][loss]) for loss in first},
         "baseline": results.baseline,
         "tables": all_tables(results),
         "notes": notes(results),
@@ -43,20 +43,6 @@ def facts(results):
         source = manifest.read(data).source_lines(results.test) if data else None
         made["translations"] = differing(results.references(), texts, source)
     return made
-
-
-def own_options(results, record):
-    """The options of a run that are its loss's own, in shell syntax.
-
-    They are a block of its options; the others are those that all runs share.
-    """
-    *words, _, _ = [word for word in record["options"] if word != "--report-accuracy"]  # the seed
-    shared = results["options"]
-    size = len(words) - len(shared)
-    for at in range(len(shared) + 1):
-        if [*words[:at], *words[at + size :]] == shared:
-            return shlex.join(words[at : at + size])
-    return ""
 
 
 def comparisons(results):

@@ -124,3 +124,5 @@ def test_a_training_that_will_not_keep_what_is_averaged_is_refused(given, reason
 def test_the_options_that_runs_share_are_those_without_loss_and_seed():
     options = [*OWN, *EL.options, "--dropout", "0.2", "--report-accuracy", "--seed", "3"]
     assert shared_options(options, EL) == [*OWN, "--dropout", "0.2"]
+    with pytest.raises(UserError, match="loss EL has the options --criterion x, expected some of"):
+        shared_options(options, Loss(name="EL", options=["--criterion", "x"]))

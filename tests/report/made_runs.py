@@ -43,14 +43,6 @@ def write_run(folder, tiny, loss, seed, bleu):
     (folder / run["run"] / "train.log").write_text("".join(lines))
     return {
         **run,
-        "options": [
-            *OPTIONS[:2],
-            *LOSSES[loss],
-            *OPTIONS[2:],
-            "--report-accuracy",
-            "--seed",
-            f"{seed}",
-        ],
         "command": ["fairseq-train", "the data", "--seed", str(seed)],
         "scores": {"test": {KIND: {**scores_of(bleu), "chrf": 2 * bleu, "ter": 90 - bleu}}},
     }
@@ -69,6 +61,7 @@ def write_experiment(folder, tiny, seeds):
         **{"title": "A made-up language", "data": str(tiny.folder), "tokenizer": None},
         **{"lowercased": False, "losses": list(LOSSES), "checkpoints": [KIND], "options": OPTIONS},
         published={"source": "published", "measure": "bleu", "scores": {}},
+        loss_options=LOSSES,
         report_options=["--noise-sentences", "10", "--beam", "1", "--bootstrap", "10", "--cpu"],
     )
     (folder / "results.json").write_text(json.dumps(results))
