@@ -162,11 +162,11 @@ def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(
         *("--no-epoch-checkpoints", "--log-format", "json", "--log-interval", "1"),
     )
     options = {"bonus_delay_updates": 2, "bonus_warmup_updates": 4, "report_accuracy": True}
-    cfg = with_criterion(cfg, **options)
     for last, weights in ((4, [0, 0, 0, 0.25]), (8, [0.5, 0.75, 1, 1])):
         caplog.clear()
-        cfg.optimization.max_update = last
-        fairseq_train.main(cfg)
+        training = with_criterion(cfg, **options)
+        training.optimization.max_update = last
+        fairseq_train.main(training)
         assert logged(caplog, "num_updates") == list(range(last - 3, last + 1))
         assert logged(caplog, "bonus_weight") == weights
         assert logged(caplog, "accuracy")
