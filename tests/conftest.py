@@ -57,13 +57,14 @@ def succeed(result):
     return result
 
 
-@pytest.fixture
-def call(monkeypatch):
+@pytest.fixture(scope="session")
+def call():
     """Call a command's ``main`` in this process, with the words of its command line."""
 
     def call(main, *words):
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, words)])
-        return main()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["command", *map(str, words)])
+            return main()
 
     return call
 

@@ -29,8 +29,7 @@ with needs_extra("scripts"):
     from . import frequency, noise, ood
     from .calibration import calibration, with_temperature
     from .gradient import gradient_shares
-    from .models import load_models
-    from .subsets import load_subset
+    from .models import load_models, load_subset
     from .tables import tables
     from .tokens import MEASURES, summaries
 
@@ -38,41 +37,39 @@ VALID = "valid"
 
 
 def main():
-    arguments = parser().parse_args()
-    for option, named in (("--model", arguments.model), ("--ood", arguments.ood)):
+    options = parser().parse_args()
+    for option, named in (("--model", options.model), ("--ood", options.ood)):
         if len(dict(named)) < len(named):
             raise UserError(f"{option}: a name is given twice; give each its own")
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
-    device = "cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu"
+    device = "cuda" if torch.cuda.is_available() and not options.cpu else "cpu"
 
     # Wrong input is refused before any long work starts.
-    data = arguments.data
-    models = load_models(
-        dict(arguments.model), data, arguments.user_dir, device, arguments.max_tokens
-    )
+    data = options.data
+    models = load_models(dict(options.model), data, options.user_dir, device, options.max_tokens)
     task = models[0].task
-    dataset = load_subset(task, data, arguments.subset)
-    others = {name: load_subset(task, *where) for name, where in arguments.ood}
+    dataset = load_subset(task, data, options.subset)
+    others = {name: load_subset(task, *where) for name, where in options.ood}
     valid = None
     if any(Path(data).glob(f"{VALID}.*")):
         valid = load_subset(task, data, VALID)
     else:
         print(f"no temperature is fitted: {data} holds no {VALID} subset")
     chosen = []
-    if arguments.subwords:
+    if options.subwords:
         if not isinstance(dataset, LanguagePairDataset):
             raise UserError("--subwords is for noise in the source: these models have no source")
-        subwords = Subwords(arguments.subwords)
-        count = min(arguments.noise_sentences, len(dataset))
+        subwords = Subwords(options.subwords)
+        count = min(options.noise_sentences, len(dataset))
         chosen = sorted(random.Random(noise.SEED).sample(range(len(dataset)), count))
         noise.check_subwords(task, dataset, chosen, subwords)
-    out = Path(arguments.out)
+    out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
 
     columns = {model.name: model.token_columns(dataset, "tokens") for model in models}
     counts = frequency.token_counts(task.target_dictionary)
-    bounds = frequency.frequency_bounds(counts)
+    classes = frequency.classes_of(counts)
     for name, table in columns.items():
         table["frequency"] = counts[table["token"]]
         with writing(out / f"tokens-{name}.npz", "wb") as file:
@@ -86,9 +83,9 @@ def main():
             "parameters": model.parameters,
             "accuracy": table["correct"].mean(),
             "quantities": quantities[model.name],
-            "by_frequency": frequency.by_frequency(table, bounds),
+            "by_frequency": frequency.by_frequency(table, classes[table["token"]]),
             "calibration": calibration(table),
-            "gradient": gradient_shares(table["prob"], arguments.log_end),
+            "gradient": gradient_shares(table["prob"], options.log_end),
         }
         if valid:
             fitted = with_temperature(model, valid, dataset, table)
@@ -96,32 +93,30 @@ def main():
     result = {
         "command": this_command("analysis"),
         "data": data,
-        "subset": arguments.subset,
+        "subset": options.subset,
         **sentences_of(dataset, columns),
         "tokens": len(table["token"]),
         "measures": {name: shown for name, (_, shown) in MEASURES.items()},
         "models": of_models,
         "valid_subset": VALID if valid else None,
-        "frequency_classes": frequency.describe_bounds(counts, bounds),
+        "frequency_classes": frequency.describe(counts, classes),
         "ood": {},
     }
-    for name, (folder, subset) in arguments.ood:
-        of_others = {
-            model.name: model.token_columns(others[name], f"out of domain: {name}")
-            for model in models
-        }
+    for name, (folder, subset) in options.ood:
+        label = f"out of domain: {name}"
+        of_others = {model.name: model.token_columns(others[name], label) for model in models}
         result["ood"][name] = {
             "data": folder,
             "subset": subset,
             **sentences_of(others[name], of_others),
-            "models": ood.detections(columns, of_others, arguments.bootstrap),
+            "models": ood.detections(columns, of_others, options.bootstrap),
         }
     if chosen:
-        how = chosen, subwords, arguments.beam, arguments.bootstrap
+        how = chosen, subwords, options.beam, options.bootstrap
         result["noise"] = {
             "sentences": len(chosen),
             "seed": noise.SEED,
-            "beam": arguments.beam,
+            "beam": options.beam,
             "characters": {model.name: noise.curve(model, dataset, *how) for model in models},
         }
     result = plain(result)
@@ -142,31 +137,30 @@ def sentences_of(dataset, columns):
 
 def plain(value):
     """The value for JSON: floats have seven digits, and ``None`` replaces those not finite."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, str):  # a path that is not UTF-8
         return os.fsencode(value).decode("utf-8", "replace")
     return value
 
 
-def named_paths(text):
-    """Reader of ``NAME=PATH[:PATH...]``; the name becomes part of a file name."""
-    name, _, paths = text.partition("=")
-    if not (paths and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
+def named(text):
+    """Reader of ``NAME=PART[:PART...]``; the name becomes part of a file name."""
+    name, _, parts = text.partition("=")
+    if not (parts and re.fullmatch(r"[\w.+-]+( [\w.+-]+)*", name)):
         raise ValueError
-    return name, paths.split(":")
+    return name, parts.split(":")
 
 
 def named_subset(text):
     """Reader of ``NAME=FOLDER:SUBSET``."""
-    name, _ = named_paths(text)
-    folder, subset = text.partition("=")[2].rsplit(":", 1)
+    name, (folder, subset) = named(text)
     return name, (folder, subset)
 
 
@@ -177,21 +171,29 @@ def log_end(text):
     return float(text)
 
 
-def parser():
-    """All options: those of :func:`settings`, and those of what to analyse, which a report sets."""
+def parser(of_report=False):
+    """The options, or those of how to analyse alone, which a report passes on."""
     made = argparse.ArgumentParser(
-        prog="python -m el_fairseq.analysis",
-        description=__doc__,
-        parents=[settings()],
-        allow_abbrev=False,
+        prog="python -m el_fairseq.analysis", description=__doc__, allow_abbrev=False
     )
-    add = made.add_argument
+    add, count = made.add_argument, whole_number(1)
+    drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
+    add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
+    end = argument(log_end, "a number in (0, 1]")
+    add("--log-end", type=end, default=0.5, help="log end of the EL gradient (0.5)")
+    add("--beam", type=count, default=5, help="beam size of translations (%(default)s)")
+    add("--bootstrap", type=count, default=200, metavar="N", help="bootstrap replicates (200)")
+    add("--max-tokens", type=count, default=4096, help="tokens in a batch (%(default)s)")
+    add("--user-dir", help="as for fairseq, if the models need one")
+    add("--cpu", action="store_true", help="use the CPU, even if there is a GPU")
+    if of_report:
+        return made
     add("data", help="folder that fairseq-preprocess made")
     parts = "which part of it, or several as one, such as test,test1 (%(default)s)"
     add("--subset", default="test", help=parts)
     add(
         "--model",
-        type=argument(named_paths, "NAME=PATH[:PATH...], a name of letters, digits and ._+-"),
+        type=argument(named, "NAME=PATH[:PATH...], a name of letters, digits and ._+-"),
         action="append",
         required=True,
         metavar="NAME=PATH[:PATH...]",
@@ -216,24 +218,8 @@ def parser():
     return made
 
 
-def settings():
-    """The options of how to analyse, which a report passes on."""
-    made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add, count = made.add_argument, whole_number(1)
-    drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
-    add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
-    end = argument(log_end, "a number in (0, 1]")
-    add("--log-end", type=end, default=0.5, help="log end of the EL gradient (0.5)")
-    add("--beam", type=count, default=5, help="beam size of translations (%(default)s)")
-    add("--bootstrap", type=count, default=200, metavar="N", help="bootstrap replicates (200)")
-    add("--max-tokens", type=count, default=4096, help="tokens in a batch (%(default)s)")
-    add("--user-dir", help="as for fairseq, if the models need one")
-    add("--cpu", action="store_true", help="use the CPU, even if there is a GPU")
-    return made
-
-
 def check_given(options):
-    """Check that a report passes on only options of :func:`settings`.
+    """Check that a report passes on only options of how to analyse.
 
     Raises:
         UserError: an option is unknown or wrong, or names what to analyse.
@@ -245,7 +231,7 @@ def check_given(options):
             "the data, --subset, --model, --out, --ood and --subwords)"
         )
 
-    made = settings()
+    made = parser(of_report=True)
     made.error = refuse
     made.parse_args(options)
 

@@ -6,8 +6,7 @@ import numpy as np
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 
-from .models import load_models
-from .subsets import load_subset
+from .models import load_models, load_subset
 
 BINS = 15
 RESAMPLES = 1000
@@ -22,9 +21,8 @@ def calibration(columns):
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2: first choices
     are sorted by their probability (the confidence) into 15 bins of equal width, which include
     their upper bound. The error is the mean of ``|accuracy - confidence|`` of the tokens' bins.
-
-    Its 95 % interval is 1.96 standard deviations of a bootstrap over sentences to either side. (The
-    bootstrap's percentiles would be too high: the error is never negative, so noise increases it.)
+    Its 95 % interval is 1.96 standard deviations of a bootstrap over sentences to either side;
+    the bootstrap's percentiles would be too high, as noise increases the error.
     """
     confidence = columns["confidence"].astype(np.float64)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -56,11 +54,7 @@ def calibration(columns):
 
 
 def fit_temperature(nll):
-    """The temperature, from 0.05 to 20, with the lowest negative log-likelihood.
-
-    Args:
-        nll: the negative log-likelihood as a function of the temperature.
-    """
+    """The temperature, from 0.05 to 20, at which ``nll(temperature)`` is lowest."""
     found = minimize_scalar(
         lambda log_temperature: nll(math.exp(log_temperature)),
         bounds=[math.log(end) for end in TEMPERATURES],
@@ -71,20 +65,16 @@ def fit_temperature(nll):
 
 
 def with_temperature(model, valid, dataset, columns):
-    """Calibration of a model on a dataset, before and after temperature scaling.
+    """Calibration of a model on a dataset with token columns, and after temperature scaling.
 
     Guo et al., section 4.2: all logits are divided by the temperature that has the lowest negative
     log-likelihood on the dataset ``valid``. A temperature above 1 means that the model was
     overconfident. The first choices stay the same.
 
-    Args:
-        model: a :class:`~.models.Model`.
-        columns: token columns of ``dataset``.
-
     Returns:
-        ``temperature``, and ``before`` and ``after``, the results of :func:`calibration`:
-        ``nll_nats`` per token, and ``expected_calibration_error`` (a share) with its interval,
-        ``low`` and ``high``.
+        ``temperature``, and ``before`` and ``after``, results of :func:`calibration`: ``nll_nats``
+        per token, and ``expected_calibration_error`` (a share) with its interval, ``low`` and
+        ``high``.
     """
 
     def nll_on_valid(temperature):

@@ -12,52 +12,47 @@ NO_COUNT = -1
 def token_counts(dictionary):
     """Training count of each entry of a fairseq dictionary, ``NO_COUNT`` for its special symbols.
 
-    The end of a sentence and the unknown token are special: fairseq writes no count for them. A
-    joined dictionary counts both languages together.
+    A joined dictionary counts both languages together.
     """
     counts = np.array(dictionary.count, dtype=np.int64)
     counts[: dictionary.nspecial] = NO_COUNT
     return counts
 
 
-def frequency_bounds(counts):
-    """Lowest counts of ``frequent`` and ``medium`` entries: tertiles of the training tokens.
+def classes_of(counts):
+    """The class of each entry of a dictionary: tertiles of the training tokens.
 
     Sorted by frequency, the first entries that make up a third of all training tokens are
     ``frequent``, the next third ``medium``, the rest ``rare``. Entries with equal counts stay
-    together, so the thirds are as equal as the counts allow.
+    together, so the thirds are as equal as the counts allow. Those without a count are ``SPECIAL``.
     """
-    known = np.sort(counts[counts > 0])[::-1]
-    if not len(known):
-        return 1, 1
-    share = np.cumsum(known) / known.sum()
-    return tuple(int(known[np.searchsorted(share, third)]) for third in (1 / 3, 2 / 3))
-
-
-def class_of(counts, bounds):
-    """The class of each count; ``SPECIAL`` for entries without a count."""
-    frequent, medium = bounds
+    known, frequent, medium = np.sort(counts[counts > 0])[::-1], 1, 1
+    if len(known):
+        share = np.cumsum(known) / known.sum()
+        frequent, medium = (known[np.searchsorted(share, third)] for third in (1 / 3, 2 / 3))
     conditions = counts == NO_COUNT, counts >= frequent, counts >= medium
     return np.select(conditions, [SPECIAL, *CLASSES[:2]], CLASSES[2])
 
 
-def describe_bounds(counts, bounds):
+def describe(counts, classes):
     """For each class that has entries: lowest and highest count, and number of entries."""
-    classes = class_of(counts, bounds)
-    inside = {name: counts[classes == name] for name in CLASSES}
     return {
         name: {"least_count": some.min(), "greatest_count": some.max(), "entries": len(some)}
-        for name, some in inside.items()
+        for name in CLASSES
+        for some in [counts[classes == name]]
         if len(some)
     }
 
 
-def by_frequency(columns, bounds):
-    """Accuracy, mean probability and median margin of each class, and of symbols without a count.
+def by_frequency(columns, classes):
+    """Accuracy, mean probability and median margin of the tokens of each class.
 
     The accuracy has Wilson's 95 % interval, which assumes that tokens are independent.
+
+    Args:
+        columns: token columns.
+        classes: the class of each token.
     """
-    classes = class_of(columns["frequency"], bounds)
     rows = {}
     for name in (*CLASSES, SPECIAL):
         inside = classes == name

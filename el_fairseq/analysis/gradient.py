@@ -17,7 +17,7 @@ def gradient_size(prob, log_end=None):
 
     Args:
         prob: probabilities of the targets, an array of any shape.
-        log_end: of the encouraging loss, in (0, 1]; None for cross-entropy.
+        log_end: of the encouraging loss, in (0, 1]; ``None`` for cross-entropy.
     """
     p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
     of_bonus = Spec(log_end).slope(p, 1 - p) if log_end is not None else 0

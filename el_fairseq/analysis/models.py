@@ -1,14 +1,19 @@
-"""Named models from fairseq checkpoints, single or in an ensemble, and their passes over data."""
+"""What fairseq knows: models from checkpoints, single or in an ensemble, and binarized data."""
 
 import argparse
+import functools
+import math
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
-from fairseq.data import data_utils
+from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_utils
 from tqdm import tqdm
 
 from ..common.cli import UserError
+from ..corpora.binarize import check_binary
 from ..fairseq_compat import predicts_by_softmax
 from ..safe_load import load
 from .tokens import in_order, token_columns
@@ -52,11 +57,8 @@ class Model:
         """Teacher-forced logits (B, T, V) of a batch as fairseq's datasets collate it."""
         if len(self.networks) == 1:
             return self._logits(self.networks[0], sample)
-        total = None
-        for network in self.networks:
-            log_probs = F.log_softmax(self._logits(network, sample).float(), dim=-1)
-            total = log_probs if total is None else torch.logaddexp(total, log_probs)
-        return total - torch.tensor(float(len(self.networks))).log()
+        log_probs = (F.log_softmax(self._logits(one, sample), dim=-1) for one in self.networks)
+        return functools.reduce(torch.logaddexp, log_probs) - math.log(len(self.networks))
 
     def _logits(self, network, sample):
         net_output = network(**sample["net_input"])
@@ -87,27 +89,23 @@ class Model:
                 f"--max-tokens is {self.max_tokens}, and the longest sentence has more; raise it"
             ) from None
         on_gpu = next(self.networks[0].parameters()).is_cuda
-        name = f"{self.name}, {label}"
-        for group in tqdm(groups, desc=name, unit="batch", leave=False, disable=None):
+        label = f"{self.name}, {label}"
+        for group in tqdm(groups, desc=label, unit="batch", leave=False, disable=None):
             sample = dataset.collater([dataset[int(index)] for index in group])
             yield utils.move_to_cuda(sample) if on_gpu else sample
 
     def token_columns(self, dataset, label, temperature=1):
         """Columns of every target token (:func:`~.tokens.token_columns`), logits divided by the
         temperature."""
-        return in_order(
-            [
-                token_columns(
-                    self.logits(sample).div_(temperature),
-                    *(self.target(sample), sample["id"], self.padding),
-                )
-                for sample in self.batches(dataset, label)
-            ]
-        )
+        columns = []
+        for sample in self.batches(dataset, label):
+            tokens = self.target(sample), sample["id"], self.padding
+            columns.append(token_columns(self.logits(sample).div_(temperature), *tokens))
+        return in_order(columns)
 
 
 def load_models(paths_by_name, data, user_dir=None, device="cpu", max_tokens=4096):
-    """Load every checkpoint before any long work starts.
+    """Load checkpoints.
 
     Args:
         paths_by_name: dict of a model's name to a list of checkpoint files.
@@ -127,23 +125,99 @@ def load_models(paths_by_name, data, user_dir=None, device="cpu", max_tokens=409
         utils.import_user_module(argparse.Namespace(user_dir=user_dir))
     # BLEU during training is not part of the model, and would need its tokenizer here.
     overrides = {"data": str(data), "eval_bleu": False}
-    task, networks = None, {name: [] for name in paths_by_name}
-    for name, path in ((name, path) for name, paths in paths_by_name.items() for path in paths):
-        load(path)
+    task, loaded = None, {}
+    for name, paths in paths_by_name.items():
+        for path in paths:
+            load(path)
         try:
-            [network], _, task = checkpoint_utils.load_model_ensemble_and_task(
-                [str(path)], arg_overrides=overrides, task=task
+            loaded[name], _, task = checkpoint_utils.load_model_ensemble_and_task(
+                [*map(str, paths)], arg_overrides=overrides, task=task
             )
         except Exception as error:  # each architecture and task fails with its own errors
             reason = f"{type(error).__name__}: {error}".splitlines()[-1].strip()
             raise UserError(
-                f"model {name}: {path} does not load with the dictionaries in {data}, expected "
-                f"a checkpoint of fairseq and the data that it was trained on ({reason})"
+                f"model {name}: {', '.join(map(str, paths))} does not load with the dictionaries "
+                f"in {data}, expected a checkpoint of fairseq and the data that it was trained on "
+                f"({reason})"
             ) from None
-        networks[name].append(network.float().eval().requires_grad_(False).to(device))
-    limits = [network.max_positions() for some in networks.values() for network in some]
+        for network in loaded[name]:
+            network.float().eval().requires_grad_(False).to(device)
+    limits = [network.max_positions() for networks in loaded.values() for network in networks]
     positions = utils.resolve_max_positions(task.max_positions(), *limits)
     return [
-        Model(name, paths, networks[name], task, positions, max_tokens)
-        for name, paths in paths_by_name.items()
+        Model(name, paths_by_name[name], networks, task, positions, max_tokens)
+        for name, networks in loaded.items()
     ]
+
+
+def options_of(task):
+    """Options of a fairseq task, in either form in which checkpoints store them."""
+    return task.args if task.cfg is None else task.cfg
+
+
+def load_subset(task, data, subset):
+    """A fairseq dataset: ``subset`` (test, valid, ...) of the binarized folder ``data``.
+
+    Several subsets of a translation corpus, such as ``test,test1``, become one dataset.
+
+    Raises:
+        UserError: the subset is missing, empty or damaged, has no target side, or the folder's
+            dictionaries are not the task's.
+    """
+    _check_dictionaries(task, data)
+    datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
+    first = datasets[0]
+    if len(datasets) == 1:
+        return first
+    if not isinstance(first, LanguagePairDataset):
+        raise UserError(f"--subset is {subset}: for a language model, name one subset")
+    sides = [ConcatDataset([getattr(one, side) for one in datasets]) for side in ("src", "tgt")]
+    return translation_dataset(task, *sides, first)
+
+
+def translation_dataset(task, sources, targets, like):
+    """Translation dataset of token tensors, padded like the dataset ``like``."""
+    sizes = [np.array([len(one) for one in side]) for side in (sources, targets)]
+    return LanguagePairDataset(
+        *(sources, sizes[0], task.source_dictionary),
+        *(targets, sizes[1], task.target_dictionary),
+        left_pad_source=like.left_pad_source,
+        left_pad_target=like.left_pad_target,
+        shuffle=False,
+    )
+
+
+def _load_one_subset(task, data, subset):
+    for index in Path(data).glob(f"{subset}.*idx"):
+        check_binary(index.with_suffix(""))
+    options_of(task).data = str(data)
+    try:
+        task.load_dataset(subset, combine=False, epoch=1)
+    except FileNotFoundError:
+        there = sorted({path.name.split(".")[0] for path in Path(data).glob("*.idx")})
+        raise UserError(
+            f"no subset {subset} in {data}; it holds: {', '.join(there) or 'none'}"
+        ) from None
+    dataset = task.dataset(subset)
+    if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
+        raise UserError(f"subset {subset} of {data} has no target side: binarize it with one")
+    return dataset
+
+
+def _check_dictionaries(task, data):
+    known = [d.symbols for d in (task.source_dictionary, task.target_dictionary) if d is not None]
+    sides = [getattr(options_of(task), f"{side}_lang", None) for side in ("source", "target")]
+    # Of a pair, the folder may also hold others' dictionaries.
+    names = [f"dict.{side}.txt" for side in sides if side] or ["dict*.txt"]
+    paths = [path for name in names for path in Path(data).glob(name)]
+    if not paths:
+        raise UserError(
+            f"{data} holds no dictionary (dict.*.txt); expected a folder that fairseq-preprocess "
+            "made"
+        )
+    for path in paths:
+        if Dictionary.load(str(path)).symbols not in known:
+            raise UserError(
+                f"{path} is not a dictionary of the models; binarize the text with those "
+                "(python -m el_fairseq.corpora.binarize --help)"
+            )

@@ -12,7 +12,7 @@ from ..common.cli import UserError
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.moses import characters
 from ..corpora.subwords import text_of
-from .subsets import options_of, translation_dataset
+from .models import options_of, translation_dataset
 
 RATES = (0.0, 0.1, 0.2, 0.3)
 SEED = 1
@@ -26,28 +26,21 @@ def with_noise(text, rate, generator):
 
     Each character is changed with probability ``rate``; the three changes are equally likely. An
     escape of the Moses tokenizer, such as ``&apos;``, is one character. Spaces stay. A word
-    disappears only if all its characters are dropped.
-
-    Args:
-        text: a sentence.
-        rate: in [0, 1].
-        generator: a ``random.Random``.
+    disappears only if all its characters are dropped. ``generator`` is a ``random.Random``.
     """
-    words = [_noisy_word(word, rate, generator) for word in text.split(" ")]
+    words = []
+    for left in map(characters, text.split(" ")):
+        word = ""
+        for i, character in enumerate(left):
+            times = 1
+            if generator.random() < rate:
+                kind = generator.choice(("drop", "double", "swap"))
+                times = {"drop": 0, "double": 2, "swap": 1}[kind]
+                if kind == "swap" and i + 1 < len(left):
+                    left[i : i + 2] = left[i + 1], character
+            word += times * left[i]
+        words.append(word)
     return " ".join(filter(None, words))
-
-
-def _noisy_word(word, rate, generator):
-    left, result = characters(word), []
-    for i, character in enumerate(left):
-        if generator.random() >= rate:
-            result.append(character)
-            continue
-        kind = generator.choice(("drop", "double", "swap"))
-        if kind == "swap" and i + 1 < len(left):
-            left[i : i + 2] = left[i + 1], character
-        result += [left[i]] * {"drop": 0, "double": 2, "swap": 1}[kind]
-    return "".join(result)
 
 
 def noisy_dataset(task, dataset, indices, subwords, rate):
@@ -56,26 +49,26 @@ def noisy_dataset(task, dataset, indices, subwords, rate):
     The sources are turned into text, changed, and segmented into subwords again; at rate 0 they
     are those of the dataset. The noise of a sentence depends only on its index.
     """
-    dictionary = task.source_dictionary
-
-    def disturbed(i):
-        text = text_of(dataset.src[i], dictionary, subwords.symbol)
-        return _encoded(with_noise(text, rate, random.Random(f"{SEED} {i}")), dictionary, subwords)
-
-    sources = [disturbed(i) if rate else dataset.src[i] for i in indices]
+    sources = [dataset.src[i] for i in indices]
+    if rate:
+        draws = [random.Random(f"{SEED} {i}") for i in indices]
+        sources = [_again(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)]
     return translation_dataset(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
-def _encoded(text, dictionary, subwords):
-    return dictionary.encode_line(subwords.pieces(text), add_if_not_exist=False).long()
+def _again(task, source, subwords, *noise):
+    """A source turned into text, and segmented again, after noise if there is any."""
+    dictionary = task.source_dictionary
+    text = text_of(source, dictionary, subwords.symbol)
+    pieces = subwords.pieces(with_noise(text, *noise) if noise else text)
+    return dictionary.encode_line(pieces, add_if_not_exist=False).long()
 
 
 def check_subwords(task, dataset, indices, subwords):
     """Raise :class:`UserError` if the subword model is not the one of the data."""
-    dictionary, otherwise = task.source_dictionary, 0
-    for source in (dataset.src[i] for i in indices):
-        again = _encoded(text_of(source, dictionary, subwords.symbol), dictionary, subwords)
-        otherwise += not torch.equal(source.long(), again)
+    sources = [dataset.src[i] for i in indices]
+    same = [torch.equal(source.long(), _again(task, source, subwords)) for source in sources]
+    otherwise = same.count(False)
     if otherwise > MOST_SENTENCES_CUT_OTHERWISE * len(indices):
         raise UserError(
             f"the subword model segments {otherwise} of {len(indices)} clean sentences in another "

@@ -8,27 +8,16 @@ ROC_POINTS = 101
 
 
 def detections(in_domain, out_of_domain, replicates):
-    """:func:`detection` by each score of a sentence, for each model.
-
-    Args:
-        in_domain, out_of_domain: token columns by the models' names.
-    """
+    """:func:`detection` by each score of a sentence, for each model, from columns by its name."""
     result = {}
     for name in in_domain:
         inside, outside = (sentence_scores(one[name]) for one in (in_domain, out_of_domain))
-        result[name] = {
-            score: detection(inside[score], outside[score], replicates) for score in inside
-        }
+        result[name] = {key: detection(inside[key], outside[key], replicates) for key in inside}
     return result
 
 
 def sentence_scores(columns):
-    """Scores of each sentence, from token columns sorted by sentence.
-
-    Returns:
-        A dict of arrays with one value for each sentence: mean and lowest log-probability of its
-        tokens, and the negated means of energy, free energy and entropy. Higher means in-domain.
-    """
+    """Arrays of scores of sentences (higher means in-domain), from columns sorted by sentence."""
     starts = np.flatnonzero(np.diff(columns["sentence"], prepend=-1))
     length = np.diff(starts, append=len(columns["sentence"]))
 
@@ -48,8 +37,7 @@ def detection(in_domain, out_of_domain, replicates):
     """How well one score separates in-domain sentences (the positives) from out-of-domain ones.
 
     Args:
-        in_domain: scores of the in-domain sentences; higher means in-domain.
-        out_of_domain: scores of the others.
+        in_domain, out_of_domain: scores of sentences; higher means in-domain.
         replicates: number of bootstrap replicates; sentences are drawn from each set separately.
 
     Returns:
@@ -57,18 +45,16 @@ def detection(in_domain, out_of_domain, replicates):
         the in-domain ones are), each a dict of ``value``, ``low`` and ``high`` (95 % interval,
         bootstrap percentiles), and the curve ``roc`` at 101 false positive rates.
     """
-    labels = np.repeat([1, 0], [len(in_domain), len(out_of_domain)])
-    value, curve = _areas(labels, np.concatenate([in_domain, out_of_domain]))
-    random = np.random.default_rng(1)
-    replicated = []
+    sets = in_domain, out_of_domain
+    labels = np.repeat([1, 0], [*map(len, sets)])
+    value, curve = _areas(labels, np.concatenate(sets))
+    random, replicated = np.random.default_rng(1), []
     for _ in range(replicates):
-        drawn = [random.choice(scores, len(scores)) for scores in (in_domain, out_of_domain)]
+        drawn = [random.choice(scores, len(scores)) for scores in sets]
         replicated.append(_areas(labels, np.concatenate(drawn))[0])
-    low, high = np.quantile(replicated, (0.025, 0.975), axis=0)
-    result = {
-        name: {"value": value[i], "low": low[i], "high": high[i]}
-        for i, name in enumerate(("auroc", "aupr", "fpr95"))
-    }
+    ends = value, *np.quantile(replicated, (0.025, 0.975), axis=0)
+    areas = [dict(zip(("value", "low", "high"), of_area)) for of_area in zip(*ends)]
+    result = dict(zip(("auroc", "aupr", "fpr95"), areas))
     grid = np.linspace(0, 1, ROC_POINTS)
     result["roc"] = {"fpr": grid, "tpr": np.interp(grid, *curve)}
     return result

@@ -1,7 +1,4 @@
-"""The tables of an analysis, made of ``analysis.json``, for the command and the report.
-
-A number that is not finite is ``None`` in ``analysis.json``, and a dash in the tables.
-"""
+"""The tables of an analysis, made of ``analysis.json``, for the command and the report."""
 
 from ..common.tables import Table
 from .frequency import CLASSES, SPECIAL
@@ -16,9 +13,9 @@ OOD_SCORES = {
 }
 
 
-def number(value, form, missing="\N{EN DASH}"):
-    """A number as ``format`` writes it, in a form such as ``.2%``."""
-    return missing if value is None else format(value, form)
+def number(value, form):
+    """A number as ``format`` writes it, in a form such as ``.2%``; ``None`` as a dash."""
+    return "\N{EN DASH}" if value is None else format(value, form)
 
 
 def interval(measured, form, key="value"):
@@ -64,17 +61,14 @@ def calibration(models, with_temperature):
 
 def frequency(models):
     """A row for each class of frequency and each model."""
-    rows = [
-        [
-            *(class_name, name, number(of_class["tokens"], ",")),
-            interval(of_class["accuracy"], ".2%"),
-            *(number(of_class["prob"], ".3f"), number(of_class["median_margin"], ".2f")),
-        ]
-        for class_name in (*CLASSES, SPECIAL)
-        for name, model in models.items()
-        for of_class in [model["by_frequency"].get(class_name)]
-        if of_class
-    ]
+    rows = []
+    for class_name in (*CLASSES, SPECIAL):
+        for name, model in models.items():
+            of = model["by_frequency"].get(class_name)
+            if of:
+                accuracy = interval(of["accuracy"], ".2%")
+                means = number(of["prob"], ".3f"), number(of["median_margin"], ".2f")
+                rows.append([class_name, name, number(of["tokens"], ","), accuracy, *means])
     columns = ["class", "model", "tokens", "accuracy", "mean probability", "median margin"]
     return Table("Frequency of tokens in training", columns, rows)
 
@@ -82,9 +76,8 @@ def frequency(models):
 def gradient(models):
     """A row for each model: the share of well-classified tokens, and of the gradient of each loss
     that comes from them."""
-    keys = ("tokens", "ce", "el")
     rows = [
-        [name, *(number(model["gradient"][key], ".1%") for key in keys)]
+        [name, *(number(model["gradient"][key], ".1%") for key in ("tokens", "ce", "el"))]
         for name, model in models.items()
     ]
     of_loss = [f"their share of {loss}'s gradient" for loss in ("CE", "EL")]

@@ -7,20 +7,29 @@ is self-contained.
 """
 
 import argparse
+import base64
+import contextlib
+import functools
 import logging
+import operator
+import subprocess
 import sys
 from pathlib import Path
 
 from ..common.cli import UserError, needs_extra, run, split_at_dashes
 
 with needs_extra("scripts"):
-    from jinja2 import UndefinedError
+    from jinja2 import Environment, PackageLoader, UndefinedError
 
+    from ..analysis import tables
     from ..common.files import locked, read_json, writing
-    from ..common.paths import ROOT
-    from ..experiments import results as experiment_results
+    from ..common.paths import ROOT, command, shown
+    from ..corpora.prepare import versions
+    from ..experiments.results import read
+    from . import figures, runs
     from .analysing import analyse
-    from .page import page
+
+PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
 
 
 def report(folder, title=None, analysis_options=()):
@@ -44,7 +53,7 @@ def report(folder, title=None, analysis_options=()):
         )
     busy = f"another process is making the report in {folder}: wait for it, and run this again"
     with locked(folder / "report.lock", busy):
-        results = experiment_results.read(folder) if results_file.is_file() else None
+        results = read(folder) if results_file.is_file() else None
         if results and results["data"]:
             analyse(results, [*results["report_options"], *analysis_options])
         analysis = None
@@ -61,6 +70,58 @@ def report(folder, title=None, analysis_options=()):
         with writing(folder / "report.html") as file:
             file.write(text)
     return folder / "report.html"
+
+
+def page(folder, title, results, analysis):
+    """Text of the page of a folder; ``results`` or ``analysis`` is ``None`` where there is none."""
+    images, commands, of_runs = {}, [], None
+    if results:
+        test, of_runs = runs.in_words(results), runs.facts(results)
+        images.update(figures.of_runs(of_runs["curves"]))
+        commands += of_runs["commands"]
+    else:
+        test = f"{analysis['subset']} of {analysis['data']}"
+    if analysis:
+        images.update(figures.of_analysis(analysis))
+        commands.append(analysis["command"])
+    environment = Environment(
+        loader=PackageLoader("el_fairseq.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.filters.update(
+        address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
+        each=each,
+        number=tables.number,
+        p_value=lambda p: f"= {tables.number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
+    )
+    return environment.get_template("report.html.j2").render(
+        images=images,
+        title=title or f"What the loss did: {results['title'] if results else test}",
+        test=test,
+        results=results,
+        runs=of_runs,
+        analysis=analysis,
+        tables=tables.tables(analysis) if analysis else {},
+        commands=[*commands, command("report", shown(folder))],
+        versions=", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items()),
+        commit=commit(),
+    )
+
+
+def each(models, form, *path):
+    """A value of each model in words, ``1.20 (CE), 1.50 (EL)``; ``path`` leads to it."""
+    values = {name: functools.reduce(operator.getitem, path, of) for name, of in models.items()}
+    return ", ".join(f"{tables.number(value, form)} ({name})" for name, value in values.items())
+
+
+def commit():
+    """The commit of the repository that this package is run from; nothing outside of one."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError):  # there is no git
+        return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
 
 def main():

@@ -53,14 +53,12 @@ def other_texts(corpus, test):
     )
     texts = {"shuffled words": (shuffled(source, 1), target)}
     foreign, name = UNKNOWN.get(corpus.source, ("fr", "French"))
-    for set_name, language in (
-        ("everyday sentences", corpus.source),
-        (f"everyday sentences in {name}", foreign),
-    ):
-        sides = {side: EVERYDAY / f"{side}.txt" for side in (language, corpus.target)}
-        if language != corpus.target and all(path.is_file() for path in sides.values()):
-            texts[set_name] = [
-                corpus.as_in_corpus(lines_of(path), side) for side, path in sides.items()
+    everyday = {"everyday sentences": corpus.source, f"everyday sentences in {name}": foreign}
+    for name, language in everyday.items():
+        paths = {side: EVERYDAY / f"{side}.txt" for side in (language, corpus.target)}
+        if len(paths) == 2 and all(path.is_file() for path in paths.values()):
+            texts[name] = [
+                corpus.as_in_corpus(lines_of(path), side) for side, path in paths.items()
             ]
     return texts
 
@@ -73,22 +71,18 @@ def analyse(results, options):
     """
     check_given(options)
     corpus = manifest.read(results["data"])
-    test, out = results.test, results.folder / "analysis"
-    subset = ",".join(corpus.subsets_of(test))
-
-    def folder_of(text):
-        return out / text.replace(" ", "-")
-
-    arguments = [shown(corpus.bin), "--subset", subset, "--out", shown(out)]
-    models = models_of(results)
+    test, out, models = results.test, results.folder / "analysis", models_of(results)
+    arguments = [shown(corpus.bin), "--subset", ",".join(corpus.subsets_of(test))]
+    arguments += ["--out", shown(out)]
     for name, path in models.items():
         arguments += ["--model", f"{name}={shown(path)}"]
-    inputs, texts = [*models.values(), *sorted(corpus.bin.glob("*.bin"))], {}
+    inputs = [*models.values(), *sorted(corpus.bin.glob("*.bin"))]
+    texts = other_texts(corpus, test) if corpus.subword_model else {}
+    folders = {name: out / name.replace(" ", "-") for name in texts}
+    for name, where in folders.items():
+        arguments += ["--ood", f"{name}={shown(where)}:test"]
     if corpus.subword_model:
         inputs.append(corpus.subword_model)
-        texts = other_texts(corpus, test)
-        for name in texts:
-            arguments += ["--ood", f"{name}={shown(folder_of(name))}:test"]
         arguments += ["--subwords", shown(corpus.subword_model)]
     arguments += options
     sums = {shown(path): checksum(path, "sha256") for path in inputs}
@@ -102,8 +96,8 @@ def analyse(results, options):
     subwords = Subwords(corpus.subword_model) if texts else None
     for name, sides in texts.items():
         text = [(f"{name}.{side}", lines) for side, lines in zip(pair, sides)]
-        shutil.rmtree(folder_of(name), ignore_errors=True)
-        binarize(corpus.bin, subwords, text, folder_of(name), languages=pair)
+        shutil.rmtree(folders[name], ignore_errors=True)
+        binarize(corpus.bin, subwords, text, folders[name], languages=pair)
     command = [sys.executable, "-m", "el_fairseq.analysis", *arguments]
     if processes.call(command, cwd=ROOT, stdout=subprocess.DEVNULL):  # the page has its tables
         raise UserError("the analysis failed, see the error above; then run this again")

@@ -3,7 +3,6 @@
 ``None`` stands there for a number that is not finite.
 """
 
-import functools
 import io
 from contextlib import contextmanager
 
@@ -36,29 +35,16 @@ SETTINGS = {
 
 @contextmanager
 def panel(width=5.4, height=3.4, columns=1):
-    """A small figure and its axes, one or several, to be filled, then rendered."""
+    """The axes of a small picture, one or several, to be filled, then rendered by :func:`png`."""
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots(1, columns)
+        yield Figure(figsize=(width, height), layout="constrained").subplots(1, columns)
 
 
-def png(figure):
-    """The picture as the bytes of a PNG."""
+def png(axes):
+    """The picture that the axes are in, as the bytes of a PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150)
+    axes.figure.savefig(file, format="png", dpi=150)
     return file.getvalue()
-
-
-def _drawing(fill):
-    """Make ``fill(axes, ...)`` a function of the other arguments to a PNG."""
-
-    @functools.wraps(fill)
-    def draw(*arguments, **options):
-        with panel() as (figure, axes):
-            fill(axes, *arguments, **options)
-            return png(figure)
-
-    return draw
 
 
 def _line(index):
@@ -66,148 +52,144 @@ def _line(index):
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
 
 
-def _numbers(values):
-    return np.array(values, dtype=float)
+def _numbers(values, *keys):
+    """A list as an array, or an array for each key of a dict of lists."""
+    return [_numbers(values[key]) for key in keys] if keys else np.array(values, dtype=float)
 
 
-def _label(axes, x, y, percent="", **legend):
-    """Labels and legend; ``percent`` names the axes that are of shares, such as ``"xy"``."""
+def _labelled(axes, x, y, percent="", **legend):
+    """The picture, with labels, legend, and shares in percent (see :func:`lines`)."""
     for name in percent:
         axis = getattr(axes, f"{name}axis")
         axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     axes.legend(**legend)
+    return png(axes)
 
 
-@_drawing
-def curves(axes, runs, quantity, label):
-    """A quantity over updates; ``runs`` are (loss, curves) pairs, equal losses one colour."""
-    losses = list(dict.fromkeys(loss for loss, _ in runs))
-    seen = set()
-    for loss, of_run in runs:
-        line = {**_line(losses.index(loss)), "label": None if loss in seen else loss}
-        axes.plot(of_run["updates"], of_run[quantity], marker="o", markersize=3, **line)
-        seen.add(loss)
-    _label(axes, "updates", label)
+def lines(series, x, y, percent="", loc="best", dots=4, diagonal=False, note="", **properties):
+    """Lines, each ``(name, xs, ys)`` or ``(name, xs, ys, errors)``; equal names look equal.
+
+    ``percent`` names the axes that show shares, such as ``"xy"``; ``dots`` is the size of points;
+    ``diagonal`` adds the line from (0, 0) to (1, 1), ``note`` a text at the lower right.
+    """
+    names = list(dict.fromkeys(name for name, *_ in series))
+    with panel() as axes:
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
+        for name, *points in series:
+            looks = {"marker": "o", "markersize": dots, "capsize": 3, "elinewidth": 1}
+            axes.errorbar(*points, **_line(names.index(name)), **looks, label=name)
+        if note:
+            axes.text(0.97, 0.03, note, transform=axes.transAxes, ha="right", va="bottom")
+        axes.set(**properties)
+        handles, labels = axes.get_legend_handles_labels()
+        first = [handles[labels.index(name)] for name in names]
+        return _labelled(axes, x, y, percent, handles=first, labels=names, loc=loc)
 
 
-@_drawing
-def histogram(axes, models, quantity, label, sign=1, zero=None, log=False):
+def histogram(models, quantity, label, sign=1, zero="", log=False):
     """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
-    for index, (name, model) in enumerate(models.items()):
-        bins = model["quantities"][quantity]["histogram"]
-        tokens = _numbers(bins["tokens"])
-        share = tokens / (tokens.sum() + bins["below"] + bins["above"])
-        edges = sign * _numbers(bins["bin_edges"])
-        order = slice(None, None, sign)
-        line = _line(index)
-        axes.stairs(share[order], edges[order], fill=True, alpha=0.18, color=line["color"])
-        axes.stairs(share[order], edges[order], **line, linewidth=1.6, label=name)
-    if zero:
-        axes.axvline(0, color=INK, linewidth=0.9)
-        axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
-    if log:
-        axes.set_yscale("log")
-    _label(axes, label, "share of tokens", "" if log else "y")
+    with panel() as axes:
+        for index, (name, model) in enumerate(models.items()):
+            bins = model["quantities"][quantity]["histogram"]
+            tokens, edges = _numbers(bins, "tokens", "bin_edges")
+            share = tokens / (tokens.sum() + bins["below"] + bins["above"])
+            order, line = slice(None, None, sign), _line(index)
+            outline = share[order], sign * edges[order]
+            axes.stairs(*outline, fill=True, alpha=0.18, color=line["color"])
+            axes.stairs(*outline, **line, linewidth=1.6, label=name)
+        if zero:
+            axes.axvline(0, color=INK, linewidth=0.9)
+            axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
+        if log:
+            axes.set_yscale("log")
+        return _labelled(axes, label, "share of tokens", "" if log else "y")
 
 
-def _diagonal(axes):
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
-
-
-@_drawing
-def reliability(axes, models):
-    """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
-    _diagonal(axes)
-    for index, (name, model) in enumerate(models.items()):
-        curve = model["calibration"]["reliability"]
-        pairs = zip(curve["confidence"], curve["accuracy"])
-        points = [pair for pair in pairs if None not in pair]
-        axes.plot(*zip(*points), **_line(index), marker="o", markersize=4, label=name)
-    axes.text(0.97, 0.03, "below: overconfident", transform=axes.transAxes, ha="right", va="bottom")
-    x, y = "probability of the model's first choice", "how often it is right"
-    _label(axes, x, y, "xy", loc="upper left")
-
-
-@_drawing
-def frequency(axes, models):
+def frequency(models):
     """Accuracy on each class of frequency, a bar a model, with its interval."""
     classes = list(next(iter(models.values()))["by_frequency"])
     width, at = 0.8 / len(models), np.arange(len(classes))
-    for index, (name, model) in enumerate(models.items()):
-        value, low, high = (
-            _numbers([model["by_frequency"][one]["accuracy"][key] for one in classes])
-            for key in ("value", "low", "high")
-        )
-        drawn = axes.bar(
-            at + (index - (len(models) - 1) / 2) * width,
-            value,
-            width * 0.94,
-            yerr=np.nan_to_num([value - low, high - value]).clip(min=0),
-            color=_line(index)["color"],
-            hatch=(None, "//", "..", "xx")[index % 4],
-            edgecolor=PAGE,
-            linewidth=0,
-            error_kw={"elinewidth": 1, "capsize": 3, "ecolor": INK},
-            label=name,
-        )
-        if len(models) <= 3:
-            shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
-            axes.bar_label(drawn, shown, fontsize=9, padding=1)
-    axes.set_xticks(at, classes)
-    axes.grid(visible=False, axis="x")
-    axes.margins(y=0.25)
-    _label(axes, "", "accuracy", "y", ncols=len(models), loc="upper right")
+    with panel() as axes:
+        for index, (name, model) in enumerate(models.items()):
+            accuracies = [model["by_frequency"][one]["accuracy"] for one in classes]
+            value, low, high = (
+                _numbers([one[key] for one in accuracies]) for key in ("value", "low", "high")
+            )
+            drawn = axes.bar(
+                at + (index - (len(models) - 1) / 2) * width,
+                value,
+                width * 0.94,
+                yerr=np.nan_to_num([value - low, high - value]).clip(min=0),
+                color=_line(index)["color"],
+                hatch=(None, "//", "..", "xx")[index % 4],
+                edgecolor=PAGE,
+                linewidth=0,
+                error_kw={"elinewidth": 1, "capsize": 3, "ecolor": INK},
+                label=name,
+            )
+            if len(models) <= 3:
+                shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
+                axes.bar_label(drawn, shown, fontsize=9, padding=1)
+        axes.set_xticks(at, classes)
+        axes.grid(visible=False, axis="x")
+        axes.margins(y=0.25)
+        return _labelled(axes, "", "accuracy", "y", ncols=len(models), loc="upper right")
 
 
-@_drawing
-def roc(axes, models, score):
+def reliability(models):
+    """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
+    series = []
+    for name, model in models.items():
+        points = np.array(_numbers(model["calibration"]["reliability"], "confidence", "accuracy"))
+        series.append((name, *points[:, np.isfinite(points).all(0)]))
+    labels = "probability of the model's first choice", "how often it is right"
+    return lines(series, *labels, "xy", "upper left", diagonal=True, note="below: overconfident")
+
+
+def roc(models, score):
     """ROC curve of each model for one score of sentences."""
-    _diagonal(axes)
-    for index, (name, scores) in enumerate(models.items()):
-        one = scores[score]
-        label = f"{name}: AUROC {one['auroc']['value']:.3f}"
-        rates = (_numbers(one["roc"][key]) for key in ("fpr", "tpr"))
-        axes.plot(*rates, **_line(index), label=label)
-    x, y = (f"{which} sentences accepted" for which in ("out-of-domain", "in-domain"))
-    _label(axes, x, y, "xy", loc="lower right")
-
-
-@_drawing
-def against_noise(axes, models, quantity, label):
-    """A quantity of each model over the rate of noise in characters, with its intervals."""
-    for index, (name, curve) in enumerate(models.items()):
-        value, low, high = (_numbers(curve[quantity][key]) for key in ("value", "low", "high"))
-        at = _numbers(curve["rates"])
-        axes.errorbar(
-            at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2),  # bars beside each other
-            value,
-            # The middle of a bootstrap interval is not quite the value.
-            np.maximum([value - low, high - value], 0),
-            **_line(index),
-            marker="o",
-            markersize=4,
-            capsize=3,
-            elinewidth=1,
-            label=name,
+    series = [
+        (
+            f"{name}: AUROC {of[score]['auroc']['value']:.3f}",
+            *_numbers(of[score]["roc"], "fpr", "tpr"),
         )
-    axes.set_ylim(bottom=0)
-    axes.set_xticks(at)
-    percent = "xy" if quantity == "accuracy" else "x"
-    _label(axes, "characters with noise in the source", label, percent)
+        for name, of in models.items()
+    ]
+    x, y = (f"{which} sentences accepted" for which in ("out-of-domain", "in-domain"))
+    return lines(series, x, y, "xy", "lower right", dots=0, diagonal=True)
 
 
-def of_runs(curves_of_runs):
+def against_noise(models, quantity, label, percent):
+    """A quantity of each model over the rate of noise in characters, with its intervals."""
+    series = []
+    for index, (name, curve) in enumerate(models.items()):
+        at, (value, low, high) = (
+            _numbers(curve["rates"]),
+            _numbers(curve[quantity], "value", "low", "high"),
+        )
+        beside = at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2)
+        # The middle of a bootstrap interval is not quite the value.
+        series.append((name, beside, value, np.maximum([value - low, high - value], 0)))
+    x = "characters with noise in the source"
+    return lines(series, x, label, percent, ylim=(0, None), xticks=at)
+
+
+def of_runs(curves):
     """The pictures of the training of runs, ``(loss, curves)`` pairs, by name."""
     return {
-        f"curves-{name}": curves(curves_of_runs, quantity, label)
+        f"curves-{name}": lines(
+            [(loss, of_run["updates"], of_run[quantity]) for loss, of_run in curves],
+            *("updates", label),
+            dots=3,
+        )
         for name, quantity, label in (
             ("train", "train_nll", "training nll (bits a token)"),
             ("valid", "valid_nll", "validation nll (bits a token)"),
             ("accuracy", "valid_accuracy", "validation accuracy (%)"),
         )
-        if curves_of_runs
+        if curves
     }
 
 
@@ -229,6 +211,6 @@ def of_analysis(analysis):
         drawn[f"roc-{number}"] = roc(one["models"], "mean_log_prob")
     if "noise" in analysis:
         curves_of_models = analysis["noise"]["characters"]
-        drawn["noise-accuracy"] = against_noise(curves_of_models, "accuracy", "accuracy")
-        drawn["noise-bleu"] = against_noise(curves_of_models, "bleu", "BLEU")
+        drawn["noise-accuracy"] = against_noise(curves_of_models, "accuracy", "accuracy", "xy")
+        drawn["noise-bleu"] = against_noise(curves_of_models, "bleu", "BLEU", "x")
     return drawn

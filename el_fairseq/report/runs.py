@@ -16,18 +16,13 @@ SENTENCES = 20
 
 
 def facts(results):
-    """The variables of the template, from :class:`~..experiments.results.Results`.
-
-    Beside tables and set-up, of the compared test set: ``comparisons`` (one for each loss but the
-    baseline) and, where the texts are kept, ``translations`` (:func:`differing`).
-    """
+    """The template's ``runs``, from :class:`~..experiments.results.Results`."""
     data, losses = results["data"], results.by_loss()
     first = {loss: next(iter(by_seed.values())) for loss, by_seed in losses.items()}
     curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
     made = {
         "losses": {loss: list(by_seed) for loss, by_seed in losses.items()},
         "own_options": {loss: shlex.join(results["loss_options"][loss]) for loss in first},
-        "baseline": results.baseline,
         "tables": all_tables(results),
         "notes": notes(results),
         "comparisons": comparisons(results),
@@ -52,16 +47,10 @@ def comparisons(results):
     for loss in results.compared_losses():
         of_seeds = results.differences(loss, results.score("bleu"))
         if of_seeds:
-            first = next(iter(of_seeds))
-            made.append(
-                {
-                    "loss": loss,
-                    "seeds": len(of_seeds),
-                    "mean": statistics.fmean(of_seeds.values()),
-                    "over_seeds": over_seeds(list(of_seeds.values())),
-                    "p": results.p_value(loss, first),
-                }
-            )
+            first, values = next(iter(of_seeds)), list(of_seeds.values())
+            one = {"loss": loss, "seeds": len(values), "mean": statistics.fmean(values)}
+            one["p"] = results.p_value(loss, first)
+            made.append({**one, "over_seeds": over_seeds(values)})
     return made
 
 
@@ -75,10 +64,10 @@ def commands(results):
 
 
 def differing(reference, translations, source=None):
-    """Sentences of a test set on which translations of several losses differ most by chrF.
+    """The :data:`SENTENCES` of a test set whose translations differ most by chrF, most first.
 
     Sentences of few words, where one word makes all the difference, are left out as long as there
-    are :data:`SENTENCES` others.
+    are enough others.
 
     Args:
         reference: list of sentences.
@@ -86,29 +75,19 @@ def differing(reference, translations, source=None):
         source: list of sentences, or ``None``.
 
     Returns:
-        A dict: ``words``, the fewest in a reference that was compared, and ``sentences``, the
-        largest difference first, each with its ``number`` (from 1), ``source``, ``reference``,
-        ``translations`` and their ``chrf`` by the loss's name.
+        A dict: ``words``, the fewest in a reference that was compared, and ``sentences``, each
+        with its ``number`` (from 1), ``source``, ``reference``, ``translations`` and their
+        ``chrf`` by the loss's name.
     """
-    metric, (indices, words) = CHRF(), long_enough(reference, SENTENCES)
-    sentences = [
-        {
-            "number": i + 1,
-            "source": source and source[i],
-            "reference": reference[i],
-            "translations": {loss: lines[i] for loss, lines in translations.items()},
-            "chrf": {
-                loss: metric.sentence_score(lines[i], [reference[i]]).score
-                for loss, lines in translations.items()
-            },
+    metric, (indices, words), sentences = CHRF(), long_enough(reference, SENTENCES), []
+    for i in indices:
+        texts = {loss: lines[i] for loss, lines in translations.items()}
+        chrf = {
+            loss: metric.sentence_score(text, [reference[i]]).score for loss, text in texts.items()
         }
-        for i in indices
-    ]
-
-    def difference(sentence):
-        return max(sentence["chrf"].values()) - min(sentence["chrf"].values())
-
-    sentences.sort(key=difference, reverse=True)
+        one = {"number": i + 1, "source": source and source[i], "reference": reference[i]}
+        sentences.append({**one, "translations": texts, "chrf": chrf})
+    sentences.sort(key=lambda one: min(one["chrf"].values()) - max(one["chrf"].values()))
     return {"words": words, "sentences": sentences[:SENTENCES]}
 
 

@@ -12,50 +12,37 @@ import pytest
 from conftest import ROOT, run, succeed
 
 from el_fairseq.analysis import __main__ as analysis_module
-from el_fairseq.common import cli
+from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import binarize as binarize_module
 
 
-def call(module, *arguments):
-    """Run a command's ``main`` in this process; returns what it printed."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+@pytest.fixture(scope="module", autouse=True)
+def logging_is_left_as_it_is():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging, "disable", lambda level: None)
-        module.main()
-    return said.getvalue()
-
-
-def refuses(module, arguments, says):
-    """Assert that a command ends in one line that says what is wrong."""
-    said = io.StringIO()
-    with pytest.raises(SystemExit) as end, contextlib.redirect_stderr(said):
-        cli.run(lambda: call(module, *arguments))
-    # argparse, whose status is 2, says how it is called, first.
-    line = said.getvalue().splitlines()[-1] if end.value.code == 2 else str(end.value)
-    assert "error: " in line and says in line and "\n" not in line
+        yield
 
 
 @pytest.fixture(scope="module")
-def analysed(tiny, tmp_path_factory):
+def analysed(tiny, tmp_path_factory, call):
     """A whole analysis with everything switched on: its folder, what it printed, its JSON."""
-    folder = tmp_path_factory.mktemp("analysed")
+    folder, said = tmp_path_factory.mktemp("analysed"), io.StringIO()
     call(
-        binarize_module,
+        binarize_module.main,
         *("--like", tiny.bin, "--subwords", tiny.subwords, "--out", folder / "shuffled"),
         *("--source", tiny.text / "test.de", "--target", tiny.text / "test.en"),
         *("--shuffle-words", "1"),
     )
-    said = call(
-        analysis_module,
-        tiny.bin,
-        *("--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
-        *("--ood", f"shuffled={folder / 'shuffled'}:test"),
-        *("--subwords", tiny.subwords, "--noise-sentences", "10"),
-        *("--bootstrap", "20", "--beam", "2"),
-        *("--log-end", "0.75", "--out", folder / "analysis"),
-    )
-    return folder, said, json.loads((folder / "analysis" / "analysis.json").read_text())
+    with contextlib.redirect_stdout(said):
+        call(
+            analysis_module.main,
+            *(tiny.bin, "--model", f"CE={tiny.ce}", "--model", f"both={tiny.ce}:{tiny.el}"),
+            *("--ood", f"shuffled={folder / 'shuffled'}:test"),
+            *("--subwords", tiny.subwords, "--noise-sentences", "10"),
+            *("--bootstrap", "20", "--beam", "2"),
+            *("--log-end", "0.75", "--out", folder / "analysis"),
+        )
+    return folder, said.getvalue(), json.loads((folder / "analysis/analysis.json").read_text())
 
 
 def test_it_writes_the_columns_of_all_tokens(analysed):
@@ -79,14 +66,12 @@ def test_every_question_is_answered(analysed, tiny):
     assert result["ood"]["shuffled"]["sentences"] == 43
     assert result["noise"]["characters"]["both"]["rates"] == [0, 0.1, 0.2, 0.3]
     assert set(result["models"]["CE"]["by_frequency"]) == {"frequent", "medium", "rare", "special"}
+    rows = said.split("nll after it, nats")[1].splitlines()
     for name, model in result["models"].items():
         fitted = model["temperature"]
         assert fitted["before"].items() <= model["calibration"].items()
-        assert 0.05 <= fitted["temperature"] <= 20
-        assert fitted["after"] != fitted["before"]
-        row = next(
-            line for line in said.split("nll after it, nats")[1].splitlines() if name in line
-        )
+        assert fitted["after"] != fitted["before"] and 0.05 <= fitted["temperature"] <= 20
+        row = next(row for row in rows if name in row)
         assert f"{model['accuracy']:.2%}" in row and f"{fitted['temperature']:.3f}" in row
     python, *words = shlex.split(result["command"])
     assert (ROOT / python).samefile(sys.executable)
@@ -108,19 +93,18 @@ def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
         (["--model", "CE={ce}", "--model", "CE={el}"], "--model: a name is given twice"),
         (["--model", "{ce}"], "expected NAME="),
         (["--model", "CE=nowhere.pt"], "nowhere.pt"),
-        (
-            ["--model", "CE={ce}", "--ood", "x=nowhere:test"],
-            "nowhere holds no dictionary",
-        ),
+        (["--model", "CE={ce}", "--ood", "x=nowhere:test"], "nowhere holds no dictionary"),
         (["--model", "CE={ce}", "--ood", "x=nowhere"], "expected NAME=FOLDER:SUBSET"),
         (["--model", "CE={ce}", "--subwords", "nowhere"], "subword model nowhere cannot be read"),
     ],
 )
-def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
-    tiny, tmp_path, options, says
+def test_wrong_input_is_refused_before_anything_is_written(
+    tiny, tmp_path, call, capsys, options, says
 ):
     options = [option.format(ce=tiny.ce, el=tiny.el) for option in options]
-    refuses(analysis_module, [tiny.bin, *options, "--out", tmp_path / "out"], says)
+    with pytest.raises((UserError, SystemExit)) as refusal:
+        call(analysis_module.main, tiny.bin, *options, "--out", tmp_path / "out")
+    assert says in f"{refusal.value} {capsys.readouterr().err}"
     assert not (tmp_path / "out").exists()
 
 
@@ -133,6 +117,6 @@ def test_wrong_input_is_refused_in_one_line_before_anything_is_written(
     ],
 )
 def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(options, reason):
-    with pytest.raises(cli.UserError, match=f"the analysis refuses its options .*{reason}"):
+    with pytest.raises(UserError, match=f"the analysis refuses its options .*{reason}"):
         analysis_module.check_given(options)
     analysis_module.check_given(["--noise-sentences", "0", "--beam", "2", "--cpu"])

@@ -45,28 +45,20 @@ def counted(**counts):
 
 def test_frequency_classes_are_tertiles_of_the_training_tokens():
     counts = counted(a=50, b=40, c=30, d=20, e=9, f=1)
-    bounds = frequency.frequency_bounds(counts)
     # 150 tokens: a makes up the first third exactly, b and c reach 120 of them, d to f the rest.
-    assert bounds == (50, 30)
-    described = frequency.describe_bounds(counts, bounds)
+    described = frequency.describe(counts, frequency.classes_of(counts))
     assert [described[name]["entries"] for name in frequency.CLASSES] == [1, 2, 3]
-    assert described["medium"]["least_count"] == 30
-    assert described["medium"]["greatest_count"] == 40
-
-    none = np.zeros(5, dtype=int)
-    assert set(frequency.class_of(none, frequency.frequency_bounds(none))) == {"rare"}
+    assert described["medium"] == {"least_count": 30, "greatest_count": 40, "entries": 2}
+    assert set(frequency.classes_of(np.zeros(5, dtype=int))) == {"rare"}
 
 
 def test_accuracies_are_of_a_classs_tokens_and_special_symbols_are_in_none():
     counts = counted(a=6, b=3, c=3)
     token = np.array([0, 1, 2, 3, 4, 4, 4, 5, 6])  # special up to 3
-    columns = {"frequency": counts[token], "correct": token == 4, "prob": token / 10}
-    rows = frequency.by_frequency(
-        {**columns, "margin": token * 1.0}, frequency.frequency_bounds(counts)
-    )
-    assert {name: row["tokens"] for name, row in rows.items()} == {
-        **{"frequent": 3, "medium": 2, "special": 4}
-    }
+    columns = {"correct": token == 4, "prob": token / 10, "margin": token * 1.0}
+    rows = frequency.by_frequency(columns, frequency.classes_of(counts)[token])
+    tokens = {name: row["tokens"] for name, row in rows.items()}
+    assert tokens == {"frequent": 3, "medium": 2, "special": 4}
     assert rows["medium"]["median_margin"] == 5.5
     assert rows["medium"]["prob"] == pytest.approx(0.55)
     accuracy = rows["frequent"]["accuracy"]

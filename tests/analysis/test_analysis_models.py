@@ -6,8 +6,7 @@ import torch
 from fairseq import checkpoint_utils
 from tiny import copy_with
 
-from el_fairseq.analysis.models import load_models
-from el_fairseq.analysis.subsets import load_subset
+from el_fairseq.analysis.models import load_models, load_subset
 from el_fairseq.common.cli import UserError
 
 

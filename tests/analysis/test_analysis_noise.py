@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from el_fairseq.analysis import noise
-from el_fairseq.analysis.models import load_models
-from el_fairseq.analysis.subsets import load_subset
+from el_fairseq.analysis.models import load_models, load_subset
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora.subwords import Subwords
 
