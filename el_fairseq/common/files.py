@@ -105,13 +105,13 @@ def full_disk_told(path):
 def writing(path, mode="w"):
     """Open ``path`` for writing; it appears, or is replaced, when the block ends without error.
 
-    Text is UTF-8 with Unix line ends. Leftovers of a killed process are overwritten.
+    Text is UTF-8. Leftovers of a killed process are overwritten.
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding = None if "b" in mode else "utf-8"
     try:
-        with full_disk_told(path), unfinished.open(mode, **text) as file:
+        with full_disk_told(path), unfinished.open(mode, encoding=encoding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -124,8 +124,7 @@ def writing(path, mode="w"):
 def making(folder):
     """Give an empty folder that becomes ``folder`` when the block ends without error.
 
-    Leftovers of a killed process are removed first. ``folder`` itself must not exist, or be
-    empty.
+    Leftovers of a killed process are removed first. ``folder`` must not exist, or be empty.
 
     Raises:
         UserError: another process makes it at the same time.

@@ -21,29 +21,13 @@ SECONDS_BETWEEN_LOOKS = 0.1
 STOPPED = 75
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_lock = threading.Lock()
+_children = {}  # those that run, and their gentle signals
+_statuses = []  # to end with; empty until a signal comes, the last one counts
 
 
 class Stopped(SystemExit):
     """The program was asked to stop; ``code`` is the status that it ends with."""
-
-
-class _Children:
-    """The children that are running, and the status to end with once a signal came."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.running = {}
-        self.status = None
-
-    def stop(self, status, number=None):
-        """Start no more, and send ``number`` to all, or to each its gentle signal."""
-        with self.lock:
-            self.status = status
-            for child, gentle in self.running.items():
-                _send(child, number or gentle)
-
-
-_children = _Children()
 
 
 @contextlib.contextmanager
@@ -63,24 +47,24 @@ def started(command, gentle=signal.SIGKILL, **options):
     """
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, command)]
     options = {"stdin": subprocess.DEVNULL, **options}
-    with _children.lock:
-        if _children.status is not None:
-            raise Stopped(_children.status)
+    with _lock:
+        if _statuses:
+            raise Stopped(_statuses[-1])
         child = subprocess.Popen(words, start_new_session=True, **options)
-        _children.running[child] = gentle
+        _children[child] = gentle
     try:
         yield child
         child.wait()
-        if _children.status not in (None, STOPPED):  # it was ended
-            raise Stopped(_children.status)
+        if _statuses and _statuses[-1] != STOPPED:  # it was ended
+            raise Stopped(_statuses[-1])
     finally:
         if child.poll() is None:
             _send(child, signal.SIGKILL)
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
-        with _children.lock:
-            del _children.running[child]
+        with _lock:
+            del _children[child]
 
 
 def call(command, **options):
@@ -92,6 +76,14 @@ def call(command, **options):
 def _send(child, number):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, number)
+
+
+def _stop(status, number=None):
+    """Start no more children, and send ``number`` to all, or to each its gentle signal."""
+    with _lock:
+        _statuses.append(status)
+        for child, gentle in _children.items():
+            _send(child, number or gentle)
 
 
 def supervise(work):
@@ -115,15 +107,15 @@ def supervise(work):
         while came:
             number = came.pop(0)
             if number == signal.SIGUSR1:
-                _children.stop(STOPPED)
+                _stop(STOPPED)
                 continue
-            _children.stop(128 + number, signal.SIGKILL)
+            _stop(128 + number, signal.SIGKILL)
             wait([doing], SECONDS_TO_END)
             if not doing.done():  # it computes; the interpreter's own end would wait for it
                 os._exit(128 + number)
             raise Stopped(128 + number)
-    if doing.exception() and _children.status is not None:
-        raise Stopped(_children.status)
+    if doing.exception() and _statuses:
+        raise Stopped(_statuses[-1])
     return doing.result()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fairseq import options
 from fairseq.data import indexed_dataset
 
-from ..common.cli import UserError, argument, run
+from ..common.cli import UserError, run
 from ..common.files import lines_of, making
 from .subwords import Subwords, encode
 
@@ -43,7 +43,7 @@ def binarize(like, subwords, texts, out, languages=(None, None)):
         like: a folder that fairseq-preprocess made, whose languages and dictionaries to use.
         subwords: a :class:`Subwords` model.
         texts: (name, sentences) of source and target, tokenized as the training text was.
-        languages: source and target, which must be named where ``like`` has several pairs.
+        languages: source and target, needed where ``like`` has several pairs.
     """
     pair, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
@@ -65,17 +65,16 @@ def binarize(like, subwords, texts, out, languages=(None, None)):
 def check_binary(prefix):
     """Raise :class:`UserError` where ``PREFIX.bin`` is not as long as ``PREFIX.idx`` says.
 
-    That is, of the format that fairseq writes unless told otherwise.
+    Of fairseq's formats, that of ``--dataset-impl mmap``, its default, is checked.
     """
-    index, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
     try:
-        length = data.stat().st_size
+        length = Path(f"{prefix}.bin").stat().st_size
         if indexed_dataset.infer_dataset_impl(str(prefix)) not in (None, "mmap"):
             return
-        read = indexed_dataset.MMapIndexedDataset.Index(str(index))
-        wanted = int(read._sizes.sum(dtype="int64")) * read.dtype().itemsize
-        if length != wanted or not wanted:
-            raise ValueError(f"{length:,} bytes of sentences, expected {wanted:,}")
+        index = indexed_dataset.MMapIndexedDataset.Index(f"{prefix}.idx")
+        expected = int(index.sizes.sum(dtype="int64")) * index.dtype().itemsize
+        if length != expected or not expected:
+            raise ValueError(f"{length:,} bytes of sentences, expected {expected:,}")
     except Exception as error:  # an index that is cut ends in various errors
         raise UserError(
             f"{prefix}.idx and .bin are empty, cut off or damaged ({error}): binarize that set "
@@ -112,11 +111,6 @@ def languages_and_dictionaries(folder, source=None, target=None):
     return pair, [str(Path(folder, f"dict.{language}.txt")) for language in pair]
 
 
-def _pair(text):
-    source, target = text.split("-")
-    return source, target
-
-
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m el_fairseq.corpora.binarize", description=__doc__
@@ -125,9 +119,8 @@ def main():
     add("--like", required=True, metavar="FOLDER", help="binarized data that the models know")
     model = "SentencePiece model (FILE ends in .model) or BPE codes of the training data"
     add("--subwords", type=Subwords, required=True, metavar="FILE", help=model)
-    pair = argument(_pair, "SOURCE-TARGET, such as de-en")
-    several = "those of the text, where FOLDER has several pairs"
-    add("--languages", type=pair, default=(None, None), metavar="SOURCE-TARGET", help=several)
+    several, pair = "those of the text, where FOLDER has several pairs", ("SOURCE", "TARGET")
+    add("--languages", nargs=2, default=(None, None), metavar=pair, help=several)
     add("--source", required=True, metavar="FILE", help="text, a sentence a line")
     add("--target", required=True, metavar="FILE", help="its translations")
     add("--out", required=True, metavar="FOLDER", help="folder to make")

@@ -56,15 +56,13 @@ def text_in(prefix, path, subwords):
     return lines
 
 
-def check_references(lines, count, name, plain):
-    """Refuse references that are not ``count`` lines; warn where text said to be plain is not."""
+def check_references(lines, count, name):
+    """Refuse references that are not ``count`` lines; warn of words that are unknown in them."""
     if len(lines) != count:
         raise UserError(
             f"{name} holds {len(lines)} references, and its test set {count} sentences: give as "
             "many, in the same order"
         )
-    if plain:
-        warn_of_tokens(lines, name)
     unknown = sum("\ufffd" in line for line in lines)
     if unknown:
         say(
@@ -131,14 +129,12 @@ def main():
                 for language, path in zip(pair, dictionaries)
             ]
             placed += [(subset, both) for both in zip(*sides)]
-            scored, name, plain = sides[1], f"{subset}.{pair[1]} of {data}", not tokenizer
-            if subset in references:
-                scored, name, plain = (
-                    list(pairs.folded(references[subset])),
-                    references[subset],
-                    True,
-                )
-            check_references(scored, len(sides[1]), name, plain)
+            given = references.get(subset)
+            scored = list(pairs.folded(given)) if given else sides[1]
+            name = given or f"{subset}.{pair[1]} of {data}"
+            check_references(scored, len(sides[1]), name)
+            if given or not tokenizer:
+                warn_of_tokens(scored, name)
         pairs.write_references(folder, pair[1], references)
         if model and kind:
             Subwords(model)  # refuses what is none

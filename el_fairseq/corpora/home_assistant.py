@@ -21,7 +21,6 @@ VERSION = "2026.2.3"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
 SHA256 = "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c"
 MAX_WORDS = 6
-PIECES = 2000
 
 
 def download(folder):
@@ -42,21 +41,6 @@ def strings(node, key=()):
             yield from strings(child, (*key, name))
     elif isinstance(node, str):
         yield key, " ".join(node.split())
-
-
-def strings_of_wheel(wheel, language):
-    """Yield (foreign, English) strings in the order of files and keys.
-
-    English is ``None`` where the file or the key has no counterpart.
-    """
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        for name in sorted(n for n in names if n.endswith(f"/translations/{language}.json")):
-            counterpart, english = f"{name.rpartition('/')[0]}/en.json", {}
-            if counterpart in names:
-                english = dict(strings(json.loads(archive.read(counterpart))))
-            for key, text in strings(json.loads(archive.read(name))):
-                yield text, english.get(key)
 
 
 def reason_to_drop(foreign, english):
@@ -82,24 +66,20 @@ def split_of(english):
 
 
 def placed(wheel, language):
-    """Yield (subset or reason to drop, pair) of the strings of a wheel, each English one once."""
+    """Yield (subset or reason to drop, pair) in the order of files and keys, each English once."""
     seen = {}
-    for foreign, english in strings_of_wheel(wheel, language):
-        reason = reason_to_drop(foreign, english) or seen.get(english)
-        if not reason:
-            seen[english] = "English sentence seen before"
-        yield reason or split_of(english), (foreign, english)
-
-
-def write_text(wheel, languages, folder):
-    """Write ``text/`` below ``folder``; returns the beginning of the manifest."""
-    return {
-        "corpus": f"Home Assistant {VERSION}, program strings (Apache-2.0)",
-        "archive": {"name": WHEEL, "sha256": SHA256},
-        "tokenizer": None,
-        "lowercased": False,
-        **pairs.write(folder, languages, ("train", "valid", "test"), placed(wheel, languages[0])),
-    }
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for name in sorted(n for n in names if n.endswith(f"/translations/{language}.json")):
+            counterpart, translated = f"{name.rpartition('/')[0]}/en.json", {}
+            if counterpart in names:
+                translated = dict(strings(json.loads(archive.read(counterpart))))
+            for key, foreign in strings(json.loads(archive.read(name))):
+                english = translated.get(key)
+                reason = reason_to_drop(foreign, english) or seen.get(english)
+                if not reason:
+                    seen[english] = "English sentence seen before"
+                yield reason or split_of(english), (foreign, english)
 
 
 def main():
@@ -111,15 +91,22 @@ def main():
     out = options.out or DATA / f"home-assistant-{options.pair}"
     archive = options.archive or out.parent / "archives" / WHEEL
 
-    def text(folder):
+    def write_text(folder):
         if not options.archive and not archive.exists():
             download(archive.parent)
         advice = f"delete it, or give the wheel of homeassistant {VERSION}, and run this again"
         check(archive, f"sha256:{SHA256}", advice)
         say(f"Extracting the {options.pair} strings of Home Assistant.")
-        return write_text(archive, options.pair.split("-"), folder)
+        languages, subsets = options.pair.split("-"), ("train", "valid", "test")
+        return {
+            "corpus": f"Home Assistant {VERSION}, program strings (Apache-2.0)",
+            "archive": {"name": WHEEL, "sha256": SHA256},
+            "tokenizer": None,
+            "lowercased": False,
+            **pairs.write(folder, languages, subsets, placed(archive, languages[0])),
+        }
 
-    prepare(out, {"pair": options.pair, "pieces": PIECES}, text)
+    prepare(out, {"pair": options.pair, "pieces": 2000}, write_text)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """What a corpus is: the one reader of ``manifest.json``.
 
 A corpus is a folder: ``text/`` (tokenized, ``SUBSET.LANGUAGE``), ``bpe/`` (in subwords, with
-their model), ``bin/`` (what fairseq reads), and ``manifest.json``. Its files are named by
-fairseq's subsets, ``train``, ``valid``, ``test``, ``test1``, ...; test sets have names of their
-own besides.
+their model), ``bin/`` (what fairseq reads), and ``manifest.json``. Subsets are fairseq's:
+``train``, ``valid``, ``test``, ``test1``, ...; test sets also have names of their own.
 """
 
 from dataclasses import dataclass, fields
@@ -23,26 +22,19 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus folder, as its manifest describes it.
-
-    ``tests`` has the fairseq subset of each test set by name, in order, the main one first;
-    ``pooled`` says that they are also scored together, as one set ``all``, which is then the one
-    that losses are compared on; ``pairs``, the number of sentence pairs by subset;
-    ``normalized``, that punctuation is, of lowercased text; ``subwords`` is ``sentencepiece``,
-    ``subword-nmt`` or ``None``; ``redistributable``: its text may be kept with results.
-    """
+    """A corpus folder, as its manifest describes it."""
 
     folder: Path
     source: str
     target: str
-    tokenizer: object
-    tests: dict
-    pairs: dict
-    subwords: object = None
+    tokenizer: object  # "moses" or None
+    tests: dict  # fairseq's subset of each test set by name, the main one first
+    pairs: dict  # number of sentence pairs by subset
+    subwords: object = None  # "sentencepiece", "subword-nmt" or None
     lowercased: bool = False
-    pooled: bool = False
-    normalized: bool = False
-    redistributable: bool = True
+    pooled: bool = False  # test sets are also scored as one, all, on which losses are compared
+    normalized: bool = False  # lowercased text, in its punctuation
+    redistributable: bool = True  # text may be kept with results
 
     @property
     def bin(self):

@@ -23,21 +23,13 @@ LENGTHS = {"tokens": (pairs.tokens_in, 175), "characters": (characters_in, 1000)
 OPTIONS = ("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates")
 
 
-def paths_of(prefix, languages):
-    """The files ``PREFIX.LANGUAGE`` of both languages, or, if missing, ``PREFIX.LANGUAGE.gz``.
-
-    Raises:
-        UserError: a file is not there.
-    """
-    paths = []
-    for language in languages:
-        plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
-        if not plain.is_file() and not packed.is_file():
-            raise UserError(
-                f"there is no {plain} (nor {packed.name}): give the path without .{language}"
-            )
-        paths.append(plain if plain.is_file() else packed)
-    return paths
+def path_of(prefix, language):
+    """The file ``PREFIX.LANGUAGE``, or ``PREFIX.LANGUAGE.gz``; raises :class:`UserError`."""
+    plain, packed = Path(f"{prefix}.{language}"), Path(f"{prefix}.{language}.gz")
+    for path in (plain, packed):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no {plain} (nor {packed.name}): give the path without .{language}")
 
 
 def unit_of(languages):
@@ -51,7 +43,7 @@ def write_text(parts, languages, settings, folder):
     ``parts`` has both paths of each subset, the test sets last; ``settings``, the options by name.
     """
     say("Reading, filtering and tokenizing.")
-    tokenize = settings["tokenizer"] == "moses"
+    tokenized = languages if settings["tokenizer"] == "moses" else None
     case = moses.lowercase if settings["lowercase"] else str
     unit = unit_of(languages)
     limits = settings["max_tokens"], settings["max_ratio"], LENGTHS[unit][0], unit
@@ -61,7 +53,6 @@ def write_text(parts, languages, settings, folder):
     def placed():
         nonlocal duplicates
         for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
-            tokenized = languages if tokenize else None
             for pair in pairs.read_pairs(parts[subset], tokenized=tokenized):
                 pair, reason = [case(sentence) for sentence in pair], None
                 if subset == "train":
@@ -76,7 +67,7 @@ def write_text(parts, languages, settings, folder):
                 yield reason or subset, pair
 
     written = pairs.write(folder, languages, parts, placed())
-    if tokenize:
+    if tokenized:
         targets = {subset: both[1] for subset, both in parts.items()}
         pairs.write_references(folder, languages[1], targets, case)
     if duplicates and not settings["drop_test_duplicates"]:
@@ -86,8 +77,8 @@ def write_text(parts, languages, settings, folder):
         )
     return {
         "corpus": f"text files {', '.join(path.name for path in parts['train'])}, ...",
-        "tokenizer": "moses" if tokenize else None,
-        "tokenized by": moses.TOOL if tokenize else None,
+        "tokenizer": "moses" if tokenized else None,
+        "tokenized by": moses.TOOL if tokenized else None,
         "lowercased": settings["lowercase"],
         "training pairs with a sentence of a test set": duplicates,
         **written,
@@ -96,8 +87,7 @@ def write_text(parts, languages, settings, folder):
     }
 
 
-def language(text):
-    """Reader of a language code; fairseq separates the languages by a hyphen."""
+def _code(text):  # without a hyphen, by which fairseq separates the languages
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
         raise ValueError
     return text
@@ -105,7 +95,7 @@ def language(text):
 
 def main():
     parser = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
-    code = argument(language, "a code of letters, digits and _, such as de or pt_br")
+    code = argument(_code, "a code of letters, digits and _, such as de or pt_br")
     count, flag, add = whole_number(1), {"action": "store_true"}, parser.add_argument
     for side in ("source", "target"):
         add(f"--{side}", type=code, required=True, metavar="CODE", help="what its files end in")
@@ -139,7 +129,10 @@ def main():
         raise UserError(f"--source and --target are both {options.source}: expected two languages")
     tests, prefixes = named_tests(options.test)
     prefixes = {"train": options.train, "valid": options.valid, **prefixes}
-    parts = {subset: paths_of(prefix, languages) for subset, prefix in prefixes.items()}
+    parts = {
+        subset: [path_of(prefix, language) for language in languages]
+        for subset, prefix in prefixes.items()
+    }
     unit, size = ("merges", options.merges) if options.merges else ("pieces", options.pieces)
     settings = {
         **{name: getattr(options, name) for name in OPTIONS},

@@ -17,6 +17,7 @@ from .sources import checksum
 DATA = ROOT / "data"
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
+_NAMED_PATH = re.compile(r"(?:([A-Za-z0-9._-]+)=)?(.*)", re.DOTALL)
 _TOKENIZED = re.compile(r" [,.](?: |$)|&(?:apos|quot|amp|lt|gt|#\d+);|@-@")
 
 
@@ -48,9 +49,7 @@ def named_tests(texts):
     tests, paths = {}, {}
     for number, text in enumerate(texts):
         subset = f"test{number or ''}"
-        given, paths[subset] = re.fullmatch(
-            r"(?:([A-Za-z0-9._-]+)=)?(.*)", text, re.DOTALL
-        ).groups()
+        given, paths[subset] = _NAMED_PATH.fullmatch(text).groups()
         name = given or subset
         if name in tests or (re.fullmatch(r"train|valid|all|test\d*", name) and name != subset):
             raise UserError(

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from el_fairseq.common.cli import needs_extra, split_at_dashes
+from el_fairseq.common.cli import needs_extra
 
 
 def test_a_terminal_that_lacks_a_character_still_gets_the_rest():
@@ -25,8 +25,3 @@ def test_a_missing_extra_ends_a_program_in_one_line_that_says_what_to_install(mo
     assert ended.value.code == (
         f"error: there is no {module} here: pip install '.[{extra}]' in el-fairseq's folder"
     )
-
-
-def test_arguments_part_at_the_first_double_dash():
-    assert split_at_dashes(["a", "--", "b", "--", "c"]) == (["a"], ["b", "--", "c"])
-    assert split_at_dashes(["a"]) == (["a"], [])

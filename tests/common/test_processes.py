@@ -60,32 +60,18 @@ def test_a_child_ends_with_its_program_however_that_ends(number, status):
     assert gone(child)
 
 
-def test_a_signal_in_a_finalizer_is_not_lost():
-    before = """
-import os
-def finalized():
-    class Finalized:
-        def __del__(self):
-            os.kill(os.getpid(), signal.SIGTERM)
-    Finalized()
-import threading
-threading.Timer(0.3, finalized).start()
+FINALIZED = """
+import os, threading, time
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+threading.Timer(0.3, Finalized).start()
 """
-    with program(WAITS, before) as parent:
-        parent.stdout.readline()
-        assert parent.wait(20) == 143
 
 
-def test_work_that_computes_does_not_hold_a_program_that_is_told_to_end():
-    before = """
-import time
-def work():
-    print(0, flush=True)
-    time.sleep(60)
-"""
-    with program(WAITS, before) as parent:
-        parent.stdout.readline()
-        parent.send_signal(signal.SIGTERM)
+@pytest.mark.parametrize("work", ["", "def work():\n    time.sleep(60)"], ids=["waits", "computes"])
+def test_a_signal_in_a_finalizer_ends_a_program_whatever_its_work_does(work):
+    with program(WAITS, FINALIZED + work) as parent:
         assert parent.wait(20) == 143
 
 
