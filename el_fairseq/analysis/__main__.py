@@ -67,7 +67,7 @@ def main():
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    columns = {model.name: model.token_columns(dataset, "tokens") for model in models}
+    columns, sentences = columns_of(models, dataset, "tokens")
     counts = frequency.token_counts(task.target_dictionary)
     classes = frequency.classes_of(counts)
     for name, table in columns.items():
@@ -77,7 +77,7 @@ def main():
     quantities, of_models = summaries(columns), {}
     for model in models:
         table = columns[model.name]
-        of_models[model.name] = {
+        of_models[model.name] = of_model = {
             "checkpoints": model.paths,
             "logits": model.logits_are,
             "parameters": model.parameters,
@@ -88,13 +88,12 @@ def main():
             "gradient": gradient_shares(table["prob"], options.log_end),
         }
         if valid:
-            fitted = with_temperature(model, valid, dataset, table)
-            of_models[model.name]["temperature"] = fitted
+            of_model["temperature"] = with_temperature(model, valid, dataset, table)
     result = {
         "command": this_command("analysis"),
         "data": data,
         "subset": options.subset,
-        **sentences_of(dataset, columns),
+        **sentences,
         "tokens": len(table["token"]),
         "measures": {name: shown for name, (_, shown) in MEASURES.items()},
         "models": of_models,
@@ -103,14 +102,9 @@ def main():
         "ood": {},
     }
     for name, (folder, subset) in options.ood:
-        label = f"out of domain: {name}"
-        of_others = {model.name: model.token_columns(others[name], label) for model in models}
-        result["ood"][name] = {
-            "data": folder,
-            "subset": subset,
-            **sentences_of(others[name], of_others),
-            "models": ood.detections(columns, of_others, options.bootstrap),
-        }
+        of_others, sentences = columns_of(models, others[name], f"out of domain: {name}")
+        detected = ood.detections(columns, of_others, options.bootstrap)
+        result["ood"][name] = {"data": folder, "subset": subset, **sentences, "models": detected}
     if chosen:
         how = chosen, subwords, options.beam, options.bootstrap
         result["noise"] = {
@@ -129,10 +123,11 @@ def main():
     print(f"Written: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
 
 
-def sentences_of(dataset, columns):
-    """How many sentences of a dataset were analysed, and how many were too long for a model."""
-    count = len(np.unique(next(iter(columns.values()))["sentence"]))
-    return {"sentences": count, "sentences_left_out": len(dataset) - count}
+def columns_of(models, dataset, label):
+    """Token columns by the models' names; how many sentences were analysed, how many too long."""
+    columns = {model.name: model.token_columns(dataset, label) for model in models}
+    count = len(np.unique(columns[models[0].name]["sentence"]))
+    return columns, {"sentences": count, "sentences_left_out": len(dataset) - count}
 
 
 def plain(value):

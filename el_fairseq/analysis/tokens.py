@@ -5,8 +5,6 @@ column of ``tokens-NAME.npz``. ``analysis.json`` holds its mean, quantiles and h
 of the command and of the report show mean and quantiles.
 """
 
-from functools import cached_property
-
 import numpy as np
 import torch
 
@@ -37,41 +35,28 @@ def measure(title, unit="", higher_is_better=None, form=".3f"):
     return register
 
 
-class Rows:
-    """Logits of N target tokens, and values that measures share. ``rows["margin"]`` is a measure.
+class Rows(dict):
+    """Values that measures of N target tokens share; ``rows["margin"]`` is a measure.
 
     Attributes:
         raw: the logits (N, V), float32 or float64. ``-inf`` excludes a class.
         logits: the same minus the largest of each row, ``largest`` (N, 1).
-        target: class indices (N, 1).
+        target: class indices (N, 1), and ``of_target``, their entries of ``logits`` (N, 1).
+        weights: probabilities (N, V), up to a factor for each row: they sum to ``total`` (N, 1).
     """
 
     def __init__(self, logits, target):
         self.raw, self.target = logits, target.unsqueeze(1)
         self.largest = self.raw.amax(1, keepdim=True)
         self.logits = self.raw - self.largest
-        self._columns = {}
+        self.of_target = self.logits.gather(1, self.target)
+        self.weights = self.logits.exp()
+        self.total = self.weights.sum(1, keepdim=True)
 
-    def __getitem__(self, name):
-        if name not in self._columns:
-            function, _ = MEASURES[name]
-            self._columns[name] = function(self)
-        return self._columns[name]
-
-    @cached_property
-    def of_target(self):
-        """Entries of ``logits`` for the targets (N, 1)."""
-        return self.logits.gather(1, self.target)
-
-    @cached_property
-    def weights(self):
-        """Probabilities (N, V), up to a factor for each row."""
-        return self.logits.exp()
-
-    @cached_property
-    def total(self):
-        """Sum of a row's ``weights`` (N, 1)."""
-        return self.weights.sum(1, keepdim=True)
+    def __missing__(self, name):
+        function, _ = MEASURES[name]
+        self[name] = function(self)
+        return self[name]
 
 
 @measure("log-probability", "nats", higher_is_better=True)

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import operator
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,7 @@ def page(folder, title, results, analysis):
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
         each=each,
         number=tables.number,
+        shell=shlex.join,
         p_value=lambda p: f"= {tables.number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
     )
     return environment.get_template("report.html.j2").render(

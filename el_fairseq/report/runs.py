@@ -17,25 +17,23 @@ SENTENCES = 20
 
 def facts(results):
     """The template's ``runs``, from :class:`~..experiments.results.Results`."""
-    data, losses = results["data"], results.by_loss()
-    first = {loss: next(iter(by_seed.values())) for loss, by_seed in losses.items()}
+    corpus = manifest.read(results["data"]) if results["data"] else None
     curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
     made = {
-        "losses": {loss: list(by_seed) for loss, by_seed in losses.items()},
-        "own_options": {loss: shlex.join(results["loss_options"][loss]) for loss in first},
         "tables": all_tables(results),
         "notes": notes(results),
         "comparisons": comparisons(results),
         "checkpoints": ", ".join(map(kind_name, results["checkpoints"])),
-        "options": shlex.join(results["options"]),
-        "data": shown(data) if data else None,
-        "pairs": manifest.read(data).pairs if data else {},
         "commands": commands(results),
         "curves": [(loss, of_run) for loss, of_run in curves if of_run and of_run["updates"]],
     }
+    if corpus:
+        made["data"] = shown(corpus.folder)
+        made["pairs"] = ", ".join(f"{name} {count:,}" for name, count in corpus.pairs.items())
     if results.has_texts():
+        first = {loss: next(iter(runs.values())) for loss, runs in results.by_loss().items()}
         texts = {loss: results.hypotheses(run["run"]) for loss, run in first.items()}
-        source = manifest.read(data).source_lines(results.test) if data else None
+        source = corpus.source_lines(results.test) if corpus else None
         made["translations"] = differing(results.references(), texts, source)
     return made
 
@@ -47,10 +45,9 @@ def comparisons(results):
     for loss in results.compared_losses():
         of_seeds = results.differences(loss, results.score("bleu"))
         if of_seeds:
-            first, values = next(iter(of_seeds)), list(of_seeds.values())
-            one = {"loss": loss, "seeds": len(values), "mean": statistics.fmean(values)}
-            one["p"] = results.p_value(loss, first)
-            made.append({**one, "over_seeds": over_seeds(values)})
+            seeds, values = list(of_seeds), list(of_seeds.values())
+            one = {"loss": loss, "seeds": len(seeds), "p": results.p_value(loss, seeds[0])}
+            made.append({**one, "mean": statistics.fmean(values), "over_seeds": over_seeds(values)})
     return made
 
 
@@ -70,9 +67,8 @@ def differing(reference, translations, source=None):
     are enough others.
 
     Args:
-        reference: list of sentences.
-        translations: a list of sentences by the loss's name.
-        source: list of sentences, or ``None``.
+        reference, source: lists of sentences.
+        translations: lists by the losses' names.
 
     Returns:
         A dict: ``words``, the fewest in a reference that was compared, and ``sentences``, each
