@@ -11,8 +11,8 @@ from pathlib import Path
 from ..common.cli import UserError
 from ..common.files import lines_of, making, read_json, write_json
 from ..common.paths import ROOT, usable
-from . import subwords
 from .sources import checksum
+from .subwords import MODELS, Subwords, encode, learn
 
 DATA = ROOT / "data"
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
@@ -84,6 +84,7 @@ def prepare(out, settings, write_text, joined=True):
 
         made = write_text(folder)
         pairs, languages = made["pairs"], (made["source"], made["target"])
+        text, bpe = folder / "text", folder / "bpe"
         say(f"Kept    {', '.join(f'{count:,} {subset}' for subset, count in pairs.items())} pairs")
         for reason, count in made["dropped"].items():
             say(f"Dropped {count:,}: {reason}")
@@ -95,11 +96,20 @@ def prepare(out, settings, write_text, joined=True):
                 )
             if subset.startswith("test") and made["tokenizer"] is None:
                 name = f"{subset}.{languages[1]}"
-                warn_of_tokens(list(lines_of(folder / "text" / name)), name)
+                warn_of_tokens(list(lines_of(text / name)), name)
         say(f"Learning and applying subwords ({kind}, {size:,}).")
-        warnings = subwords.make(folder, languages, pairs, kind, size)
+        bpe.mkdir()
+        path, warnings = bpe / MODELS[kind], []
+        training_text = (line for side in languages for line in lines_of(text / f"train.{side}"))
+        path.write_bytes(learn(training_text, kind, size))
+        model = Subwords(path)
+        learnt = path.read_bytes().count(b"\n") - 1  # the first line of codes is the version
+        if unit == "merges" and learnt < size:
+            warnings.append(f"the text gives {learnt:,} merges, not {size:,}")
+        for name in (f"{subset}.{language}" for subset in pairs for language in languages):
+            encode(model, lines_of(text / name), bpe / name, f"text/{name}")
         say("Binarizing for fairseq.")
-        train, valid, *tests = (str(folder / "bpe" / subset) for subset in pairs)
+        train, valid, *tests = (str(bpe / subset) for subset in pairs)
         preprocess(
             *("--source-lang", languages[0], "--target-lang", languages[1]),
             *(["--joined-dictionary"] if joined else []),

@@ -9,7 +9,6 @@ import io
 from pathlib import Path
 
 from ..common.cli import UserError
-from ..common.files import lines_of
 
 # File of the model below a corpus's bpe/, by kind.
 MODELS = {"sentencepiece": "sentencepiece.model", "subword-nmt": "codes"}
@@ -48,38 +47,15 @@ class Subwords:
             ) from None
 
 
-def make(folder, languages, subsets, kind, size):
-    """Make ``bpe/`` of a corpus folder from its ``text/``: the model, and each file in subwords.
+def learn(lines, kind, size):
+    """Learn a model of a ``kind`` in :data:`MODELS` from lines of text; returns its file's bytes.
 
-    ``size`` is the number of pieces in SentencePiece's vocabulary, or of subword-nmt's merges.
-
-    Returns:
-        Warnings: the text gives fewer merges.
+    ``size`` is the number of pieces in SentencePiece's vocabulary, or the most merges of
+    subword-nmt. SentencePiece covers every character and does not normalize, so that decoding
+    gives text back.
 
     Raises:
         UserError: the text has too few words, or too many characters, for SentencePiece.
-    """
-    text, bpe = folder / "text", folder / "bpe"
-    bpe.mkdir()
-    path = bpe / MODELS[kind]
-    path.write_bytes(
-        learn((line for side in languages for line in lines_of(text / f"train.{side}")), kind, size)
-    )
-    model = Subwords(path)
-    for subset in subsets:
-        for language in languages:
-            name = f"{subset}.{language}"
-            encode(model, lines_of(text / name), bpe / name, f"text/{name}")
-    learnt = path.read_bytes().count(b"\n") - 1  # the first line of codes is the version
-    if kind == "subword-nmt" and learnt < size:
-        return [f"the text gives {learnt:,} merges, not {size:,}"]
-    return []
-
-
-def learn(lines, kind, size):
-    """Learn a BPE model of ``size`` pieces, or merges, from lines of text; returns its file.
-
-    SentencePiece covers every character and does not normalize, so that decoding gives text back.
     """
     import sentencepiece
     from subword_nmt.learn_bpe import learn_bpe
@@ -108,15 +84,15 @@ def learn(lines, kind, size):
     return made.getvalue()
 
 
-def encode(subwords, lines, target, name):
-    """Write lines of the text ``name`` in subwords to a file.
+def encode(model, lines, target, name):
+    """Write lines of the text ``name`` in subwords of a :class:`Subwords` model to a file.
 
     Raises:
         UserError: a subword is a symbol of fairseq's own.
     """
     with Path(target).open("w", encoding="utf-8") as file:
         for number, line in enumerate(lines, start=1):
-            pieces = subwords.pieces(line)
+            pieces = model.pieces(line)
             for symbol in SYMBOLS.intersection(pieces.split(" ")):
                 raise UserError(
                     f"{name}, line {number}: {symbol} is a symbol of fairseq's own dictionary, "

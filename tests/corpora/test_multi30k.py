@@ -1,6 +1,4 @@
 import gzip
-import json
-from pathlib import Path
 
 import pytest
 
@@ -47,63 +45,36 @@ def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(published,
         "5 two men &apos;s dogs , &apos; outside . &quot;",
         "5 a dog &quot; runs . &quot;",
     ]
-    assert corpus.references("flickr2018") == [
-        "5 two men’s dogs, ‘outside’.",
-        '5 a dog "runs."',
-        "5 three dogs in the grass",
-    ]
+    plain = ["5 two men’s dogs, ‘outside’.", '5 a dog "runs."', "5 three dogs in the grass"]
+    assert corpus.references("flickr2018") == plain
     assert len(corpus.references("all")) == len(corpus.source_lines("all")) == 9
-    assert corpus.references("all")[-3:] == corpus.references("flickr2018")
+    assert corpus.references("all")[-3:] == plain
     expected = corpus.text("test3", "en").read_text("utf-8").split("\n")[0]
     assert corpus.as_in_corpus(["5 " + CAPTIONS["en"][0]], "en") == [expected]
     dictionaries = [(corpus.bin / f"dict.{side}.txt").read_bytes() for side in ("de", "en")]
     assert dictionaries[0] == dictionaries[1]
-    made = json.loads((out / "manifest.json").read_text("utf-8"))
-    assert made["archive"]["commit"] == multi30k.COMMIT
     with pytest.raises(UserError, match="made with direction de-en, now it is en-de"):
         call(multi30k.main, "en-de", "--from", published, "--out", out)
 
 
-def pack(path, content):
-    path.write_bytes(gzip.compress(content))
-    multi30k.SHA256[path.name] = checksum(path, "sha256").partition(":")[2]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda folder: (folder / "train.de.gz").write_bytes(b"other"),
-            r"train\.de\.gz is sha256:\w+, expected sha256:\w+: give",
-        ),
-        (
-            lambda folder: pack(folder / "test_2017_mscoco.en.gz", b"one\n"),
-            r"mscoco\.en\.gz has 1 sentences and test_2017_mscoco\.de\.gz has more",
-        ),
-    ],
-)
-def test_files_that_are_not_the_published_ones_are_one_clear_line_and_nothing_is_made(
-    published, tmp_path, call, change, message
+def test_a_file_that_is_not_the_published_one_is_refused_and_nothing_is_made(
+    published, tmp_path, call
 ):
-    change(published)
-    with pytest.raises(UserError, match=message) as told:
+    (published / "train.de.gz").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"train\.de\.gz is sha256:\w+, expected sha256:\w+: give"):
         call(multi30k.main, "de-en", "--from", published, "--out", tmp_path / "corpus")
-    assert "\n" not in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["published"]
 
 
-def test_files_are_downloaded_from_the_pinned_commit_with_their_checksums(
-    published, tmp_path, call, monkeypatch
-):
-    asked = {}
+def test_files_are_downloaded_from_the_pinned_commit(published, tmp_path, call, monkeypatch):
+    asked = []
 
     def fetch(url, path, wanted, advice):
-        asked[url] = wanted
+        asked.append(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes((published / Path(path).name).read_bytes())
+        path.write_bytes((published / path.name).read_bytes())
 
     monkeypatch.setattr(multi30k, "fetch", fetch)
     call(multi30k.main, "en-de", "--out", tmp_path / "corpus")
-    train = f"https://raw.githubusercontent.com/multi30k/dataset/{multi30k.COMMIT}/data/task1/raw/"
-    assert asked[train + "train.de.gz"] == f"sha256:{multi30k.SHA256['train.de.gz']}"
-    assert len(asked) == 12
+    raw = f"https://raw.githubusercontent.com/multi30k/dataset/{multi30k.COMMIT}/data/task1/raw"
+    assert f"{raw}/train.de.gz" in asked and len(asked) == 12

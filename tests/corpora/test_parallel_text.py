@@ -91,36 +91,26 @@ def test_tokenized_text_keeps_plain_references_and_symbols_in_it_are_escaped(
     assert made["tokenized by"].startswith("sacremoses")
 
 
-def longer(folder):
-    write(folder / "train", [*TRAIN, ("Noch eins", "One more")])
-    write(folder / "other", TRAIN)
-    (folder / "other.de").rename(folder / "train.de")
-
-
-def broken(folder):
-    for path in list(folder.glob("train.*")):
-        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-9])
-        path.unlink()
+def cut(folder):
+    (folder / "train.de").unlink()
+    (folder / "train.de.gz").write_bytes(gzip.compress(b"Eins.\n")[:-9])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (longer, r"train\.de has 8 sentences and train\.en has more: they are not"),
         (
-            lambda folder: (folder / "valid.en").write_bytes(b"a\nb \xff c\n"),
-            r"valid\.en, line 2: byte 0xff is not UTF-8",
+            lambda folder: (folder / "train.de").write_text("a\n"),
+            "de has 1 sentences and train.en ",
         ),
         (
-            lambda folder: (folder / "test.de").unlink(),
-            r"there is no .*test\.de \(nor test\.de\.gz",
+            lambda folder: (folder / "valid.en").write_bytes(b"a\nb \xff\n"),
+            "en, line 2: byte 0xff ",
         ),
-        (
-            lambda folder: write(folder / "train", [("", "")] * 3),
-            "no pairs are left for train of text files",
-        ),
-        (broken, r"train\.de\.gz is damaged"),
+        (lambda folder: (folder / "test.de").unlink(), "there is no .*de .nor test.de.gz"),
+        (lambda folder: write(folder / "train", [("", "")]), "no pairs are left for train of text"),
         (lambda folder: write(folder / "test", []), "no pairs are left for test of text files"),
+        (cut, r"train\.de\.gz is damaged"),
     ],
 )
 def test_text_that_cannot_be_right_is_one_clear_line_and_nothing_is_made(
@@ -166,22 +156,17 @@ def test_two_test_sets_go_from_files_to_binary_data(tmp_path, call):
         write(tmp_path / name, part, ".{}.gz")
     write(tmp_path / "talks", pairs[220:231])
     out = tmp_path / "corpus"
-    options = ["--source", "de", "--target", "en", "--out", out, "--merges", 100]
-    options += ["--tokenizer", "moses", "--dictionaries", "separate"]
-    options += ["--train", tmp_path / "train", "--valid", tmp_path / "valid"]
-    options += ["--test", f"news={tmp_path}/news", "--test", f"talks={tmp_path}/talks"]
+    options = f"""--source de --target en --out {out} --merges 100 --tokenizer moses
+        --dictionaries separate --train {tmp_path}/train --valid {tmp_path}/valid
+        --test news={tmp_path}/news --test talks={tmp_path}/talks""".split()
     call(parallel_text.main, *options)
     corpus = manifest.read(out)
     assert corpus.tests == {"news": "test", "talks": "test1"}
-    assert corpus.references("talks") == [
-        " ".join(english.split()) for _, english in pairs[220:231]
-    ]
-    assert {path.name for path in corpus.bin.glob("*.en.bin")} == {
-        f"{subset}.de-en.en.bin" for subset in ("train", "valid", "test", "test1")
-    }
+    plain = [" ".join(english.split()) for _, english in pairs[220:231]]
+    assert corpus.references("talks") == plain
+    binary = {path.name.split(".")[0] for path in corpus.bin.glob("*.en.bin")}
+    assert binary == {"train", "valid", "test", "test1"}
     assert corpus.remove_bpe == "@@ " and corpus.subword_model == out / "bpe" / "codes"
-    found = json.loads((out / "manifest.json").read_text())
-    assert found["options"]["merges"] == 100 and "pieces" not in found["options"]
     call(parallel_text.main, *options)
     write(tmp_path / "talks", pairs[221:232])
     with pytest.raises(UserError, match=r"was made with test1\.de sha256:\w+, now it is"):

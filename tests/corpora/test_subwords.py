@@ -1,58 +1,37 @@
-import re
-
 import pytest
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.corpora import subwords
 
-LANGUAGES, SUBSETS = ("de", "en"), ("train", "valid", "test")
+LINES = ["low lower lowest äöü", "", "new newer newest &apos;s"]
 
 
-@pytest.fixture
-def made(tmp_path):
-    """Subwords of a corpus folder of ``lines``, the same in all files; returns the warnings."""
-
-    def make(lines, kind, size):
-        (tmp_path / "text").mkdir()
-        for subset in SUBSETS:
-            for language in LANGUAGES:
-                (tmp_path / "text" / f"{subset}.{language}").write_text(lines, encoding="utf-8")
-        return subwords.make(tmp_path, LANGUAGES, SUBSETS, kind, size)
-
-    return make
+def encoded(folder, lines, kind, size):
+    """Lines in subwords of a model that is learnt from them."""
+    path = folder / subwords.MODELS[kind]
+    path.write_bytes(subwords.learn(iter(lines), kind, size))
+    subwords.encode(subwords.Subwords(path), lines, folder / "encoded", "text")
+    return (folder / "encoded").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-@pytest.mark.parametrize(("kind", "size"), [("sentencepiece", 24), ("subword-nmt", 4)])
-def test_subwords_are_joint_and_can_be_undone(tmp_path, made, kind, size):
-    lines = "low lower lowest äöü\n\nnew newer newest &apos;s\n"
-    assert made(lines, kind, size) == []
-    encoded = (tmp_path / "bpe" / "test.de").read_text(encoding="utf-8")
-    assert encoded == (tmp_path / "bpe" / "train.en").read_text(encoding="utf-8")
-    if kind == "sentencepiece":
-        undone = [line.replace(" ", "").replace("▁", " ")[1:] for line in encoded.split("\n")]
-        assert "\n".join(undone) == lines
-    else:
-        assert "@@ " in encoded and encoded.replace("@@ ", "") == lines
-        codes = (tmp_path / "bpe" / "codes").read_text(encoding="utf-8").split("\n")
-        assert codes[0].startswith("#version") and len(codes) == 1 + size + 1
-
-
-def test_fewer_merges_than_asked_for_are_told(made):
-    (warning,) = made("low lower\n", "subword-nmt", 500)
-    assert re.match(r"the text gives \d merges, not 500", warning)
+def test_subwords_of_both_kinds_can_be_undone(tmp_path):
+    pieces = encoded(tmp_path, LINES, "sentencepiece", 24)
+    assert [line.replace(" ", "").replace("▁", " ")[1:] for line in pieces] == LINES
+    pieces = encoded(tmp_path, LINES, "subword-nmt", 4)
+    assert "@@ " in pieces[0] and [line.replace("@@ ", "") for line in pieces] == LINES
 
 
 @pytest.mark.parametrize(
     ("kind", "size", "lines", "message"),
     [
-        ("sentencepiece", 500, "low lower lowest\n", r"--pieces is 500, .* value <= \d+"),
-        ("sentencepiece", 20, "low\nhello x<s> y<s>\n" * 50, "text/train.de, line 2: <s> is a"),
-        ("subword-nmt", 5, "low\na </s>\n" * 50, "text/train.de, line 2: </s> is a symbol of"),
+        ("sentencepiece", 500, ["low lower lowest"], r"--pieces is 500, .* value <= \d+"),
+        ("sentencepiece", 20, ["low", "hello x<s> y<s>"] * 50, "text, line 2: <s> is a symbol"),
+        ("subword-nmt", 5, ["low", "a </s>"] * 50, "text, line 2: </s> is a symbol of fairseq's"),
     ],
 )
-def test_text_that_cannot_be_cut_so_is_one_clear_line(made, kind, size, lines, message):
+def test_text_that_cannot_be_cut_so_is_one_clear_line(tmp_path, kind, size, lines, message):
     with pytest.raises(UserError, match=message) as told:
-        made(lines, kind, size)
+        encoded(tmp_path, lines, kind, size)
     assert "\n" not in str(told.value)
 
 
