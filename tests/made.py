@@ -72,16 +72,14 @@ def results_of(runs, folder=".", **changes):
     return Results(folder, content)
 
 
-def write_translations(results):
+def write_translations(results, bad=BAD, good=GOOD, references=REFERENCES):
     """Hypotheses and references of the runs: EL's good, CE's bad."""
     for one in results["runs"]:
+        texts = {"hypotheses": bad if one["loss"] == "CE" else good, "references": references}
         for test in results["tests"]:
             for kind in results["checkpoints"]:
                 where = results.folder / one["run"] / "evaluation" / f"{test}-{kind}"
                 where.mkdir(parents=True)
-                for name, lines in (
-                    ("hypotheses", BAD if one["loss"] == "CE" else GOOD),
-                    ("references", REFERENCES),
-                ):
+                for name, lines in texts.items():
                     text = "".join(f"{line}\n" for line in lines)
                     (where / f"{name}.en").write_text(text, encoding="utf-8")

@@ -16,8 +16,6 @@ from el_fairseq.experiments.results import read
 from el_fairseq.report import runs
 from el_fairseq.report.__main__ import report
 
-EL = "EL"
-
 
 @pytest.fixture(scope="module")
 def run_folder(tiny, tmp_path_factory):
@@ -26,6 +24,12 @@ def run_folder(tiny, tmp_path_factory):
     write_experiment(folder, tiny, seeds=[1])
     assert report(folder) == folder / "report.html"
     return folder
+
+
+@pytest.fixture(scope="module")
+def text(run_folder):
+    """What a reader sees of it."""
+    return text_of(run_folder / "report.html")
 
 
 @pytest.fixture
@@ -55,23 +59,21 @@ def text_of(page_of_report):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def test_the_page_needs_nothing_but_itself_and_is_whole(run_folder):
-    text = (run_folder / "report.html").read_text()
-    addresses = re.findall(r'(?:src|href|srcset)="([^"]*)"', text)
+def test_the_page_needs_nothing_but_itself_and_is_whole(run_folder, text):
+    page = (run_folder / "report.html").read_text()
+    addresses = re.findall(r'(?:src|href|srcset)="([^"]*)"', page)
     assert all(address.startswith(("data:", "#")) for address in addresses)
-    assert "@import" not in text and "url(" not in text
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)
-    assert len(captions) == text.count("<img ") == 15
+    assert "@import" not in page and "url(" not in page
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    assert len(captions) == page.count("<img ") == 15
     assert all(len(caption.strip()) > 20 for caption in captions)
-    sections = re.findall(r'<section id="(.*?)"', text)
-    assert re.findall(r'href="#(.*?)"', text) == sections and len(sections) == 11
-    assert "undefined" not in text.lower()
-    assert AWKWARD not in text
-    assert AWKWARD in text_of(run_folder / "report.html")
+    sections = re.findall(r'<section id="(.*?)"', page)
+    assert re.findall(r'href="#(.*?)"', page) == sections and len(sections) == 11
+    assert "undefined" not in page.lower()
+    assert AWKWARD not in page and AWKWARD in text
 
 
-def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_folder):
-    text = text_of(run_folder / "report.html")
+def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_folder, text):
     results = read(run_folder)
     for table in tables_of.all_tables(results):
         assert table.title in text
@@ -80,13 +82,12 @@ def test_the_tables_are_those_of_the_table_and_what_is_noted_there_is_noted(run_
     assert all(note in text for note in tables_of.notes(results))
 
 
-def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, tiny):
-    text = text_of(run_folder / "report.html")
+def test_the_set_up_says_what_was_trained_on_what_by_which_commands(text, tiny):
     for fact in (
-        f"What the loss did: A made-up language {EL} against CE",
+        "What the loss did: A made-up language EL against CE",
         f"corpus {tiny.folder} sentence pairs train 300, valid 30, test 43 direction de to en",
         "CE --criterion label_smoothed_cross_entropy, seed 1 "
-        f"{EL} --criterion encouraging_loss --log-end 0.5, seed 1 checkpoints last 2 "
+        "EL --criterion encouraging_loss --log-end 0.5, seed 1 checkpoints last 2 "
         "fairseq-train options of all runs --arch transformer --dropout 0.2 ",
         f"versions python {sys.version.split()[0]}, ",
         "fairseq-train 'the data' --seed 1 ",
@@ -99,20 +100,18 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(run_folder, 
 
 def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_words():
     long = [f"a sentence of six words, {number}" for number in range(30)]
-    made = runs.differing(long, {"CE": long, EL: [*long[:-1], "short"]})
+    made = runs.differing(long, {"CE": long, "EL": [*long[:-1], "short"]})
     assert (len(made["sentences"]), made["words"]) == (20, 6)
-    assert made["sentences"][0]["number"] == 30
-    assert made["sentences"][0]["chrf"]["CE"] == 100
-    few = runs.differing(["a b", "c"], {"CE": ["a b", "c"], EL: ["a b", "d"]})
-    assert [sentence["number"] for sentence in few["sentences"]] == [2, 1]
-    assert few["words"] == 1
+    first = made["sentences"][0]
+    assert (first["number"], first["chrf"]["CE"]) == (30, 100)
+    few = runs.differing(["a b", "c"], {"CE": ["a b", "c"], "EL": ["a b", "d"]})
+    assert [sentence["number"] for sentence in few["sentences"]] == [2, 1] and few["words"] == 1
 
 
 @pytest.mark.parametrize(
     ("bleu", "says"),
     [
         ([(30, 32.5)], "+2.50 BLEU, with one seed. One seed does not tell"),
-        ([(30, 32.5), (31, 33.6)], "+2.55 BLEU on average over 2 seeds, 95 % interval"),
         ([(30, 32.5), (31, 33.6)], "More BLEU than CE : zero lies below the interval."),
         ([(30, 27.5), (31, 28.4)], "Less BLEU than CE : zero lies above the interval."),
         ([(30, 29), (30, 31.5)], "These seeds do not tell the two losses apart"),
@@ -120,7 +119,7 @@ def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_wo
         # The mean of -0.61, -0.62, -0.61 and -0.62, as the differences are rounded.
         (
             [(41.84, 41.23), (41.11, 40.49), (40.95, 40.34), (40.0, 39.38)],
-            "on the test set: -0.61 BLEU on average",
+            "on the test set: -0.61 BLEU on average over 4 seeds, 95 % interval",
         ),
     ],
 )
@@ -166,16 +165,14 @@ def test_two_test_sets_are_told_apart_wherever_one_is_meant(copy):
     told = {re.match('id="(.*?)"', part)[1]: "the test set talks" in part for part in sections}
     assert [name for name, says in told.items() if not says] == ["scores", "curves", "commands"]
     change(copy, "results.json", lambda results: results.update(tests=["talks"]))
-    assert "accuracy on the 357 tokens of 43 sentences in the test set talks" in text_of(
-        report(copy)
-    )
+    says = "accuracy on the 357 tokens of 43 sentences in the test set talks"
+    assert says in text_of(report(copy))
 
 
 def test_shares_intervals_every_registered_measure_and_dashes_are_shown(copy):
     def changed(analysis):
-        analysis["measures"]["doubt"] = {
-            **{"title": "doubt", "unit": "doubts", "higher_is_better": False, "form": ".1f"}
-        }
+        shown = {"title": "doubt", "unit": "doubts", "higher_is_better": False, "form": ".1f"}
+        analysis["measures"]["doubt"] = shown
         for model in analysis["models"].values():
             model["quantities"]["doubt"] = {**model["quantities"]["entropy"], "mean": 77.7}
         # What is not finite.
@@ -204,7 +201,7 @@ def test_kept_results_without_texts_show_p_values_and_curves(tiny, tmp_path, qui
         curve = {"train_nll": [4.0, 3.0], "valid_nll": [4.1, 3.2]}
         curve.update(train_accuracy=[30, 40], valid_accuracy=[31, 39])
         record["curves"] = {"updates": [10, 20], **curve}
-    kept = {**results, "data": None, "p_values": {EL: {"test": {"1": 0.25}}}}
+    kept = {**results, "data": None, "p_values": {"EL": {"test": {"1": 0.25}}}}
     (tmp_path / "results.json").write_text(json.dumps(kept))
     text = text_of(report(tmp_path))
     assert "seed 1 +2.60 +5.20 -2.60 0.250" in text and "Translations" not in text
@@ -219,38 +216,31 @@ def test_an_analysis_alone_makes_a_report(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    ("name", "how", "says"),
     [
-        ("results.json", None),
-        ("analysis/analysis.json", lambda value: value["models"]["CE"].pop("by_frequency")),
-        ("analysis/analysis.json", None),
+        ("results.json", lambda text: "[", r"results\.json is damaged"),
+        ("analysis/analysis.json", lambda text: "[", r"analysis\.json is damaged"),
+        (
+            "analysis/analysis.json",
+            lambda text: text.replace("rank", "?"),
+            r"analysis\.json is dam",
+        ),
+        (f"ce-seed1/evaluation/test-{KIND}/hypotheses.en", lambda text: text[:99], "is damaged"),
     ],
 )
-def test_a_damaged_or_cut_file_is_named_in_one_line(copy, name, how):
+def test_a_damaged_or_cut_file_is_named_in_one_line(copy, name, how, says):
     before = (copy / "report.html").read_bytes()
-    if how:
-        change(copy, name, how)
-    else:
-        (copy / name).write_text("[")
-    with pytest.raises(UserError) as refusal:
+    (copy / name).write_text(how((copy / name).read_text()))
+    with pytest.raises(UserError, match=f"^.*{says}.*$"):
         report(copy)
-    assert name in str(refusal.value)
-    assert "\n" not in str(refusal.value)
     assert (copy / "report.html").read_bytes() == before
 
 
-def test_what_cannot_be_reported_is_refused_in_one_line(copy, tmp_path):
+def test_nothing_to_report_and_another_process_are_refused(copy, tmp_path):
     with pytest.raises(UserError, match=r"neither results\.json nor analysis"):
         report(tmp_path)
     busy = pytest.raises(UserError, match="another process is making the report")
     with locked(copy / "report.lock", "free"), busy:
-        report(copy)
-    hypotheses = copy / "ce-seed1" / "evaluation" / f"test-{KIND}" / "hypotheses.en"
-    hypotheses.write_text("".join(hypotheses.read_text().splitlines(keepends=True)[:40]))
-    with pytest.raises(UserError, match="is damaged"):
-        report(copy)
-    hypotheses.unlink()
-    with pytest.raises(UserError, match=r"there is no .*hypotheses\.en"):
         report(copy)
 
 
@@ -289,7 +279,7 @@ def looked_at(page_of_report, width):
 def test_in_a_browser_nothing_is_cut_off(run_folder, copy):
     for width in (500, 1200, 1440):
         assert looked_at(run_folder / "report.html", width) == [width]
-    figures = {"CE": [35.09, 0.07], EL: [35.5, 0.11]}
+    figures = {"CE": [35.09, 0.07], "EL": [35.5, 0.11]}
     published = {"source": "the paper's", "measure": "tokenized_bleu", "scores": figures}
     name_two_test_sets(copy, tokenizer="moses", published=published)
     widest = report(copy)
