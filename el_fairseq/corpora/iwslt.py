@@ -142,9 +142,9 @@ def main(name):
             )
         say("Extracting and tokenizing.")
         with tempfile.TemporaryDirectory(dir=folder, prefix=".raw-") as raw:
-            names = [[name.format(side) for side in languages] for name in corpus.files]
-            paths = extract(archive, [name for both in names for name in both], raw)
-            files = [[paths[name] for name in both] for both in names]
+            names = [name.format(side) for name in corpus.files for side in languages]
+            paths = extract(archive, names, raw)
+            files = zip(paths[::2], paths[1::2])
             placed = corpus.placed(partial(pairs.read_pairs, tokenized=languages), *files)
             written = pairs.write(folder, languages, ("train", "valid", "test"), placed)
         return {

@@ -80,7 +80,7 @@ def fetch(url, path, wanted, advice):
 
 
 def extract(archive, names, folder):
-    """Paths, by name, of the files called ``names`` in whichever folder of an archive.
+    """Paths of the files called ``names`` in whichever folder of an archive.
 
     The archive, a tar file, packed or not, or a zip file, is unpacked into the new ``folder``.
 
@@ -104,10 +104,12 @@ def extract(archive, names, folder):
         raise UserError(
             f"{archive} cannot be unpacked as a .tgz or .zip archive ({reason}): fetch it again"
         ) from None
-    found = {name: list(Path(folder).rglob(name)) for name in names}
-    for name, paths in found.items():
-        if len(paths) != 1:
+    paths = []
+    for name in names:
+        there = list(Path(folder).rglob(name))
+        if len(there) != 1:
             raise UserError(
-                f"{archive} holds {len(paths)} files {name}, expected one: give another archive"
+                f"{archive} holds {len(there)} files {name}, expected one: give another archive"
             )
-    return {name: path for name, [path] in found.items()}
+        paths += there
+    return paths

@@ -28,6 +28,12 @@ def binary(folder, pair, lines=3, tests=("test", "test1"), english=None):
     return out
 
 
+def again(data, **options):
+    for path in data.glob("dict.*"):
+        path.unlink()
+    binary(data.parent, ("de", "en"), **options)
+
+
 @pytest.fixture
 def command(call):
     """The corpus that the command makes of binary data."""
@@ -66,9 +72,8 @@ def test_references_that_are_given_are_kept_and_told_where_they_look_tokenized(
     tmp_path, command, capsys
 ):
     data = binary(tmp_path, ("de", "en"))
-    plain = tmp_path / "plain.en"
-    plain.write_text("The light is on.\nIt is 's, ours.\nLight, on.\n", encoding="utf-8")
-    tokenized = tmp_path / "test.en"
+    plain, tokenized = tmp_path / "plain.en", tmp_path / "test.en"
+    plain.write_text("The light is on.\nIt is 's, ours.\nLight, on.\n")
     words = ["--tokenizer", "moses", "--test", f"talks={plain}", "--test", f"news={tokenized}"]
     corpus = command(data, tmp_path / "corpus", *words)
     assert corpus.references("talks")[1] == "It is 's, ours."
@@ -99,9 +104,7 @@ def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, command):
     old.rename(new)
     assert (new / "corpus" / "bin" / "dict.de.txt").is_file()
     command(new / "data-bin", new / "corpus")
-    for path in (new / "data-bin").glob("dict.*"):
-        path.unlink()
-    binary(new, ("de", "en"), lines=2)
+    again(new / "data-bin", lines=2)
     with pytest.raises(UserError, match="was made with content"):
         command(new / "data-bin", new / "corpus")
 
@@ -114,10 +117,7 @@ def cut(name):
 
 
 def in_other_subwords(data):
-    for path in data.glob("dict.*"):
-        path.unlink()
-    lines = ["the li@@ ght is on .", "it is , our@@ s", "li@@ ght"]
-    binary(data.parent, ("de", "en"), tests=("test",), english=lines)
+    again(data, english=["the li@@ ght is on .", "it is , our@@ s", "li@@ ght"])
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,18 @@ MADE = {
 }
 
 
-def corpus_folder(folder, found=MADE):
+def made(folder, found=MADE):
+    """A corpus of one sentence a set."""
     (folder / "text").mkdir()
     for subset in found["pairs"]:
-        (folder / "text" / f"{subset}.de").write_text("es ist &apos;s .\n", encoding="utf-8")
-        (folder / "text" / f"{subset}.en").write_text("it is &apos;s .\n", encoding="utf-8")
-    (folder / "manifest.json").write_text(json.dumps(found), encoding="utf-8")
-    return folder
+        (folder / "text" / f"{subset}.de").write_text("es ist &apos;s .\n")
+        (folder / "text" / f"{subset}.en").write_text("it is &apos;s .\n")
+    (folder / "manifest.json").write_text(json.dumps(found))
+    return manifest.read(folder)
 
 
 def test_a_corpus_knows_its_test_sets_by_name(tmp_path):
-    corpus = manifest.read(corpus_folder(tmp_path))
+    corpus = made(tmp_path)
     assert corpus.scored == ["talks", "news"] and corpus.subsets_of("talks") == ["test"]
     assert corpus.subsets_of("valid") == ["valid"]
     for name in ("test1", "all"):
@@ -34,7 +35,7 @@ def test_a_corpus_knows_its_test_sets_by_name(tmp_path):
 
 
 def test_all_test_sets_are_one_more_where_the_corpus_says_so(tmp_path):
-    corpus = manifest.read(corpus_folder(tmp_path, {**MADE, "all": True}))
+    corpus = made(tmp_path, {**MADE, "all": True})
     (tmp_path / "text" / "test1.en").write_text("news\n", encoding="utf-8")
     assert corpus.scored == ["all", "talks", "news"] and list(corpus.tests) == ["talks", "news"]
     assert corpus.subsets_of("all") == ["test", "test1"] and corpus.subsets_of("news") == ["test1"]
@@ -43,7 +44,7 @@ def test_all_test_sets_are_one_more_where_the_corpus_says_so(tmp_path):
 
 
 def test_references_are_detokenized_text_or_the_plain_text_that_is_there(tmp_path):
-    corpus = manifest.read(corpus_folder(tmp_path))
+    corpus = made(tmp_path)
     assert corpus.source_lines("news") == ["es ist 's."]
     assert corpus.references("news") == ["it is's."]
     (tmp_path / "references").mkdir()
@@ -53,7 +54,7 @@ def test_references_are_detokenized_text_or_the_plain_text_that_is_there(tmp_pat
 
 
 def test_other_text_is_tokenized_and_lowercased_as_the_corpus_is(tmp_path):
-    corpus = manifest.read(corpus_folder(tmp_path))
+    corpus = made(tmp_path)
     # With the last-word rule, and a final sigma as Perl lowercases it.
     assert corpus.as_in_corpus(["In the U.S.", "ΟΔΟΣ"], "en") == ["in the u.s .", "οδοσ"]
 
