@@ -12,11 +12,7 @@ from pathlib import Path
 HARD = [
     ("Er lebt in den U.S.A.", "Il vit aux U.S.A.", "He lives in the U.S."),
     ("Das war Plan B.", "C'était le plan B.", "That was plan B."),
-    (
-        "Sagt Dr. Müller, z.B. heute ...",
-        "Dit le Dr. Müller, p. ex. ...",
-        "Says Dr. Müller, e.g. ...",
-    ),
+    ("Sagt Dr. Müller, z.B. ...", "Dit le Dr. Müller, p. ex. ...", "Says Dr. Müller, e.g. ..."),
     ("„Ja“, sagte sie.", "« Oui », dit-elle.", '"Yes," she said.'),
     ("Es kostet 1.250,50 €!", "Ça coûte 1 250,50 € !", "It's $1,250.50!"),
     ("Q &amp; A &gt; alles", "Q &amp; R &gt; tout", "Q &amp; A &gt; everything"),
@@ -29,13 +25,13 @@ HARD = [
 ]
 
 
-def sentences():
-    """Triples (German, French, English): the hard ones, then strings of Home Assistant 2026.2.3
-    (Apache-2.0), which is also the demo's corpus.
+def sentences(*sides):
+    """Tuples of German (0), French (1), English (2): the hard ones, then strings of Home Assistant
+    2026.2.3 (Apache-2.0), which is also the demo's corpus.
     """
     table = Path(__file__).parent / "data" / "home-assistant.tsv"
     rows = table.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    return HARD + [tuple(row.split("\t")) for row in rows]
+    return [tuple(row[side] for side in sides) for row in (*HARD, *(r.split("\t") for r in rows))]
 
 
 def talks(rows, size=30):
@@ -46,11 +42,11 @@ def training_file(rows, side, tags):
     """Talks one after the other, each below its tags, of which two hold text."""
     lines = []
     for number, talk in enumerate(talks(rows)):
-        for tag in tags:
+        for tag in tags.split():
             text = talk[0][side] if tag in ("title", "description") else f"{tag} {number}"
             lines.append(f"<{tag}>{text}</{tag}>")
         lines += [row[side] for row in talk]
-    return "".join(line + "\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def xml_file(rows, side, language):
@@ -64,17 +60,12 @@ def xml_file(rows, side, language):
 
 def de_en(test_size=20):
     """Files of an archive like IWSLT'14's, by name; ``test_size``: sentences a test set."""
-    rows = [(german, english) for german, _, english in sentences()]
+    rows = sentences(0, 2)
     train, tests = rows[:240], rows[240:]
-    odd = [
-        ("", "Nothing on the other side."),
-        ("Nur hier.", "  "),
-        ("wort " * 176, "word " * 175),
-        ("wort " * 175, "word " * 175),
-        ("eins zwei drei", "one two"),
-        ("eins zwei drei vier", "one two"),
-    ]
-    tags = ("url", "keywords", "talkid", "title", "description")
+    odd = [("", "Nothing on the other side."), ("Nur hier.", "  ")]
+    odd += [("wort " * count, "word " * 175) for count in (176, 175)]
+    odd += [("eins zwei drei", "one two"), ("eins zwei drei vier", "one two")]
+    tags = "url keywords talkid title description"
     sets = {
         "TED.dev2010": rows[: len(HARD)],
         "TEDX.dev2012": [("", "A segment without a source.")],
@@ -94,8 +85,7 @@ def de_en(test_size=20):
 
 def fr_en():
     """Files of an archive like IWSLT'17's, by name."""
-    rows = [(french, english) for _, french, english in sentences()]
-    tags = ("url", "keywords", "speaker", "talkid", "title", "description", "translator")
+    rows, tags = sentences(1, 2), "url keywords speaker talkid title description translator"
     files = {}
     for side, language in enumerate(("fr", "en")):
         files[f"train.tags.fr-en.{language}"] = training_file(rows[:260], side, tags)
