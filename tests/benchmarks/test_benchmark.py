@@ -38,30 +38,6 @@ def test_peak_memory_counts_what_was_there_and_is_gone():
     assert benchmark.peak_memory(lambda: None, cpu) < 64 << 20
 
 
-def peaks(contenders, *inputs):
-    for tensor in inputs[:-1]:
-        tensor.requires_grad_()
-    results = benchmark.measure(contenders, inputs, repeats=1)
-    return {name: peak for name, (_, peak) in results.items()}
-
-
-def test_the_loss_keeps_nothing_of_the_logits_size_but_the_gradient():
-    logits, target = torch.randn(2000, 16000), torch.randint(2, 16000, (2000,))  # 122 MiB
-    size = logits.numel() * 4
-    result = peaks(benchmark.loss_contenders(slow=False), logits, target)
-    assert result["EL in place, as in training"] < 0.3 * size
-    assert result["EL, `encouraging_loss`"] < 1.3 * size
-    assert result["EL, `encouraging_loss`"] < 0.67 * result["`F.cross_entropy`"]
-
-
-def test_the_fused_projection_keeps_less_than_the_logits():
-    hidden, weight = torch.randn(8000, 32), torch.randn(16000, 32)  # logits: 488 MiB
-    contenders = benchmark.projection_contenders(slow=False)
-    result = peaks(contenders, hidden, weight, torch.randint(2, 16000, (8000,)))
-    assert result["EL, `linear_encouraging_loss`"] < 8000 * 16000 * 4 * 0.5
-    assert result["EL, `linear_encouraging_loss`"] < 0.2 * result["`F.linear` + `F.cross_entropy`"]
-
-
 def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_numbers():
     logits = torch.randn(4, 5, requires_grad=True)
     seen = []

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from half import needs_half
+from old_torch import needs_half
 from small_models import criterion, cross_entropy, sample, train_once, translation_model
 from trainings import ENCODER_DECODER, configuration, train, with_criterion
 

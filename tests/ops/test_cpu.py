@@ -3,7 +3,6 @@
 import errno
 import multiprocessing
 import os
-import sys
 import threading
 import time
 import warnings
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from formula import random_case
+from old_torch import tells_of_passes
 
 from el_fairseq import encouraging_loss
 from el_fairseq.ops import cpu
@@ -24,7 +24,7 @@ SPEC = Spec(label_smoothing=0.1)
 count = cpu._compiled.__wrapped__  # not the one that this process has compiled already
 
 
-def loss_and_gradient(logits, target):
+def result(logits, target):
     logits = logits.detach().requires_grad_()
     loss = encouraging_loss(logits, target, label_smoothing=0.1, reduction="sum")
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
@@ -69,25 +69,22 @@ def test_an_interrupt_of_a_thread_is_no_result(three_threads):
 
 def test_several_threads_may_compute_losses_at_once(three_threads):
     logits, target = random_case(300, 3000, torch.float32)
-    expected = loss_and_gradient(logits, target)
+    expected = result(logits, target)
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: loss_and_gradient(logits, target), range(50)))
-    assert all(all(map(torch.equal, result, expected)) for result in results)
+        results = list(pool.map(lambda _: result(logits, target), range(50)))
+    assert all(all(map(torch.equal, each, expected)) for each in results)
 
 
-@pytest.mark.skipif(
-    not hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph"),
-    reason="before torch 2.1 PyTorch itself multiplies the gradient, and hangs in a forked process",
-)
+@tells_of_passes  # otherwise PyTorch itself multiplies the gradient, and hangs in a forked process
 def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
     logits, target = random_case(300, 3000, torch.float32)
-    expected = loss_and_gradient(logits, target)
+    expected = result(logits, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer Python warns of threads and fork
         context = multiprocessing.get_context("fork")
         answers = context.SimpleQueue()
         child = context.Process(
-            target=lambda: answers.put([x.numpy() for x in loss_and_gradient(logits, target)])
+            target=lambda: answers.put([x.numpy() for x in result(logits, target)])
         )
         child.start()
     answer = [torch.from_numpy(x) for x in answers.get()]
@@ -156,19 +153,3 @@ def test_without_a_cache_the_code_is_compiled_again_quietly(cache, monkeypatch, 
         warnings.simplefilter("error")
         assert runs(count(cpu._count))
     assert not list(Path(cpu.__file__).parent.rglob("*.nb?"))
-
-
-def test_processes_may_compile_at_the_same_time(cache):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        context = multiprocessing.get_context("fork")
-        children = [
-            context.Process(target=lambda: sys.exit(not runs(count(cpu._count)))) for _ in range(2)
-        ]
-        for child in children:
-            child.start()
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0, 0]
-    assert len(files(cache)) == 2
-    assert runs(count(cpu._count))

@@ -3,24 +3,19 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from formula import literal_losses, random_case
-from half import needs_half
+from formula import random_case
+from old_torch import TELLS_OF_PASSES, needs_half
 
 from el_fairseq import EncouragingLoss, encouraging_loss, linear_encouraging_loss
 from el_fairseq.ops import function
 
-# Before torch 2.1 nothing tells whether another backward pass will follow.
-TELLS_OF_PASSES = hasattr(torch._C._autograd, "_get_current_graph_task_keep_graph")
+needs_torch_2 = pytest.mark.skipif(not hasattr(torch, "func"), reason="needs torch 2.0")
 
 
 def case(count=9, classes=13, dtype=torch.float64):
     logits, target = random_case(count, classes, dtype)
     target[1] = -100
     return logits.requires_grad_(), target
-
-
-def literal(logits, target):
-    return literal_losses(logits, target, label_smoothing=0.1).sum() / (target != -100).sum()
 
 
 def gradient(loss, *tensors):
@@ -40,6 +35,50 @@ def test_it_compiles_into_one_graph_with_the_same_loss_and_gradient(reduction):
     loss, expected = compiled(logits, target), double_loss(logits, target)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_traced_loss_can_be_saved_and_run_on_other_logits(tmp_path):
+    logits, target = case()
+    logits = logits.detach()
+    traced = torch.jit.trace(lambda x, y: encouraging_loss(x, y), (logits, target))
+    traced.save(str(tmp_path / "loss.pt"))
+    other, target = logits.flip(0).requires_grad_(), target.flip(0)
+    value = torch.jit.load(str(tmp_path / "loss.pt"))(other, target)
+    expected = encouraging_loss(other, target)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(v, other) for v in (value, expected)))
+
+
+@needs_torch_2
+def test_fake_and_meta_tensors_have_a_loss_with_shape_and_dtype():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        fake = torch.zeros(4, 5, dtype=torch.bfloat16, requires_grad=True)
+        value = encouraging_loss(fake, torch.zeros(4, dtype=torch.int64))
+        (gradient,) = torch.autograd.grad(value, fake)
+    meta = torch.zeros(4, 5, device="meta")
+    losses = encouraging_loss(
+        meta, torch.zeros(4, dtype=torch.int64, device="meta"), reduction="none"
+    )
+    assert (value.shape, value.dtype) == ((), torch.float32)
+    assert (gradient.shape, gradient.dtype) == (fake.shape, fake.dtype)
+    assert (losses.shape, losses.device.type) == ((4,), "meta")
+
+
+@needs_torch_2
+def test_the_default_device_is_not_where_the_loss_is_computed():
+    logits, target = case()
+    weight = torch.ones(13)
+    torch.set_default_device("meta")
+    try:
+        results = [encouraging_loss(logits, target, weight=weight) for weight in (None, weight)]
+        fused = linear_encouraging_loss(logits, logits, target.clamp(max=8), reduction="sum")
+    finally:
+        torch.set_default_device(None)
+    assert all(result.device.type == "cpu" for result in (*results, fused))
 
 
 def test_under_autocast_it_takes_what_a_projection_gives_and_returns_float32():
@@ -66,18 +105,24 @@ def test_a_second_pass_without_keeping_the_graph_is_refused_in_pytorchs_words():
         loss.backward()
 
 
-@pytest.mark.parametrize(("dtype", "reduction"), [("float64", "none"), ("float16", "mean")])
-def test_a_gradient_may_be_differentiated_again(dtype, reduction):
-    logits, target = case(dtype=getattr(torch, dtype))
-    vector = torch.randn_like(logits)
+def test_second_derivatives_pass_gradgradcheck():
+    logits, target = case(4, 5)
+    weight = torch.rand(5, dtype=torch.float64)
+    options = {"log_end": 0.3, "label_smoothing": 0.2, "weight": weight, "reduction": "none"}
+    assert torch.autograd.gradgradcheck(lambda x: encouraging_loss(x, target, **options), logits)
 
-    def product(loss):
-        (once,) = torch.autograd.grad(loss.sum() * 3, logits, create_graph=True)
-        return torch.autograd.grad((once * vector).sum(), logits)[0]
 
-    actual = product(encouraging_loss(logits, target, label_smoothing=0.1, reduction=reduction))
-    expected = product(literal(logits, target) * (1 if reduction == "mean" else 8))
-    torch.testing.assert_close(actual, expected)
+def test_the_fused_projection_has_second_derivatives_too():
+    logits, target = case(4, 5)
+    weight = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
+    results = []
+    for value in (
+        linear_encouraging_loss(logits, weight, target),
+        encouraging_loss(F.linear(logits, weight), target),
+    ):
+        (once,) = torch.autograd.grad(value, weight, create_graph=True)
+        results.append(torch.autograd.grad(once.square().sum(), (logits, weight)))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("log_end", [0.9999, 1.0])
