@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, run
+from conftest import ROOT, run, succeed
 from formula import loss_and_gradient, random_case
 from torch import nn
 
@@ -183,15 +183,12 @@ def test_an_ignored_row_counts_for_nothing_whatever_its_logits(value, base_loss)
     logits, target = random_case()
     target[2] = -100
     logits[2] = 0
-    for weight in (None, torch.ones(11, dtype=torch.float64)):
-        options = {"base_loss": base_loss, "weight": weight}
-        expected = loss_and_gradient(lambda x: encouraging_loss(x, target, **options), logits)  # noqa: B023
-        actual = loss_and_gradient(
-            lambda x: encouraging_loss(x, target, **options),  # noqa: B023
-            logits.index_fill(0, torch.tensor(2), value),
-        )
-        assert all(map(torch.equal, actual, expected))
-        assert not actual[1][2].any()
+    actual, expected = (
+        loss_and_gradient(lambda x: encouraging_loss(x, target, base_loss=base_loss), each)
+        for each in (logits.index_fill(0, torch.tensor(2), value), logits)
+    )
+    assert all(map(torch.equal, actual, expected))
+    assert not actual[1][2].any()
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -241,18 +238,21 @@ def test_mypy_passes_a_typed_caller_and_finds_a_wrong_option(tmp_path):
     assert count.startswith("Found 1 error")
 
 
-def test_the_plain_loss_works_where_fairseq_does_not():
+def test_the_package_brings_the_plain_loss_alone_also_where_fairseq_does_not_import():
     code = (
         "import sys; sys.modules['fairseq'] = None\n"
-        "import torch, el_fairseq\n"
-        "assert 'numba' not in sys.modules\n"
+        "import logging, torch\n"
+        "trusted = getattr(torch.serialization, 'get_safe_globals', list)\n"
+        "before = trusted()\n"
+        "import el_fairseq\n"
+        "assert trusted() == before and not logging.getLogger().handlers\n"
+        "assert not {'numba', 'hydra', 'transformers'} & set(sys.modules)\n"
         "print(el_fairseq.encouraging_loss(torch.zeros(1, 4), torch.tensor([1])).item())\n"
         "try: el_fairseq.EncouragingLossCriterion\n"
         "except ImportError as error: print(error)\n"
     )
-    result = run([sys.executable, "-c", code])
-    assert result.returncode == 0, result.stderr
+    result = succeed(run([sys.executable, "-c", code]))
     value, explanation = result.stdout.splitlines()
     assert float(value) == pytest.approx(1.0986, abs=1e-4)  # log 4 + log 3/4
-    assert "needs fairseq" in explanation
-    assert "pip install" in explanation
+    assert "needs fairseq" in explanation and "pip install" in explanation
+    assert not result.stderr

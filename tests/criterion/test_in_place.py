@@ -11,41 +11,26 @@ def legacy_ddp(model):
     return ModuleProxyWrapper(LegacyDistributedDataParallel(model, process_group=None))
 
 
-class Foreign(nn.Module):
+class Foreign(ModuleProxyWrapper):
     """What somebody else wraps around a model."""
 
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
 
-    def forward(self, *args, **kwargs):
-        return self.module(*args, **kwargs)
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.module, name)
+def foreign(model):
+    return Foreign(LegacyDistributedDataParallel(model, process_group=None))
 
 
-def same(model):
-    return model
-
-
-def of_a_subclass(model):
-    model.__class__ = type("Subclass", (type(model),), {})
-    return model
+def subclassed(thing):
+    thing.__class__ = type("Subclass", (type(thing),), {})
+    return thing
 
 
 def with_a_decoder_of_a_subclass(model):
-    model.decoder.__class__ = type("Subclass", (type(model.decoder),), {})
+    subclassed(model.decoder)
     return model
 
 
 def subclass_of_the_criterion(**options):
-    loss = criterion(**options)
-    loss.__class__ = type("Subclass", (type(loss),), {})
-    return loss
+    return subclassed(criterion(**options))
 
 
 def delegating(**options):
@@ -71,15 +56,15 @@ def step(model, loss, language_modeling):
 @pytest.mark.parametrize(
     ("change", "loss", "options", "is_taken"),
     [
-        (same, criterion, {}, True),
+        (lambda model: model, criterion, {}, True),
         (legacy_ddp, criterion, {}, True),
-        (same, criterion, {"no_inplace": True}, False),
+        (lambda model: model, criterion, {"no_inplace": True}, False),
         (nn.Module.eval, criterion, {}, False),
-        (Foreign, criterion, {}, False),
-        (of_a_subclass, criterion, {}, False),
+        (foreign, criterion, {}, False),
+        (subclassed, criterion, {}, False),
         (with_a_decoder_of_a_subclass, criterion, {}, False),
-        (same, subclass_of_the_criterion, {}, False),
-        (same, delegating, {}, False),
+        (lambda model: model, subclass_of_the_criterion, {}, False),
+        (lambda model: model, delegating, {}, False),
     ],
 )
 @pytest.mark.parametrize(

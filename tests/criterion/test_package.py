@@ -8,42 +8,16 @@ from argparse import Namespace
 from conftest import ROOT, run, succeed
 from fairseq import utils
 
-import el_fairseq
-
-
-def python(code, **options):
-    result = succeed(run([sys.executable, "-c", code], **options))
-    return result.stdout.split(), result.stderr
-
-
-def test_importing_the_package_brings_the_loss_alone_and_says_nothing():
-    words, said = python(
-        "import logging, sys\n"
-        "import argparse, torch\n"
-        "trusted = getattr(torch.serialization, 'get_safe_globals', list)\n"
-        "before = trusted()\n"
-        "from el_fairseq import *\n"
-        "assert trusted() == before\n"
-        "assert 'fairseq' not in sys.modules and 'hydra' not in sys.modules\n"
-        "assert not logging.getLogger().handlers\n"
-        "import el_fairseq; print(el_fairseq.__version__, *sorted(el_fairseq.__all__))\n"
-    )
-    assert words == [
-        *(el_fairseq.__version__, "EncouragingLoss", "encouraging_loss"),
-        "linear_encouraging_loss",
-    ]
-    assert not said
-
 
 def test_in_a_program_that_imports_fairseq_later_the_criterion_is_there_when_it_is_asked_for():
     registered = "'encouraging_loss' in fairseq.criterions.CRITERION_REGISTRY"
-    words, _ = python(
+    code = (
         "import el_fairseq, fairseq.criterions\n"
         f"print({registered})\n"
         "el_fairseq.EncouragingLossCriterion\n"
         f"print({registered})\n"
     )
-    assert words == ["False", "True"]
+    assert succeed(run([sys.executable, "-c", code])).stdout.split() == ["False", "True"]
 
 
 def test_the_documented_user_dir_registers_the_criterion_in_workers_and_other_folders(
