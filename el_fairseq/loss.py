@@ -6,7 +6,7 @@ Neural Networks", AAAI 2022, arXiv 2110.06537, section 3.
 
 import math
 from numbers import Integral, Real
-from typing import Any, Literal, Optional, Tuple
+from typing import Any, Literal, Optional, Tuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from .ops.function import loss_of
 from .ops.reference import Spec
 
-BASE_LOSSES = ("ce", "mse")
-REDUCTIONS = ("mean", "sum", "none")
 BaseLoss = Literal["ce", "mse"]
 Reduction = Literal["mean", "sum", "none"]
+BASE_LOSSES = get_args(BaseLoss)
 
 
 def checked_spec(*options: Any, **named: Any) -> Spec:
@@ -35,7 +34,7 @@ def checked_spec(*options: Any, **named: Any) -> Spec:
         ("bonus_weight", Real, lambda x: 0 <= x < math.inf, "a number, 0 or more"),
         ("ignore_index", Integral, lambda x: True, "a whole number"),
         ("base_loss", object, BASE_LOSSES.__contains__, "'ce' or 'mse'"),
-        ("reduction", object, REDUCTIONS.__contains__, "'mean', 'sum' or 'none'"),
+        ("reduction", object, get_args(Reduction).__contains__, "'mean', 'sum' or 'none'"),
         ("inplace_backward", bool, lambda x: True, "True or False"),
     ):
         value = getattr(spec, name)

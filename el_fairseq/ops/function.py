@@ -48,14 +48,7 @@ def loss_of(inputs, target, spec, class_weight=None):
         total = count(target, classes, spec, dtype)
     else:
         total = (target != spec.ignore_index).sum()
-    if spec.reduction != "mean":
-        total = 1
-    elif class_weight is not None:
-        total = weight_of_rows(target, spec, class_weight).sum()
-    if isinstance(total, int):
-        scale = torch.full((1,), 1 / max(total, 1), dtype=number, device=target.device)
-    else:
-        scale = (total + (total == 0)).to(number).reciprocal().reshape(1)
+    scale = _scale(target, spec, class_weight, total, number)
     problem = _Problem(target, spec, class_weight, scale)
     if not has_memory or spec.base_loss == "mse":
         return problem.reference_loss(inputs)
@@ -74,13 +67,24 @@ def loss_of(inputs, target, spec, class_weight=None):
     return loss, losses.nll, losses.correct
 
 
+def _scale(target, spec, class_weight, total, number):
+    """The factor of a row's loss in the reduced loss, (1,), for ``total`` targets."""
+    if spec.reduction != "mean":
+        total = 1
+    elif class_weight is not None:
+        total = weight_of_rows(target, spec, class_weight).sum()
+    if isinstance(total, int):
+        return torch.full((1,), 1 / max(total, 1), dtype=number, device=target.device)
+    return (total + (total == 0)).to(number).reciprocal().reshape(1)
+
+
 class _Problem(NamedTuple):
     """What defines a loss besides its inputs (logits, or hidden states, weight and bias)."""
 
     target: Tensor
     spec: Spec
     class_weight: Optional[Tensor]
-    scale: Tensor  # (1,), the factor of a row's loss in the reduced loss
+    scale: Tensor  # of a row's loss in the reduced loss, (1,)
 
     def reduced(self, losses):
         if self.spec.reduction == "none":
@@ -100,10 +104,10 @@ class _Problem(NamedTuple):
         if len(inputs) > 1:
             return projection_losses(*inputs, self, scale, wanted)
         (logits,), gradient = inputs, None
-        if any(wanted):
-            is_place = in_place and logits.is_contiguous()
-            contiguous = torch.contiguous_format
-            gradient = logits if is_place else torch.empty_like(logits, memory_format=contiguous)
+        if any(wanted) and in_place and logits.is_contiguous():
+            gradient = logits
+        elif any(wanted):
+            gradient = logits.new_empty(logits.shape)
         results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
         if gradient is logits:
             gradient[:0].zero_()  # bump the version counter: the kernel wrote in place
@@ -158,15 +162,8 @@ def _versions(inputs):
 def projection_losses(hidden, weight, bias, problem, scale, wanted):
     """Losses of ``hidden @ weight.T + bias``, and the gradients of ``sum(scale * loss)``.
 
-    Args:
-        hidden: (N, D); weight: (V, D); bias: (V,) or ``None``; all of one dtype.
-        problem: target, options and class weights.
-        scale: (N,), of the loss's dtype.
-        wanted: whether to compute the gradients of hidden, weight and bias.
-
-    Returns:
-        :class:`~el_fairseq.ops.reference.RowLosses`, and the three gradients, ``None`` for those
-        not wanted. Those of weight and bias are summed over blocks in float32 at least.
+    The three inputs have one dtype. Those of their gradients that are not ``wanted`` are ``None``.
+    Those of weight and bias are summed over blocks in float32 at least.
     """
     number = number_type(hidden)
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
