@@ -38,8 +38,8 @@ VALID = "valid"
 
 def main():
     options = parser().parse_args()
-    for option, named in (("--model", options.model), ("--ood", options.ood)):
-        if len(dict(named)) < len(named):
+    for option, given in (("--model", options.model), ("--ood", options.ood)):
+        if len(dict(given)) < len(given):
             raise UserError(f"{option}: a name is given twice; give each its own")
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")

@@ -161,8 +161,9 @@ def load_subset(task, data, subset):
     Several subsets of a translation corpus, such as ``test,test1``, become one dataset.
 
     Raises:
-        UserError: the subset is missing, empty or damaged, has no target side, or the folder's
-            dictionaries are not the task's.
+        FileNotFoundError: there is no such subset.
+        UserError: it is empty or damaged, or has no target side, or the folder's dictionaries are
+            not the task's.
     """
     _check_dictionaries(task, data)
     datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
@@ -191,13 +192,7 @@ def _load_one_subset(task, data, subset):
     for index in Path(data).glob(f"{subset}.*idx"):
         check_binary(index.with_suffix(""))
     options_of(task).data = str(data)
-    try:
-        task.load_dataset(subset, combine=False, epoch=1)
-    except FileNotFoundError:
-        there = sorted({path.name.split(".")[0] for path in Path(data).glob("*.idx")})
-        raise UserError(
-            f"no subset {subset} in {data}; it holds: {', '.join(there) or 'none'}"
-        ) from None
+    task.load_dataset(subset, combine=False, epoch=1)
     dataset = task.dataset(subset)
     if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
         raise UserError(f"subset {subset} of {data} has no target side: binarize it with one")

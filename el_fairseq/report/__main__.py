@@ -19,6 +19,8 @@ from pathlib import Path
 
 from ..common.cli import UserError, needs_extra, run, split_at_dashes
 
+for library in ("sacrebleu", "matplotlib"):  # fairseq has them say more, at once
+    logging.getLogger(library).setLevel(logging.WARNING)
 with needs_extra("scripts"):
     from jinja2 import Environment, PackageLoader, UndefinedError
 
@@ -137,8 +139,6 @@ def main():
     parser.add_argument("--title", help="(default: one with the experiment's name)")
     own, analysis_options = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(own)
-    for library in ("sacrebleu", "matplotlib"):  # fairseq has them say more
-        logging.getLogger(library).setLevel(logging.WARNING)
     folder = Path(arguments.folder)
     if not folder.is_dir():
         folder = ROOT / "runs" / folder.name.removesuffix(".toml")

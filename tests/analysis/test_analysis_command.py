@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run, succeed
+from conftest import ROOT
 
 from el_fairseq.analysis import __main__ as analysis_module
 from el_fairseq.common.cli import UserError
@@ -79,9 +79,9 @@ def test_every_question_is_answered(analysed, tiny):
     assert f"--out {folder / 'analysis'}" in result["command"]
 
 
-def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path):
-    command = [sys.executable, "-m", "el_fairseq.analysis", tiny.lm]
-    succeed(run([*command, "--model", f"LM={tiny.language_model}", "--out", tmp_path]))
+def test_a_language_model_is_analysed_without_a_source(tiny, tmp_path, call):
+    model = f"LM={tiny.language_model}"
+    call(analysis_module.main, tiny.lm, "--model", model, "--out", tmp_path)
     result = json.loads((tmp_path / "analysis.json").read_text())
     assert "noise" not in result
     assert result["tokens"] > 100

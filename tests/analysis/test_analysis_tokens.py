@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from el_fairseq.analysis import tables, tokens
-from el_fairseq.analysis.tokens import in_order, summaries, token_columns
+from el_fairseq.analysis.tokens import summaries, token_columns
 
 PADDING = 1
 
@@ -65,18 +65,6 @@ def test_columns_are_what_their_definitions_say(classes, ruled_out, monkeypatch)
     for name, column in columns.items():
         wanted = [row[name] for row in expected]
         np.testing.assert_allclose(column, wanted, rtol=1e-11, atol=1e-11, err_msg=name)
-
-
-def test_columns_of_several_batches_come_in_the_order_of_sentences():
-    logits, target = batch_of(9)
-    numbers = torch.tensor([3, 0, 5, 1, 6, 4, 2])
-    batches = [
-        token_columns(logits[part], target[part], numbers[part], PADDING)
-        for part in (slice(0, 3), slice(3, 7))
-    ]
-    columns, order = in_order(batches), numbers.argsort()
-    for name, column in columns_of(logits[order], target[order]).items():
-        np.testing.assert_array_equal(columns[name], column)
 
 
 def test_a_measure_is_added_by_one_function(monkeypatch):

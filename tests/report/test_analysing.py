@@ -1,39 +1,36 @@
 from dataclasses import replace
 
 import pytest
+from made import record, results_of
 from made_runs import KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import lines_of
 from el_fairseq.corpora import manifest
-from el_fairseq.experiments.results import Results
 from el_fairseq.report import analysing
 
 
 def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with(tmp_path):
-    def results_of(*runs, kind="averaged5"):
-        records = [{"run": f"{loss.lower()}-seed{seed}", "loss": loss} for loss, seed in runs]
-        content = {"losses": ["CE"], "tests": ["test"], "checkpoints": [kind], "runs": records}
-        return Results(tmp_path, content)
+    def models(*losses, kind="averaged5"):
+        runs = [record(loss, seed, 0) for loss in losses for seed in (1, 2)]
+        return analysing.models_of(results_of(runs, tmp_path, checkpoints=[kind]))
 
-    runs = [("CE", 1), ("CE", 2), ("EL, late", 1), ("EL, late", 2)]
-    for name in ("ce-seed1", "el, late-seed1"):
-        (tmp_path / name / "evaluation" / "test-averaged5").mkdir(parents=True)
-        (tmp_path / name / "evaluation" / "test-averaged5" / "averaged.pt").touch()
-    assert analysing.models_of(results_of(*runs)) == {
-        "CE": tmp_path / "ce-seed1" / "evaluation" / "test-averaged5" / "averaged.pt",
-        "EL late": tmp_path / "el, late-seed1" / "evaluation" / "test-averaged5" / "averaged.pt",
+    averaged = {
+        name: tmp_path / run / "evaluation" / "test-averaged5" / "averaged.pt"
+        for name, run in (("CE", "ce-seed1"), ("EL late", "el,-late-seed1"))
     }
-    with pytest.raises(UserError, match=r"no .*el 0\.75-seed1.*the checkpoint of EL 0\.75"):
-        analysing.models_of(results_of(*runs, ("EL 0.75", 1)))
     best = tmp_path / "ce-seed1" / "checkpoints" / "checkpoint_best.pt"
-    best.parent.mkdir()
-    best.touch()
-    assert analysing.models_of(results_of(("CE", 1), kind="best")) == {"CE": best}
+    for path in (*averaged.values(), best):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert models("CE", "EL, late") == averaged
+    assert models("CE", kind="best") == {"CE": best}
+    with pytest.raises(UserError, match=r"no .*el-0\.75-seed1.*the checkpoint of EL 0\.75"):
+        models("CE", "EL 0.75")
 
 
 def test_the_everyday_sentences_are_as_many_in_each_language():
-    texts = {path.stem: lines_of(path) for path in analysing.EVERYDAY.iterdir()}
+    texts = {path.stem: list(lines_of(path)) for path in analysing.EVERYDAY.iterdir()}
     counts = {language: len(lines) for language, lines in texts.items()}
     assert counts == {"de": 50, "en": 50, "fr": 50}
     assert all(line.strip() == line and line for lines in texts.values() for line in lines)
@@ -42,10 +39,10 @@ def test_the_everyday_sentences_are_as_many_in_each_language():
 def test_other_texts_have_the_form_of_the_corpus(tiny):
     texts = analysing.other_texts(manifest.read(tiny.folder), "test")
     assert list(texts) == ["shuffled words", "everyday sentences", "everyday sentences in French"]
-    (source, target), own = texts["shuffled words"], lines_of(tiny.text / "test.de")
+    (source, target), own = texts["shuffled words"], list(lines_of(tiny.text / "test.de"))
     words, own_words = ([sorted(line.split()) for line in lines] for lines in (source, own))
     assert source != own and words == own_words
-    assert target == lines_of(tiny.text / "test.en")
+    assert target == list(lines_of(tiny.text / "test.en"))
     source, target = texts["everyday sentences in French"]
     assert "Le cheval a sauté par-dessus la clôture." in source
     assert "The horse jumped over the fence." in target
