@@ -2,7 +2,6 @@
 and one so small that a training on it is done in a moment.
 """
 
-import json
 import random
 import types
 
@@ -59,53 +58,35 @@ def write_text(folder, words=WORDS, sizes=SIZES, lengths=(2, 9), in_order=False)
             (folder / f"{split}.{language}").write_text(lines)
 
 
-def binarize(folder, prefix, sizes=SIZES):
-    """Write the manifest, as far as scoring and reporting read it, and the data of the text
-    ``PREFIXtrain.de``, ...: ``bin/``, and ``lm/`` of the English side."""
-    manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": "sentencepiece"}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "pairs": sizes}))
-    splits = [f"--{split}pref={folder}/{prefix}{split}" for split in sizes]
-    pair = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary"]
-    preprocess(*pair, *splits, "--destdir", f"{folder}/bin")
-    english = [f"{split}.en" for split in splits]
-    preprocess("--only-source", *english, "--destdir", f"{folder}/lm")
+def binarize_english(folder, prefix):
+    """Write the data of the text ``PREFIXtrain.en``, ... for language models: ``lm/``."""
+    splits = [f"--{split}pref={folder}/{prefix}{split}.en" for split in SIZES]
+    preprocess("--only-source", *splits, "--destdir", f"{folder}/lm")
 
 
 def make_small(folder):
-    """Write ``manifest.json``, ``text/``, ``bin/`` and ``lm/`` into an empty folder."""
+    """Write ``text/``, ``bin/`` and ``lm/`` into an empty folder."""
     words = {word: WORDS[word] for word in ("haus", "baum", "hund", "katze", "berg")}
     write_text(folder / "text", words, SMALL_SIZES, (1, 7), in_order=True)
-    binarize(folder, "text/", SMALL_SIZES)
+    splits = [f"--{split}pref={folder}/text/{split}" for split in SMALL_SIZES]
+    pair = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary"]
+    preprocess(*pair, *splits, "--destdir", f"{folder}/bin")
+    binarize_english(folder, "text/")
     return folder
 
 
-def train(to, options):
-    """Train as fairseq-train does, in this process, and put the checkpoint at ``to``."""
-    folder = to.with_suffix("")
-    fairseq_train.main(configuration(*options, *SHORT, "--save-dir", folder))
-    (folder / "checkpoint_last.pt").rename(to)
-
-
 def make(folder):
-    """Make text, subwords, binary data and models below an empty folder."""
-    import sentencepiece  # which stacks without the scripts lack
+    """Make a corpus, with data for language models, and models in an empty folder."""
+    from el_fairseq.corpora.prepare import prepare  # stacks without the scripts lack its libraries
 
+    def write(corpus):
+        write_text(corpus / "text")
+        facts = {"corpus": "tiny", "source": "de", "target": "en", "tokenizer": None}
+        return {**facts, "tests": {"test": "test"}, "pairs": SIZES, "dropped": {}}
+
+    prepare(folder, {"pieces": 90}, write)
+    binarize_english(folder, "bpe/")
     made = paths(folder)
-    write_text(made.text)
-    made.subwords.parent.mkdir()
-    sentencepiece.SentencePieceTrainer.train(
-        input=[made.text / "train.de", made.text / "train.en"],
-        model_prefix=str(made.subwords.with_suffix("")),
-        model_type="bpe",
-        vocab_size=90,
-        minloglevel=2,
-    )
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(made.subwords))
-    for path in list(made.text.iterdir()):
-        pieces = processor.encode(path.read_text().splitlines(), out_type=str)
-        text = "".join(" ".join(line) + "\n" for line in pieces)
-        (made.folder / f"pieces-{path.name}").write_text(text)
-    binarize(folder, "pieces-")
     models = {
         made.ce: [
             *(made.bin, *TINY, "--share-all-embeddings"),
@@ -121,8 +102,10 @@ def make(folder):
             *words_of(transformer(16, ["decoder"])),
         ],
     }
-    for to, options in models.items():
-        train(to, options)
+    for path, options in models.items():
+        save = path.with_suffix("")
+        fairseq_train.main(configuration(*options, *SHORT, "--save-dir", save))
+        (save / "checkpoint_last.pt").rename(path)
     return made
 
 

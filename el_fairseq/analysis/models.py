@@ -1,4 +1,4 @@
-"""What fairseq knows: models from checkpoints, single or in an ensemble, and binarized data."""
+"""fairseq's models, from checkpoints, single or in an ensemble, and their binarized data."""
 
 import argparse
 import functools
@@ -166,7 +166,14 @@ def load_subset(task, data, subset):
             not the task's.
     """
     _check_dictionaries(task, data)
-    datasets = [_load_one_subset(task, data, one) for one in subset.split(",")]
+    options_of(task).data, datasets = str(data), []
+    for name in subset.split(","):
+        for index in Path(data).glob(f"{name}.*idx"):
+            check_binary(index.with_suffix(""))
+        task.load_dataset(name, combine=False, epoch=1)
+        datasets.append(task.dataset(name))
+        if getattr(datasets[-1], "tgt", True) is None:
+            raise UserError(f"subset {name} of {data} has no target side: binarize it with one")
     first = datasets[0]
     if len(datasets) == 1:
         return first
@@ -186,17 +193,6 @@ def translation_dataset(task, sources, targets, like):
         left_pad_target=like.left_pad_target,
         shuffle=False,
     )
-
-
-def _load_one_subset(task, data, subset):
-    for index in Path(data).glob(f"{subset}.*idx"):
-        check_binary(index.with_suffix(""))
-    options_of(task).data = str(data)
-    task.load_dataset(subset, combine=False, epoch=1)
-    dataset = task.dataset(subset)
-    if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
-        raise UserError(f"subset {subset} of {data} has no target side: binarize it with one")
-    return dataset
 
 
 def _check_dictionaries(task, data):
