@@ -7,12 +7,10 @@ import pytest
 from conftest import ROOT
 from fairseq import options
 from fairseq.criterions import CRITERION_REGISTRY
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import call_main
 from fairseq_cli import preprocess, train
 from sizes import transformer, words_of
-
-import el_fairseq.criterion  # noqa: F401  (registers it)
+from trainings import configuration, with_criterion
 
 # In nats a token, of each of fifty updates.
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "trainings.json").read_text())
@@ -39,16 +37,13 @@ def test_a_training_has_the_losses_that_it_has_on_other_stacks(criterion, corpus
     # From the same seed, fairseq's versions put the sentences in different orders: the test set,
     # which is not shuffled, stands in for the training set, and its batches keep their order.
     words = [
-        *(str(corpus), "--train-subset", "test", "--curriculum", "1000000", "--cpu"),
-        *("--arch", "transformer", *words_of(transformer(16)), "--dropout", "0"),
-        *("--optimizer", "adam", "--lr", "0.005", "--max-tokens", "200", "--seed", "1"),
-        *("--max-update", "50", "--required-batch-size-multiple", "1", "--num-workers", "0"),
-        *("--disable-validation", "--no-save", "--log-format", "none"),
+        *("--train-subset", "test", "--curriculum", "1000000", "--max-tokens", "200"),
+        *("--arch", "transformer", *words_of(transformer(16)), "--lr", "0.005"),
+        *("--max-epoch", "0", "--max-update", "50", "--disable-validation", "--no-save"),
+        *("--save-dir", corpus.parent, "--log-format", "none"),
         *("--distributed-world-size", "1"),  # also where there are several GPUs
-        *("--save-dir", str(corpus.parent), "--label-smoothing", "0.1", "--criterion", criterion),
     ]
-    parser = options.get_training_parser()
-    config = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, words))
+    cfg = with_criterion(configuration(corpus, *words), criterion)
     kind, losses = CRITERION_REGISTRY[criterion], []
     forward = kind.forward
 
@@ -58,5 +53,5 @@ def test_a_training_has_the_losses_that_it_has_on_other_stacks(criterion, corpus
         return result
 
     monkeypatch.setattr(kind, "forward", recorded)
-    call_main(config, train.main)
+    call_main(cfg, train.main)
     assert losses == pytest.approx(GOLDEN[criterion], abs=1e-4)
