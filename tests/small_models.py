@@ -29,21 +29,20 @@ class Task:
         return criterion(model, sample)
 
 
-def translation_model(**options):
+def built(model, architecture, **options):
     torch.manual_seed(1)
-    args = Namespace(
-        dropout=0.0, max_source_positions=64, max_target_positions=64, **TRANSFORMER, **options
-    )
-    base_architecture(args)
-    return TransformerModel.build_model(args, Task()).double()
+    args = Namespace(dropout=0.0, max_target_positions=64, **TRANSFORMER, **options)
+    architecture(args)
+    return model.build_model(args, Task()).double()
+
+
+def translation_model(**options):
+    return built(TransformerModel, base_architecture, max_source_positions=64, **options)
 
 
 def language_model(**options):
-    torch.manual_seed(1)
-    args = Namespace(dropout=0.0, max_target_positions=64, **TRANSFORMER, **options)
-    base_lm_architecture(args)
-    args.tokens_per_sample = 64
-    return TransformerLanguageModel.build_model(args, Task()).double()
+    options = {"tokens_per_sample": 64, **options}
+    return built(TransformerLanguageModel, base_lm_architecture, **options)
 
 
 def sample(language_modeling=False):

@@ -159,15 +159,11 @@ def in_order(batches):
 
 
 def summaries(columns_of_models):
-    """Mean, median, quantiles and histogram of each measure, for each model.
+    """Mean, median, quantiles and histogram: ``{model: {measure: {...}}}``, from columns by model.
 
-    Args:
-        columns_of_models: token columns by the models' names.
-
-    Returns:
-        ``{model: {measure: {...}}}``. Histograms of a measure have the same edges for all models,
-        so that they can be compared: from the lowest 0.5 % quantile of any model to the highest
-        99.5 % quantile. Values outside are counted in ``below`` and ``above``.
+    Histograms of a measure have the same edges for all models, so that they can be compared: from
+    the lowest 0.5 % quantile of any model to the highest 99.5 % quantile. Values outside are
+    counted in ``below`` and ``above``.
     """
     result = {name: {} for name in columns_of_models}
     for measured in MEASURES:

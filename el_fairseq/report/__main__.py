@@ -38,9 +38,7 @@ PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
 def report(folder, title=None, analysis_options=()):
     """Write the report of a folder; returns its path.
 
-    Args:
-        title: of the page; ``None`` for one that names the experiment.
-        analysis_options: for the analysis of runs, after those of the experiment.
+    ``analysis_options`` are for the analysis of runs, after those of the experiment.
 
     Raises:
         UserError: there is nothing to report, a file of it is damaged or of another version, or
