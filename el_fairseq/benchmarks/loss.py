@@ -83,7 +83,7 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, inputs, repeats, calls=1):
+def measure(contenders, inputs, repeats, calls=1, square=None):
     """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
@@ -91,6 +91,8 @@ def measure(contenders, inputs, repeats, calls=1):
         inputs: tensors; all but the last get gradients. Contenders may overwrite them.
         repeats: turns of each contender, after one turn that warms up and measures the memory.
         calls: number of calls in each turn.
+        square: a matrix to multiply by itself right before each call, whose time does not count.
+            The threads of this product then still wait for work, as in a training.
     """
     *differentiated, _ = inputs
     device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
@@ -99,13 +101,17 @@ def measure(contenders, inputs, repeats, calls=1):
         with torch.no_grad():
             for tensor, values in zip(differentiated, fresh):
                 tensor.copy_(values)
-        _wait_for(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            gradients = torch.autograd.grad(contender(*inputs), differentiated)
-        _wait_for(device)
-        del gradients
-        return (time.perf_counter() - start) / calls
+        in_a_row, total = calls if square is None else 1, 0.0
+        for _ in range(calls // in_a_row):
+            if square is not None:
+                torch.mm(square, square)
+            _wait_for(device)
+            start = time.perf_counter()
+            for _ in range(in_a_row):  # no gradient is kept, as in a training
+                torch.autograd.grad(contender(*inputs), differentiated)
+            _wait_for(device)
+            total += time.perf_counter() - start
+        return total / calls
 
     # functools.partial, because a loop's variable would be the last contender.
     peaks = [peak_memory(functools.partial(seconds, each), device) for each in contenders.values()]
@@ -150,7 +156,7 @@ def cells(results):
         yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
-def benchmark(shapes, contenders, device, dtype, repeats, threads):
+def benchmark(shapes, contenders, device, dtype, repeats, threads, square):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -168,7 +174,7 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads):
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         for number in threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, repeats, calls)
+            results = measure(contenders, inputs, repeats, calls, square)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
@@ -202,6 +208,9 @@ def main():
         help="more contenders: the paper's formula in PyTorch (on a GPU also compiled), "
         "F.linear_cross_entropy",
     )
+    add(
+        "--after-matmul", action="store_true", help="call right after a matrix product, as training"
+    )
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
@@ -213,12 +222,13 @@ def main():
         f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
         "memory beyond the inputs"
     )
+    square = torch.ones(1024, 1024, device=device, dtype=dtype) if options.after_matmul else None
     for shapes, contenders in (
         (options.shapes, loss_contenders(options.literal)),
         (options.projections, projection_contenders(options.literal)),
     ):
         if shapes:
-            how = device, dtype, options.repeats, options.threads
+            how = device, dtype, options.repeats, options.threads, square
             print(f"\n{benchmark(shapes, contenders, *how).text('github')}")
 
 

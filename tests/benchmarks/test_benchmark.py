@@ -54,7 +54,7 @@ def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_number
 
 def test_the_command_prints_a_table_for_logits_and_one_for_projections(call, capsys):
     few = "--shapes", "40x50", "--projections", "40x8x50", "--repeats", "2"
-    call(benchmark.main, *few, "--threads", "1", "--literal")
+    call(benchmark.main, *few, "--threads", "1", "--literal", "--after-matmul")
     shown = capsys.readouterr().out
     assert "2 repetitions" in shown
     for first in ("| 40 x 50 ", "| 40 x 8 x 50 "):
