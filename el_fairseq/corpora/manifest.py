@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..common.cli import UserError
 from ..common.files import lines_of, read_json
+from . import moses
 from .subwords import MODELS, REMOVE_BPE
 
 ADVICE = (
@@ -97,14 +98,10 @@ class Corpus:
         """Undo the corpus's tokenization of ``lines`` (of its target language by default)."""
         if self.tokenizer is None:
             return list(lines)
-        from . import moses
-
         return moses.detokenized(lines, language or self.target)
 
     def as_in_corpus(self, lines, language):
         """Plain ``lines`` of any language in the form of the corpus's text."""
-        from . import moses
-
         if self.normalized:
             lines = moses.normalized(lines, language)
         if self.tokenizer == "moses":

@@ -8,6 +8,10 @@ import contextlib
 import io
 from pathlib import Path
 
+import sentencepiece
+from subword_nmt.apply_bpe import BPE
+from subword_nmt.learn_bpe import learn_bpe
+
 from ..common.cli import UserError
 
 # File of the model below a corpus's bpe/, by kind.
@@ -26,9 +30,6 @@ class Subwords:
     """
 
     def __init__(self, path):
-        import sentencepiece
-        from subword_nmt.apply_bpe import BPE
-
         try:
             if Path(path).suffix == ".model":
                 self.symbol = REMOVE_BPE["sentencepiece"]
@@ -57,9 +58,6 @@ def learn(lines, kind, size):
     Raises:
         UserError: the text has too few words, or too many characters, for SentencePiece.
     """
-    import sentencepiece
-    from subword_nmt.learn_bpe import learn_bpe
-
     if kind == "subword-nmt":
         codes = io.StringIO()
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(ValueError):
