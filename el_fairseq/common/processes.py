@@ -1,9 +1,8 @@
 """Programs that start others, and how signals end them.
 
-A program's work runs in a thread of its own; its main thread waits for the work or for a signal,
-which the handler only records. Then the main thread kills the children, which leave nothing
-half-made (see :mod:`.files`), and the work ends because they did. No exception comes out of a
-handler, and no Python runs in a fork.
+SIGINT, SIGTERM and SIGHUP end a program at once. Linux then kills its children, and they leave
+nothing half-made (see :mod:`.files`). SIGUSR1 is passed on to the children, which may end as they
+like. No exception comes out of a handler, and no Python runs in a fork.
 """
 
 import contextlib
@@ -12,18 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 
-SECONDS_TO_END = 2
-SECONDS_BETWEEN_LOOKS = 0.1
 # sysexits.h's EX_TEMPFAIL: stopped by SIGUSR1, the same command goes on.
 STOPPED = 75
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_lock = threading.Lock()
-_children = {}  # those that run, and their gentle signals
-_statuses = []  # to end with; empty until a signal comes, the last one counts
+_children = {}  # those that run, with the signal that SIGUSR1 becomes for each
+_asked_to_stop = []
 
 
 class Stopped(SystemExit):
@@ -34,8 +27,7 @@ class Stopped(SystemExit):
 def started(command, gentle=signal.SIGKILL, **options):
     """A child that runs ``command``; it has ended when the block ends.
 
-    Linux kills it when this thread ends in any way, and signals end it as
-    :func:`supervise` says. It has a session of its own.
+    Linux kills it when this thread ends in any way. It has a session of its own.
 
     Args:
         command: list of words.
@@ -45,26 +37,24 @@ def started(command, gentle=signal.SIGKILL, **options):
     Raises:
         Stopped: this program is being stopped.
     """
+    if _asked_to_stop:
+        raise Stopped(STOPPED)
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, command)]
     options = {"stdin": subprocess.DEVNULL, **options}
-    with _lock:
-        if _statuses:
-            raise Stopped(_statuses[-1])
-        child = subprocess.Popen(words, start_new_session=True, **options)
-        _children[child] = gentle
+    child = subprocess.Popen(words, start_new_session=True, **options)
+    _children[child] = gentle
     try:
+        if _asked_to_stop:  # since, and the handler did not know the child
+            _send(child, gentle)
         yield child
         child.wait()
-        if _statuses and _statuses[-1] != STOPPED:  # it was ended
-            raise Stopped(_statuses[-1])
     finally:
         if child.poll() is None:
             _send(child, signal.SIGKILL)
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
-        with _lock:
-            del _children[child]
+        del _children[child]
 
 
 def call(command, **options):
@@ -78,45 +68,32 @@ def _send(child, number):
         os.killpg(child.pid, number)
 
 
-def _stop(status, number=None):
-    """Start no more children, and send ``number`` to all, or to each its gentle signal."""
-    with _lock:
-        _statuses.append(status)
-        for child, gentle in _children.items():
-            _send(child, number or gentle)
+def _stop(*_):
+    _asked_to_stop.append(True)
+    for child, gentle in list(_children.items()):
+        _send(child, gentle)
 
 
 def supervise(work):
-    """Run ``work()``, which may start children, to its end or to a signal; returns its result.
+    """Run ``work()``, which may start children, to its end; returns its result.
 
-    SIGINT, SIGTERM and SIGHUP kill the children and then this program, with status 128 and the
-    signal's number. SIGUSR1 sends each child its gentle signal (SIGKILL, unless it has another) and
-    lets it end; stopped so, the program ends with status 75. A signal that is ignored (``nohup``)
-    stays so. To be called once, from the main thread.
+    SIGUSR1 sends each child its gentle signal (SIGKILL, unless it has another) and lets it end;
+    stopped so, the program ends with status 75. A signal that is ignored (``nohup``) stays so. To
+    be called from the main thread.
 
     Raises:
-        Stopped: a signal came. And whatever ``work`` raises.
+        Stopped: SIGUSR1 came. And whatever ``work`` raises.
     """
-    came = []
-    for number in (*_ENDING, signal.SIGUSR1):
+    # Python's own handler would raise an exception here, and not end the threads of ``work``.
+    for number, action in ((signal.SIGINT, signal.SIG_DFL), (signal.SIGUSR1, _stop)):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: came.append(number))
-    doing = ThreadPoolExecutor(1).submit(work)
-    while not doing.done():
-        wait([doing], SECONDS_BETWEEN_LOOKS)
-        while came:
-            number = came.pop(0)
-            if number == signal.SIGUSR1:
-                _stop(STOPPED)
-                continue
-            _stop(128 + number, signal.SIGKILL)
-            wait([doing], SECONDS_TO_END)
-            if not doing.done():  # it computes; the interpreter's own end would wait for it
-                os._exit(128 + number)
-            raise Stopped(128 + number)
-    if doing.exception() and _statuses:
-        raise Stopped(_statuses[-1])
-    return doing.result()
+            signal.signal(number, action)
+    try:
+        return work()
+    except Exception:
+        if _asked_to_stop:
+            raise Stopped(STOPPED) from None
+        raise
 
 
 def _become(parent, command):
