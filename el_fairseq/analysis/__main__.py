@@ -115,9 +115,9 @@ def main():
         }
     result = plain(result)
     write_json(out / "analysis.json", result)
-    print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences", end="")
     left_out = result["sentences_left_out"]
-    print(f", {left_out} left out, too long for a model\n" if left_out else "\n")
+    left_out = f", {left_out} left out, too long for a model" if left_out else ""
+    print(f"{result['tokens']:,} tokens of {result['sentences']:,} sentences{left_out}\n")
     for table in tables(result).values():
         print(table.text("simple"))
     print(f"Written: {out / 'analysis.json'}, {', '.join(f'tokens-{m}.npz' for m in columns)}")
@@ -186,30 +186,19 @@ def parser(of_report=False):
     add("data", help="folder that fairseq-preprocess made")
     parts = "which part of it, or several as one, such as test,test1 (%(default)s)"
     add("--subset", default="test", help=parts)
-    add(
-        "--model",
-        type=argument(named, "NAME=PATH[:PATH...], a name of letters, digits and ._+-"),
-        action="append",
-        required=True,
-        metavar="NAME=PATH[:PATH...]",
-        help="a name and its checkpoint, or several as an ensemble; once for each model",
-    )
+    form = "NAME=PATH[:PATH...]"
+    model = argument(named, f"{form}, a name of letters, digits and ._+-")
+    several = "a name and its checkpoint, or several as an ensemble; once for each model"
+    add("--model", type=model, action="append", required=True, metavar=form, help=several)
     add("--out", required=True, metavar="FOLDER", help="where to write")
-    add(
-        "--ood",
-        type=argument(named_subset, "NAME=FOLDER:SUBSET"),
-        action="append",
-        default=[],
-        metavar="NAME=FOLDER:SUBSET",
-        help="data to distinguish from the subset, binarized with the same dictionaries "
-        "(python -m el_fairseq.corpora.binarize)",
-    )
-    add(
-        "--subwords",
-        metavar="FILE",
-        help="SentencePiece model (FILE ends in .model) or BPE codes of the data: measures "
-        "accuracy and BLEU with noise in the characters of the source",
-    )
+    form = "NAME=FOLDER:SUBSET"
+    others = "data to distinguish from the subset, binarized with the same dictionaries "
+    others += "(python -m el_fairseq.corpora.binarize)"
+    other = argument(named_subset, form)
+    add("--ood", type=other, action="append", default=[], metavar=form, help=others)
+    noisy = "SentencePiece model (FILE ends in .model) or BPE codes of the data: measures accuracy "
+    noisy += "and BLEU with noise in the characters of the source"
+    add("--subwords", metavar="FILE", help=noisy)
     return made
 
 

@@ -89,18 +89,13 @@ def with_temperature(model, valid, dataset, columns):
 
     temperature = fit_temperature(nll_on_valid)
     after = model.token_columns(dataset, "after temperature", temperature)
-    result = {"temperature": temperature}
-    for when, measured in (("before", columns), ("after", after)):
-        result[when] = calibration(measured)
-        del result[when]["reliability"]
-    return result
+    before, after = calibration(columns), calibration(after)
+    del before["reliability"], after["reliability"]
+    return {"temperature": temperature, "before": before, "after": after}
 
 
 def of_checkpoint(path, data, subset, device):
-    """:func:`with_temperature` of a checkpoint file on a subset of a folder of binary data.
-
-    The temperature is fitted on its subset ``valid``.
-    """
+    """:func:`with_temperature` of a checkpoint file on a subset of binary data, with its valid."""
     (model,) = load_models({"model": [path]}, data, device=device)
     valid, dataset = (load_subset(model.task, data, name) for name in ("valid", subset))
     return with_temperature(model, valid, dataset, model.token_columns(dataset, "tokens"))

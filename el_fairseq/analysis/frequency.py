@@ -45,13 +45,9 @@ def describe(counts, classes):
 
 
 def by_frequency(columns, classes):
-    """Accuracy, mean probability and median margin of the tokens of each class.
+    """Accuracy, mean probability and median margin by class, from token columns and their classes.
 
     The accuracy has Wilson's 95 % interval, which assumes that tokens are independent.
-
-    Args:
-        columns: token columns.
-        classes: the class of each token.
     """
     rows = {}
     for name in (*CLASSES, SPECIAL):

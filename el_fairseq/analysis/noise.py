@@ -46,8 +46,8 @@ def with_noise(text, rate, generator):
 def noisy_dataset(task, dataset, indices, subwords, rate):
     """Sentences of a translation dataset with noise of ``rate`` in their sources.
 
-    The sources are turned into text, changed, and segmented into subwords again; at rate 0 they
-    are those of the dataset. The noise of a sentence depends only on its index.
+    Sources become text and, with noise, subwords again; at rate 0 they are those of the dataset.
+    The noise of a sentence depends only on its index.
     """
     sources = [dataset.src[i] for i in indices]
     if rate:
@@ -108,21 +108,15 @@ def curve(model, dataset, indices, subwords, beam, replicates):
         (one,) = results["BLEU"]
         bleu.append((one.score, max(one.score - one.ci, 0), one.score + one.ci))
     ends = ("value", "low", "high")
-    return {
-        "rates": RATES,
-        "sentences": sentences,
-        "accuracy": dict(zip(ends, zip(*accuracy))),
-        "bleu": dict(zip(ends, zip(*bleu))),
-        "signature": str(signatures["BLEU"]),
-    }
+    accuracy, bleu = (dict(zip(ends, zip(*of_rates))) for of_rates in (accuracy, bleu))
+    made = {"rates": RATES, "sentences": sentences, "accuracy": accuracy, "bleu": bleu}
+    return {**made, "signature": str(signatures["BLEU"])}
 
 
 def accuracy_of(counts, replicates):
-    """Accuracy of S sentences, with a 95 % bootstrap interval: ``(accuracy, low, high)``.
+    """Accuracy of sentences, with a 95 % interval by drawing them: ``(accuracy, low, high)``.
 
-    Args:
-        counts: integers (S, 2): the number of correct tokens of a sentence, and of all its tokens.
-        replicates: number of bootstrap replicates; the bootstrap draws sentences.
+    ``counts`` (S, 2) holds the numbers of a sentence's correct tokens, and of all its tokens.
     """
     drawn = np.random.default_rng(SEED).integers(len(counts), size=(replicates, len(counts)))
     correct, tokens = counts[drawn].sum(1).T

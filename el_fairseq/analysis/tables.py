@@ -51,11 +51,10 @@ def calibration(models, with_temperature):
     if with_temperature:
         columns += ["temperature", "error after it", "nll after it, nats"]
     for name, model in models.items():
-        row = [name, number(model["accuracy"], ".2%"), *error_and_nll(model["calibration"])]
+        rows.append([name, number(model["accuracy"], ".2%"), *error_and_nll(model["calibration"])])
         if with_temperature:
             fitted = model["temperature"]
-            row += [number(fitted["temperature"], ".3f"), *error_and_nll(fitted["after"])]
-        rows.append(row)
+            rows[-1] += [number(fitted["temperature"], ".3f"), *error_and_nll(fitted["after"])]
     return Table("Calibration", columns, rows)
 
 

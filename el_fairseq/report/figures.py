@@ -150,13 +150,10 @@ def reliability(models):
 
 def roc(models, score):
     """ROC curve of each model for one score of sentences."""
-    series = [
-        (
-            f"{name}: AUROC {of[score]['auroc']['value']:.3f}",
-            *_numbers(of[score]["roc"], "fpr", "tpr"),
-        )
-        for name, of in models.items()
-    ]
+    series = []
+    for name, of in models.items():
+        label = f"{name}: AUROC {of[score]['auroc']['value']:.3f}"
+        series.append((label, *_numbers(of[score]["roc"], "fpr", "tpr")))
     x, y = (f"{which} sentences accepted" for which in ("out-of-domain", "in-domain"))
     return lines(series, x, y, "xy", "lower right", dots=0, diagonal=True)
 
@@ -165,10 +162,8 @@ def against_noise(models, quantity, label, percent):
     """A quantity of each model over the rate of noise in characters, with its intervals."""
     series = []
     for index, (name, curve) in enumerate(models.items()):
-        at, (value, low, high) = (
-            _numbers(curve["rates"]),
-            _numbers(curve[quantity], "value", "low", "high"),
-        )
+        value, low, high = _numbers(curve[quantity], "value", "low", "high")
+        at = _numbers(curve["rates"])
         beside = at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2)
         # The middle of a bootstrap interval is not quite the value.
         series.append((name, beside, value, np.maximum([value - low, high - value], 0)))
@@ -178,19 +173,16 @@ def against_noise(models, quantity, label, percent):
 
 def of_runs(curves):
     """The pictures of the training of runs, ``(loss, curves)`` pairs, by name."""
-    return {
-        f"curves-{name}": lines(
-            [(loss, of_run["updates"], of_run[quantity]) for loss, of_run in curves],
-            *("updates", label),
-            dots=3,
-        )
-        for name, quantity, label in (
-            ("train", "train_nll", "training nll (bits a token)"),
-            ("valid", "valid_nll", "validation nll (bits a token)"),
-            ("accuracy", "valid_accuracy", "validation accuracy (%)"),
-        )
-        if curves
+    labels = {
+        "train_nll": "training nll (bits a token)",
+        "valid_nll": "validation nll (bits a token)",
+        "valid_accuracy": "validation accuracy (%)",
     }
+    drawn = {}
+    for quantity, label in labels.items() if curves else ():
+        series = [(loss, of_run["updates"], of_run[quantity]) for loss, of_run in curves]
+        drawn[quantity] = lines(series, "updates", label, dots=3)
+    return drawn
 
 
 def of_analysis(analysis):

@@ -42,9 +42,9 @@ def formula():
             p, loss, gradient = curves(weight, end)
             left.plot(p, loss, color=colour, linestyle=line, label=name)
             right.plot(p, gradient, color=colour, linestyle=line)
-        left.set(xlabel="probability p of the right token", ylabel="loss (nats)", ylim=(-4, 4))
-        right.set(xlabel="probability p of the right token", ylim=(0, 1.1))
-        right.set_ylabel("gradient in the right logit")
+        x = "probability p of the right token"
+        left.set(xlabel=x, ylabel="loss (nats)", ylim=(-4, 4))
+        right.set(xlabel=x, ylabel="gradient in the right logit", ylim=(0, 1.1))
         left.legend()
         return png(left)
 

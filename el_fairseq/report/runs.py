@@ -61,14 +61,11 @@ def commands(results):
 
 
 def differing(reference, translations, source=None):
-    """The :data:`SENTENCES` of a test set whose translations differ most by chrF, most first.
+    """The :data:`SENTENCES` of a test set whose ``translations``, lists by the losses' names,
+    differ most by chrF, most first.
 
     Sentences of few words, where one word makes all the difference, are left out as long as there
     are enough others.
-
-    Args:
-        reference, source: lists of sentences.
-        translations: lists by the losses' names.
 
     Returns:
         A dict: ``words``, the fewest in a reference that was compared, and ``sentences``, each
