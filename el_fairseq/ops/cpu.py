@@ -311,28 +311,22 @@ def _share(work, rows, classes):
 
 def row_losses(logits, target, spec, scale, gradient=None):
     """Compiled: see :func:`el_fairseq.ops.reference.row_losses`."""
-    number = number_type(logits)
-    if logits.dtype == number and logits.is_contiguous():
-        return _row_losses(logits, target, spec, scale, gradient)
-    rows, classes = logits.shape
-    buffer = logits.new_empty(min(rows, rows_of(CONVERTED, classes)), classes, dtype=number)
+    (rows, classes), number = logits.shape, number_type(logits)
+    if logits.dtype != number or not logits.is_contiguous():
+        buffer = logits.new_empty(min(rows, rows_of(CONVERTED, classes)), classes, dtype=number)
 
-    def of_block(block):
-        values = buffer[: block.stop - block.start].copy_(logits[block])
-        of_values = None if gradient is None else values
-        losses = _row_losses(values, target[block], spec, scale[block], of_values)
-        if gradient is not None:
-            gradient[block] = values
-        return losses
+        def of_block(block):
+            values = buffer[: block.stop - block.start].copy_(logits[block])
+            of_values = None if gradient is None else values
+            losses = row_losses(values, target[block], spec, scale[block], of_values)
+            if gradient is not None:
+                gradient[block] = values
+            return losses
 
-    return in_blocks(of_block, CONVERTED, logits, classes)
-
-
-def _row_losses(logits, target, spec, scale, gradient):
-    rows, classes = logits.shape
+        return in_blocks(of_block, CONVERTED, logits, classes)
     gradient = logits[:0] if gradient is None else gradient
     kernel = _compiled(_rows, logits.dtype)
-    results = [logits.new_empty(rows, dtype=dtype) for dtype in (*2 * [logits.dtype], torch.bool)]
+    results = [logits.new_empty(rows, dtype=dtype) for dtype in (number, number, torch.bool)]
     arrays = [each.numpy() for each in (logits, target, scale, gradient, *results)]
     options = spec.label_smoothing, spec.log_end, spec.bonus_start, spec.bonus_weight
     arguments = (*arrays, spec.ignore_index, tuple(map(float, options)))
