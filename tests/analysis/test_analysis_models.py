@@ -3,7 +3,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fairseq import checkpoint_utils
 from tiny import copy_with
 
 from el_fairseq.analysis.models import load_models, load_subset
@@ -17,31 +16,20 @@ def columns_of(tiny, paths, data=None, max_tokens=4096, subset="test"):
     return model.token_columns(dataset, "tokens"), model, dataset
 
 
-def naive_log_probs(paths, dataset, task):
-    """For each sentence by itself the log-probabilities (T, V) of the mean of the networks."""
-    networks, _, _ = checkpoint_utils.load_model_ensemble_and_task([*map(str, paths)], task=task)
-    for i in range(len(dataset)):
-        sample = dataset.collater([dataset[i]])
-        with torch.no_grad():
-            probs = [
-                torch.softmax(network.eval()(**sample["net_input"])[0][0].double(), -1)
-                for network in networks
-            ]
-        yield sample["target"][0], (sum(probs) / len(probs)).log()
-
-
 @pytest.mark.parametrize("names", [["ce"], ["el"], ["ce", "el"], ["language_model"]])
 def test_models_ensembles_and_language_models_say_what_sentences_by_themselves_say(tiny, names):
     paths = [getattr(tiny, name) for name in names]
     data = tiny.lm if "language_model" in names else tiny.bin
     columns, model, dataset = columns_of(tiny, paths, data, max_tokens=100)
-    for i, (target, log_probs) in enumerate(naive_log_probs(paths, dataset, model.task)):
-        here = columns["sentence"] == i
+    for i in range(len(dataset)):
+        sample, here = dataset.collater([dataset[i]]), columns["sentence"] == i
+        (target,) = sample["target"]
+        logits = [network(**sample["net_input"])[0][0].double() for network in model.networks]
+        probs = sum(one.softmax(-1) for one in logits) / len(logits)
         assert columns["token"][here].tolist() == target.tolist()
-        right = log_probs.gather(1, target.unsqueeze(1)).squeeze(1)
+        right = probs.log().gather(1, target.unsqueeze(1)).squeeze(1)
         np.testing.assert_allclose(columns["log_prob"][here], right, atol=2e-5)
-        correct = (log_probs.argmax(-1) == target).tolist()
-        assert columns["correct"][here].tolist() == correct
+        assert columns["correct"][here].tolist() == (probs.argmax(-1) == target).tolist()
     assert set(columns["sentence"]) == set(range(len(dataset)))
     assert (np.diff(columns["sentence"]) >= 0).all()
     if len(names) == 1:

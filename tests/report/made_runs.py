@@ -27,7 +27,6 @@ def write_experiment(folder, tiny, seeds):
         folder,
         **{"title": "A made-up language", "data": str(tiny.folder), "tokenizer": None},
         **{"lowercased": False, "losses": list(LOSSES), "checkpoints": [KIND]},
-        published={"source": "published", "measure": "bleu", "scores": {}},
         options=["--arch", "transformer", "--dropout", "0.2"],
         loss_options=LOSSES,
         report_options=["--noise-sentences", "10", "--beam", "1", "--bootstrap", "10", "--cpu"],

@@ -10,7 +10,6 @@ from made_runs import AWKWARD, KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import locked
-from el_fairseq.experiments import significance
 from el_fairseq.experiments import table as tables_of
 from el_fairseq.experiments.results import read
 from el_fairseq.report import runs
@@ -37,7 +36,6 @@ def quick(monkeypatch):
     """Reports without an analysis of their own, their pictures filled but not rendered."""
     monkeypatch.setattr("el_fairseq.report.__main__.analyse", lambda *_: None)
     monkeypatch.setattr("el_fairseq.report.figures.png", lambda figure: b"")
-    monkeypatch.setattr(significance, "RESAMPLINGS", 20)
 
 
 @pytest.fixture
@@ -252,32 +250,25 @@ document.title = JSON.stringify([innerWidth, ...problems]);
 </script></body>"""
 
 
-def looked_at(page_of_report, width):
+def looked_at(page, width):
     """Width of a window in Chromium, and what is cut off in it or has not been loaded."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("there is no Chromium to open the page in")
-    look = page_of_report.with_name("look.html")
-    opened = page_of_report.read_text().replace("<details>", "<details open>")
+    look = page.with_name("look.html")
+    opened = page.read_text().replace("<details>", "<details open>")
     look.write_text(opened.replace("</body>", LOOK))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
-    user = f"--user-data-dir={look.with_name('user')}"
-    shown = subprocess.run(
-        [browser, *options, user, "--dump-dom", look.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return json.loads(html.unescape(re.search("<title>(.*?)</title>", shown.stdout)[1]))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    command += [f"--user-data-dir={look.with_name('user')}", "--dump-dom", look.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    return json.loads(html.unescape(re.search("<title>(.*?)</title>", shown)[1]))
 
 
 def test_in_a_browser_nothing_is_cut_off(run_folder, copy):
     for width in (500, 1200, 1440):
         assert looked_at(run_folder / "report.html", width) == [width]
-    figures = {"CE": [35.09, 0.07], "EL": [35.5, 0.11]}
-    published = {"source": "the paper's", "measure": "tokenized_bleu", "scores": figures}
-    name_two_test_sets(copy, tokenizer="moses", published=published)
+    name_two_test_sets(copy, tokenizer="moses")
     widest = report(copy)
     widest.write_text(re.sub("<img .*?>", "", widest.read_text()))  # they are not drawn here
     assert looked_at(widest, 1200) == [1200]
