@@ -54,12 +54,16 @@ def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_number
 
 def test_the_command_prints_a_table_for_logits_and_one_for_projections(call, capsys):
     few = "--shapes", "40x50", "--projections", "40x8x50", "--repeats", "2"
-    call(benchmark.main, *few, "--threads", "1", "--literal", "--after-matmul")
+    call(benchmark.main, *few, "--threads", "1", "--literal")
     shown = capsys.readouterr().out
     assert "2 repetitions" in shown
     for first in ("| 40 x 50 ", "| 40 x 8 x 50 "):
         (row,) = [line for line in shown.splitlines() if line.startswith(first)]
         assert " ms, " in row and row.count("MiB") == row.count("|") - 3
+    call(
+        benchmark.main, "--shapes", "300x4000", "--projections", "--repeats", "1", "--after-matmul"
+    )
+    assert "| 300 x 4000 " in capsys.readouterr().out
     for option, value, reason in (
         ("--shapes", "40", "'40', expected 2 whole numbers"),
         ("--projections", "40x1x9", "'40x1x9', expected 3 whole numbers above 2"),
