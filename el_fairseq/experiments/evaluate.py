@@ -1,9 +1,9 @@
 """Evaluates a trained run: averages checkpoints, translates by fairseq-generate, scores all.
 
 ``RUN/evaluation/TEST-averagedN`` holds ``hypotheses.LANGUAGE``, ``references.LANGUAGE``,
-``scores.json``, ``scores.txt``, and ``evaluation.json``: what was evaluated; scores are reused
-only if this is unchanged. Of a single test set also what fairseq-generate wrote; several that
-are scored together are put together from theirs.
+``scores.json`` and ``evaluation.json``: what was evaluated; scores are reused only if this is
+unchanged. Of a single test set also what fairseq-generate wrote; several that are scored together
+are put together from theirs.
 """
 
 import argparse
@@ -101,6 +101,11 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
     return out
 
 
+def scores_in(out):
+    """The scores in a folder that :func:`evaluate` made."""
+    return read_json(out / "scores.json", f"delete {out} to evaluate again")
+
+
 def corpus_of(folder, data=None):
     """The corpus that a finished run is evaluated on, and the run's record."""
     record = read_run(folder)
@@ -161,8 +166,6 @@ def _score(folder, corpus, test, hypotheses, generated):
         )
     )
     write_json(folder / "scores.json", {"test": test, **computed})
-    with writing(folder / "scores.txt") as file:
-        file.writelines(line + "\n" for line in scores.shown(computed))
 
 
 def _translate(run, folder, checkpoint, corpus, subset, options, lock):
@@ -198,7 +201,7 @@ def main():
         "the last N epoch checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score "
         "the detokenized output. Called again with the same options it shows those scores.",
         epilog="In RUN/evaluation/TEST-averagedN (or TEST-best, and -NAME): generate-SUBSET.txt, "
-        "hypotheses.LANGUAGE, scores.json and scores.txt.",
+        "hypotheses.LANGUAGE and scores.json.",
         allow_abbrev=False,
     )
     add, kind = parser.add_argument, parser.add_mutually_exclusive_group()
@@ -219,7 +222,7 @@ def main():
         for test in [arguments.subset] if arguments.subset else corpus.scored:
             out = evaluate(run_folder, last, test, arguments.data, theirs, arguments.name)
             print(f"{run_folder.name}, {out.name}:")
-            print((out / "scores.txt").read_text(encoding="utf-8"), end="")
+            print("\n".join(scores.shown(scores_in(out))))
 
     processes.supervise(work)
 

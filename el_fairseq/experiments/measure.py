@@ -14,10 +14,10 @@ import torch
 from ..analysis.calibration import of_checkpoint
 from ..common import processes
 from ..common.cli import run
-from ..common.files import read_json, write_json
+from ..common.files import write_json
 from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
-from .evaluate import OPTIONS, evaluate
+from .evaluate import OPTIONS, evaluate, scores_in
 from .options import check_decoding
 from .results import collect, gather
 
@@ -32,7 +32,7 @@ def measure(results, record, experiment):
         for test in tests:
             where, last = results.folder / record["run"], experiment.evaluate.last
             out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
-            by_test[test] = read_json(out / "scores.json", f"delete {out} to evaluate again")
+            by_test[test] = scores_in(out)
         return by_test
 
     own = str(check_decoding([*OPTIONS, *options]).beam)

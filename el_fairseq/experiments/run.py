@@ -15,7 +15,7 @@ from pathlib import Path
 from ..analysis.__main__ import check_given
 from ..common import processes
 from ..common.cli import UserError, run, split_at_dashes, whole_number
-from ..common.files import locked, read_json
+from ..common.files import locked
 from ..common.paths import ROOT, shown, usable
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.manifest import read as read_corpus
@@ -107,7 +107,7 @@ def train_and_score(plan, one, progress):
     for test in tests_of(plan.experiment, plan.data):
         for last in plan.experiment.models.values():
             out = evaluate.evaluate(one.folder, last, test, plan.data, options)
-            scores = read_json(out / "scores.json", f"delete {out} to evaluate again")
+            scores = evaluate.scores_in(out)
             print(f"{one.name:12} {out.name}: {scores['bleu']:.2f} BLEU, {scores['chrf']:.2f} chrF")
 
 
