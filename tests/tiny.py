@@ -2,6 +2,7 @@
 and one so small that a training on it is done in a moment.
 """
 
+import json
 import random
 import types
 
@@ -65,13 +66,15 @@ def binarize_english(folder, prefix):
 
 
 def make_small(folder):
-    """Write ``text/``, ``bin/`` and ``lm/`` into an empty folder."""
+    """Write ``manifest.json``, ``text/``, ``bin/`` and ``lm/`` into an empty folder."""
     words = {word: WORDS[word] for word in ("haus", "baum", "hund", "katze", "berg")}
     write_text(folder / "text", words, SMALL_SIZES, (1, 7), in_order=True)
     splits = [f"--{split}pref={folder}/text/{split}" for split in SMALL_SIZES]
     pair = ["--source-lang", "de", "--target-lang", "en", "--joined-dictionary"]
     preprocess(*pair, *splits, "--destdir", f"{folder}/bin")
     binarize_english(folder, "text/")
+    manifest = {"source": "de", "target": "en", "tokenizer": None, "subwords": None}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "pairs": SMALL_SIZES}))
     return folder
 
 
