@@ -98,6 +98,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
     (``q_y = 1 - eps`` and ``eps / (V - 1)`` elsewhere), sample sizes, and the logged loss,
     nll_loss, ppl (in bits) and accuracy. With a delay or warm-up the current weight of the bonus is
     logged, too. The lower bound of the loss is that of :func:`el_fairseq.encouraging_loss`.
+    ``cfg`` holds the options of :class:`EncouragingLossCriterionConfig`.
 
     Raises:
         ValueError: an option is out of its range; the message gives its name and value.

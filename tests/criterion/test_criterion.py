@@ -175,8 +175,6 @@ def test_the_schedule_goes_on_after_resuming_and_counts_updates_not_batches(
     ("options", "reason"),
     [
         ({"log_end": 1.5}, "log_end is 1.5, expected a number in (0, 1]"),
-        ({"log_end": None}, "log_end is None, expected a number in (0, 1]"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0, expected a number in [0, 1)"),
         ({"ignore_prefix_size": -1}, "ignore_prefix_size is -1, expected 0 or more"),
         ({"bonus_delay_updates": -5}, "bonus_delay_updates is -5, expected 0 or more"),
         ({"bonus_warmup_updates": None}, "bonus_warmup_updates is None, expected 0 or more"),
