@@ -16,7 +16,7 @@ from ..common.cli import UserError
 from ..corpora.binarize import check_binary
 from ..fairseq_compat import predicts_by_softmax
 from ..safe_load import load
-from .tokens import in_order, token_columns
+from .tokens import token_columns
 
 
 class Model:
@@ -95,13 +95,15 @@ class Model:
             yield utils.move_to_cuda(sample) if on_gpu else sample
 
     def token_columns(self, dataset, label, temperature=1):
-        """Columns of every target token (:func:`~.tokens.token_columns`), logits divided by the
-        temperature."""
-        columns = []
+        """:func:`~.tokens.token_columns` of a dataset, sorted by sentence and position, logits
+        divided by the temperature."""
+        batches = []
         for sample in self.batches(dataset, label):
             tokens = self.target(sample), sample["id"], self.padding
-            columns.append(token_columns(self.logits(sample).div_(temperature), *tokens))
-        return in_order(columns)
+            batches.append(token_columns(self.logits(sample).div_(temperature), *tokens))
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        order = np.lexsort((joined["position"], joined["sentence"]))
+        return {name: column[order] for name, column in joined.items()}
 
 
 def load_models(paths_by_name, data, user_dir=None, device="cpu", max_tokens=4096):

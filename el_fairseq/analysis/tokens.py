@@ -151,13 +151,6 @@ def token_columns(logits, target, sentence, padding):
     return {name: column.cpu().numpy() for name, column in columns.items()}
 
 
-def in_order(batches):
-    """Joins the columns of several batches, sorted by sentence and position."""
-    joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    order = np.lexsort((joined["position"], joined["sentence"]))
-    return {name: column[order] for name, column in joined.items()}
-
-
 def summaries(columns_of_models):
     """Mean, median, quantiles and histogram: ``{model: {measure: {...}}}``, from columns by model.
 

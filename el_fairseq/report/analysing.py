@@ -35,8 +35,7 @@ def models_of(results):
     models = {}
     for record in results["runs"]:
         name = re.sub(r"[^\w.+-]+", " ", record["loss"]).strip()
-        models.setdefault(name, results.checkpoint(record["run"]))
-    for name, path in models.items():
+        path = models.setdefault(name, results.checkpoint(record["run"]))
         if not path.is_file():
             raise UserError(
                 f"there is no {path}, the checkpoint of {name} that the report looks at: delete "
