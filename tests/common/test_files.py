@@ -11,9 +11,9 @@ from el_fairseq.common.files import lines_of, making, read_json, write_json, wri
     ("content", "problem"),
     [
         (None, "there is no"),
-        (b'{"run": "ce-se', "is damaged"),
-        (b"\xff\xfe", "is damaged"),
-        (b"[1, 2]", "it holds a list, expected a dict"),
+        (b"{", "is damaged"),
+        (b"\xff", "is damaged"),
+        (b"[]", "expected a dict"),
     ],
 )
 def test_damaged_state_is_named_with_what_to_do(tmp_path, content, problem):

@@ -35,22 +35,16 @@ def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(published,
     assert list(corpus.tests) == ["flickr2016", "flickr2017", "coco2017", "flickr2018"]
     assert corpus.pairs == {"train": 1, "valid": 2, "test": 3, "test1": 1, "test2": 2, "test3": 3}
     assert corpus.lowercased and corpus.remove_bpe == "@@ " and corpus.scored[0] == "all"
-    assert corpus.text("test3", "de").read_text("utf-8").split("\n") == [
-        "5 &quot; zwei &quot; männer - im freien .",
-        "5 ein hund rennt ...",
-        "5 drei hunde im gras",
-        "",
-    ]
-    assert corpus.text("test3", "en").read_text("utf-8").split("\n")[:2] == [
-        "5 two men &apos;s dogs , &apos; outside . &quot;",
-        "5 a dog &quot; runs . &quot;",
-    ]
+    tokens = [corpus.text("test3", side).read_text("utf-8").split("\n") for side in ("de", "en")]
+    assert tokens[0][0] == "5 &quot; zwei &quot; männer - im freien ."
+    assert tokens[0][1:] == ["5 ein hund rennt ...", "5 drei hunde im gras", ""]
+    assert tokens[1][0] == "5 two men &apos;s dogs , &apos; outside . &quot;"
+    assert tokens[1][1] == "5 a dog &quot; runs . &quot;"
     plain = ["5 two men’s dogs, ‘outside’.", '5 a dog "runs."', "5 three dogs in the grass"]
     assert corpus.references("flickr2018") == plain
     assert len(corpus.references("all")) == len(corpus.source_lines("all")) == 9
     assert corpus.references("all")[-3:] == plain
-    expected = corpus.text("test3", "en").read_text("utf-8").split("\n")[0]
-    assert corpus.as_in_corpus(["5 " + CAPTIONS["en"][0]], "en") == [expected]
+    assert corpus.as_in_corpus(["5 " + CAPTIONS["en"][0]], "en") == tokens[1][:1]
     dictionaries = [(corpus.bin / f"dict.{side}.txt").read_bytes() for side in ("de", "en")]
     assert dictionaries[0] == dictionaries[1]
     with pytest.raises(UserError, match="made with direction de-en, now it is en-de"):

@@ -66,10 +66,10 @@ def test_what_is_no_corpus_is_left_as_it_is(tmp_path):
     assert theirs.read_text() == "theirs" and list(tmp_path.rglob("*")) == [theirs.parent, theirs]
 
 
-@pytest.mark.parametrize("name", ["a:b", "a,b"])
-def test_paths_that_fairseq_cannot_read_are_refused(tmp_path, name):
-    with pytest.raises(UserError, match=r"fairseq cannot be given .* choose another"):
-        made(tmp_path / name)
+def test_paths_that_fairseq_cannot_read_are_refused(tmp_path):
+    for name in ("a:b", "a,b"):
+        with pytest.raises(UserError, match=r"fairseq cannot be given .* choose another"):
+            made(tmp_path / name)
 
 
 def test_test_sets_have_names_of_their_own():
