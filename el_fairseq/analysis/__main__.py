@@ -203,11 +203,7 @@ def parser(of_report=False):
 
 
 def check_given(options):
-    """Check that a report passes on only options of how to analyse.
-
-    Raises:
-        UserError: an option is unknown or wrong, or names what to analyse.
-    """
+    """Raise :class:`UserError` if a report passes on more than options of how to analyse."""
 
     def refuse(message):
         raise UserError(

@@ -13,11 +13,8 @@ def gradient_size(prob, log_end=None):
 
     The gradient is ``-g (1 - p)`` for the target, of probability ``p``, and ``g p_k`` for the
     others: its L1 norm is ``2 (1 - p) g``. Cross-entropy has ``g = 1``; the bonus adds
-    ``-p b'(p)`` (arXiv 2110.06537, section 3). No label smoothing.
-
-    Args:
-        prob: probabilities of the targets, an array of any shape.
-        log_end: of the encouraging loss, in (0, 1]; ``None`` for cross-entropy.
+    ``-p b'(p)`` (arXiv 2110.06537, section 3). No label smoothing. ``prob`` holds probabilities
+    of targets, in any shape; ``log_end`` is in (0, 1], or ``None`` for cross-entropy.
     """
     p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
     of_bonus = Spec(log_end).slope(p, 1 - p) if log_end is not None else 0

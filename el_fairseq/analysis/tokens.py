@@ -151,19 +151,16 @@ def token_columns(logits, target, sentence, padding):
     return {name: column.cpu().numpy() for name, column in columns.items()}
 
 
-def summaries(columns_of_models):
+def summaries(models):
     """Mean, median, quantiles and histogram: ``{model: {measure: {...}}}``, from columns by model.
 
     Histograms of a measure have the same edges for all models, so that they can be compared: from
     the lowest 0.5 % quantile of any model to the highest 99.5 % quantile. Values outside are
     counted in ``below`` and ``above``.
     """
-    result = {name: {} for name in columns_of_models}
+    result = {name: {} for name in models}
     for measured in MEASURES:
-        values = {
-            name: columns[measured].astype(np.float64)
-            for name, columns in columns_of_models.items()
-        }
+        values = {name: of[measured].astype(np.float64) for name, of in models.items()}
         ends = [np.quantile(one[np.isfinite(one)], (0.005, 0.995)) for one in values.values()]
         low, high = np.min(ends), np.max(ends)
         edges = np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)

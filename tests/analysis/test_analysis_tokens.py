@@ -53,13 +53,10 @@ def test_columns_are_what_their_definitions_say(classes, ruled_out, monkeypatch)
     logits[..., ruled_out] = -torch.inf
     target[target == 7] = 8
     columns = columns_of(logits, target)
-    kept = [
-        (i, position, int(y), naive(row, y))
+    expected = [
+        {"sentence": i, "position": position, "token": int(y), **naive(row, y)}
         for i, (rows, of_rows) in enumerate(zip(logits, target))
         for position, (row, y) in enumerate((r, y) for r, y in zip(rows, of_rows) if y != PADDING)
-    ]
-    expected = [
-        {"sentence": i, "position": position, "token": y, **row} for i, position, y, row in kept
     ]
     assert set(columns) == set(expected[0])
     for name, column in columns.items():
