@@ -1,8 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from made import record, results_of
-from made_runs import KIND, write_experiment
+from made import KIND, record, results_of, write_experiment
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import lines_of

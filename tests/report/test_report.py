@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from made_runs import AWKWARD, KIND, write_experiment
+from made import AWKWARD, KIND, write_experiment
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import locked
@@ -134,37 +134,29 @@ def test_the_first_line_says_what_the_seeds_can_tell(tiny, tmp_path, quick, bleu
     assert mean is None or f"{mean[1]} BLEU" in first
 
 
-def name_two_test_sets(folder, **changes):
-    """Make the runs' test set ``talks``, beside another, with a corpus that has both."""
-
-    def two(results):
-        results["tests"] = ["talks", "news-of-the-year-2019"]
-        for record in results["runs"]:
-            evaluation = folder / record["run"] / "evaluation"
-            for name in results["tests"]:
-                shutil.copytree(evaluation / f"test-{KIND}", evaluation / f"{name}-{KIND}")
-            record["scores"] = dict.fromkeys(results["tests"], record["scores"]["test"])
-            record["scores"]["talks"][KIND]["tokenized_bleu"] = 10.0
-        results.update(data=str(folder / "data"), **changes)
-
-    change(folder, "results.json", two)
-    (folder / "data" / "text").mkdir(parents=True)
-    tests = {"talks": "test", "news-of-the-year-2019": "valid"}
-    manifest = {"source": "de", "target": "en", "tokenizer": None, "tests": tests}
-    (folder / "data" / "manifest.json").write_text(json.dumps(manifest))
-    references = folder / "ce-seed1" / "evaluation" / f"talks-{KIND}" / "references.en"
-    shutil.copy(references, folder / "data" / "text" / "test.de")
+@pytest.fixture
+def two_test_sets(run_folder, tiny, tmp_path, quick):
+    """A folder of runs with the test set ``talks``, beside another, and a corpus that has both."""
+    folder, tests = tmp_path / "two", ["talks", "news-of-the-year-2019"]
+    shutil.copytree(run_folder / "analysis", folder / "analysis")
+    corpus = shutil.copytree(tiny.text, folder / "data" / "text").parent
+    manifest = {"source": "de", "target": "en", "tokenizer": None}
+    manifest["tests"] = dict(zip(tests, ("test", "valid")))
+    (corpus / "manifest.json").write_text(json.dumps(manifest))
+    results = write_experiment(folder, tiny, [1], tests)
+    results.update(data=str(corpus), tokenizer="moses")
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
 
 
-def test_two_test_sets_are_told_apart_wherever_one_is_meant(copy):
-    name_two_test_sets(copy)
-    header, *sections = re.split("<section ", report(copy).read_text())
+def test_two_test_sets_are_told_apart_wherever_one_is_meant(two_test_sets):
+    header, *sections = re.split("<section ", report(two_test_sets).read_text())
     assert header.count("the test set talks") == 3  # BLEU, accuracy, calibration error
     told = {re.match('id="(.*?)"', part)[1]: "the test set talks" in part for part in sections}
     assert [name for name, says in told.items() if not says] == ["scores", "curves", "commands"]
-    change(copy, "results.json", lambda results: results.update(tests=["talks"]))
+    change(two_test_sets, "results.json", lambda results: results.update(tests=["talks"]))
     says = "accuracy on the 357 tokens of 43 sentences in the test set talks"
-    assert says in text_of(report(copy))
+    assert says in text_of(report(two_test_sets))
 
 
 def test_shares_intervals_every_registered_measure_and_dashes_are_shown(copy):
@@ -265,10 +257,9 @@ def looked_at(page, width):
     return json.loads(html.unescape(re.search("<title>(.*?)</title>", shown)[1]))
 
 
-def test_in_a_browser_nothing_is_cut_off(run_folder, copy):
+def test_in_a_browser_nothing_is_cut_off(run_folder, two_test_sets):
     for width in (500, 1200, 1440):
         assert looked_at(run_folder / "report.html", width) == [width]
-    name_two_test_sets(copy, tokenizer="moses")
-    widest = report(copy)
+    widest = report(two_test_sets)
     widest.write_text(re.sub("<img .*?>", "", widest.read_text()))  # they are not drawn here
     assert looked_at(widest, 1200) == [1200]
