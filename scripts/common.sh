@@ -41,7 +41,7 @@ run_module() {
   local module=(-m "$1")
   case $1 in *.py) module=("$1") ;; esac
   if asks_for_help "$@"; then
-    "$python" "${module[@]}" "${@:2}" 2>/dev/null && exit
+    { "$python" "${module[@]}" "${@:2}" || "$python" "${module[@]}" --help; } 2>/dev/null && exit
     usage
     echo "The options: \`bash scripts/setup.sh\` makes the environment, then ask again."
     exit
