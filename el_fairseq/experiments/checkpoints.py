@@ -1,21 +1,14 @@
 """Checkpoints of fairseq: how they are written, and averages of them."""
 
-import re
 import shutil
 from pathlib import Path
 
 import torch
+from fairseq.checkpoint_utils import checkpoint_paths
 
 from ..common.cli import UserError
 from ..common.files import writing
 from ..safe_load import load
-
-
-def epoch_checkpoints(folder):
-    """Paths ``checkpoint1.pt``, ``checkpoint2.pt``, ... of a folder, the latest last."""
-    matches = (re.fullmatch(r"checkpoint(\d+)\.pt", path.name) for path in folder.iterdir())
-    numbers = sorted(int(match[1]) for match in matches if match)
-    return [folder / f"checkpoint{number}.pt" for number in numbers]
 
 
 def save(state, path):
@@ -30,13 +23,19 @@ def copy(source, target):
         shutil.copyfileobj(original, file)
 
 
-def average(paths):
-    """Average the parameters of checkpoints of one model (Vaswani et al., 2017, section 6.1).
+def average_last(folder, last, output):
+    """Write the average of the parameters of the ``last`` epoch checkpoints of a folder.
 
-    Floating-point tensors are averaged in float64 and returned in their own dtype; others, such
-    as version numbers, are taken from the last checkpoint, and so is all but the model, the
-    optimizer's state left out.
+    (Vaswani et al., 2017, section 6.1.) Floating-point tensors are averaged in float64 and written
+    in their own dtype; others, such as version numbers, are taken from the last checkpoint, and so
+    is all but the model, the optimizer's state left out.
     """
+    paths = checkpoint_paths(str(folder), r"checkpoint(\d+)\.pt")[:last][::-1]  # the latest last
+    if len(paths) < last:
+        raise UserError(
+            f"{folder} holds {len(paths)} epoch checkpoints, expected {last} to average: train "
+            "longer, keep more (--keep-last-epochs), or lower --last"
+        )
     sums = {}
     for path in paths:
         checkpoint = load(path)
@@ -52,15 +51,4 @@ def average(paths):
         for name, tensor in checkpoint["model"].items()
     }
     checkpoint["last_optimizer_state"] = None
-    return checkpoint
-
-
-def average_last(folder, last, output):
-    """Write the average of the ``last`` epoch checkpoints of a folder to ``output``."""
-    paths = epoch_checkpoints(folder)[-last:]
-    if len(paths) < last:
-        raise UserError(
-            f"{folder} holds {len(paths)} epoch checkpoints, expected {last} to average: train "
-            "longer, keep more (--keep-last-epochs), or lower --last"
-        )
-    save(average(paths), output)
+    save(checkpoint, output)

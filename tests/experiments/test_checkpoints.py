@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments.checkpoints import average, average_last, copy, epoch_checkpoints
+from el_fairseq.experiments.checkpoints import average_last, copy
 from el_fairseq.experiments.checkpoints import save as save_whole
 from el_fairseq.safe_load import load
 
@@ -48,35 +48,31 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
         load(path)
 
 
-def test_epoch_checkpoints_come_in_the_order_of_epochs_without_best_and_last(tmp_path):
-    for name in ("10", "2", "_3_400", "_best", "_last", "9"):
-        (tmp_path / f"checkpoint{name}.pt").touch()
-    names = [path.name for path in epoch_checkpoints(tmp_path)]
-    assert names == ["checkpoint2.pt", "checkpoint9.pt", "checkpoint10.pt"]
+def averaged(folder, last):
+    average_last(folder, last, folder / "averaged.pt")
+    return load(folder / "averaged.pt")
 
 
-def test_averaging_means_floats_keeps_their_dtype_and_takes_the_rest_from_the_last(tmp_path):
-    paths = [
-        save(tmp_path / "1.pt", [1.0, 2.0, 6.0]),
-        save(tmp_path / "2.pt", [2.0, 4.0, -6.0]),
-        save(tmp_path / "3.pt", [6.0, 0.0, 3.0], extra_state={"epoch": 3}),
-    ]
-    averaged = average(paths)
-    assert averaged["model"]["weight"].dtype == torch.float32
-    assert averaged["model"]["weight"].tolist() == [3.0, 2.0, 1.0]
-    assert averaged["model"]["version"].tolist() == [3]
-    assert averaged["extra_state"] == {"epoch": 3}
-    assert averaged["last_optimizer_state"] is None
+def test_averaging_means_floats_keeps_their_dtype_and_takes_the_rest_from_the_last_epoch(tmp_path):
+    save(tmp_path / "checkpoint8.pt", [1.0, 2.0, 6.0])
+    save(tmp_path / "checkpoint9.pt", [2.0, 4.0, -6.0])
+    save(tmp_path / "checkpoint10.pt", [6.0, 0.0, 3.0], extra_state={"epoch": 10})
+    for other in ("7", "_8_400", "_best", "_last"):
+        save(tmp_path / f"checkpoint{other}.pt", [100.0, 100.0, 100.0])
+    state = averaged(tmp_path, 3)
+    assert state["model"]["weight"].dtype == torch.float32
+    assert state["model"]["weight"].tolist() == [3.0, 2.0, 1.0]
+    assert state["model"]["version"].tolist() == [3]
+    assert state["extra_state"] == {"epoch": 10}
+    assert state["last_optimizer_state"] is None
 
 
 def test_half_precision_checkpoints_are_summed_in_higher_precision(tmp_path):
-    paths = []
     for i in range(10):
-        paths.append(tmp_path / f"{i}.pt")
-        torch.save(
-            {"model": {"weight": torch.tensor([1000.0 + i], dtype=torch.float16)}}, paths[-1]
-        )
-    assert average(paths)["model"]["weight"].item() == torch.tensor(1004.5).half().item()
+        model = {"weight": torch.tensor([1000.0 + i], dtype=torch.float16)}
+        torch.save({"model": model}, tmp_path / f"checkpoint{i}.pt")
+    weight = averaged(tmp_path, 10)["model"]["weight"]
+    assert weight.item() == torch.tensor(1004.5).half().item()
 
 
 @pytest.mark.parametrize(
