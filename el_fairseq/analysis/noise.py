@@ -52,22 +52,26 @@ def noisy_dataset(task, dataset, indices, subwords, rate):
     sources = [dataset.src[i] for i in indices]
     if rate:
         draws = [random.Random(f"{SEED} {i}") for i in indices]
-        sources = [_again(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)]
+        sources = [
+            _segmented_again(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)
+        ]
     return translation_dataset(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
-def _again(task, source, subwords, *noise):
-    """A source turned into text, and segmented again, after noise if there is any."""
+def _segmented_again(task, source, subwords, *how):
+    """A source turned into text, and into subwords again, with noise if ``how`` says so."""
     dictionary = task.source_dictionary
     text = text_of(source, dictionary, subwords.symbol)
-    pieces = subwords.pieces(with_noise(text, *noise) if noise else text)
+    pieces = subwords.pieces(with_noise(text, *how) if how else text)
     return dictionary.encode_line(pieces, add_if_not_exist=False).long()
 
 
 def check_subwords(task, dataset, indices, subwords):
     """Raise :class:`UserError` if the subword model is not the one of the data."""
     sources = [dataset.src[i] for i in indices]
-    same = [torch.equal(source.long(), _again(task, source, subwords)) for source in sources]
+    same = [
+        torch.equal(source.long(), _segmented_again(task, source, subwords)) for source in sources
+    ]
     otherwise = same.count(False)
     if otherwise > MOST_SENTENCES_CUT_OTHERWISE * len(indices):
         raise UserError(

@@ -43,15 +43,15 @@ def test_each_kind_of_noise_happens_as_often_as_asked():
 @pytest.fixture(scope="module")
 def loaded(tiny):
     (model,) = load_models({"CE": [str(tiny.ce)]}, tiny.bin, max_tokens=300)
-    return model, load_subset(model.task, tiny.bin, "test")
+    return model, load_subset(model.task, tiny.bin, "test"), Subwords(tiny.subwords)
 
 
-def test_noisy_sources_keep_their_targets_and_depend_on_the_sentence_alone(tiny, loaded):
-    model, dataset = loaded
-    task, subwords = model.task, Subwords(tiny.subwords)
-    noisy = noise.noisy_dataset(task, dataset, [3, 5, 7], subwords, 0.3)
-    alone = noise.noisy_dataset(task, dataset, [5], subwords, 0.3)
-    clean = noise.noisy_dataset(task, dataset, [5], subwords, 0)
+def test_noisy_sources_keep_their_targets_and_depend_on_the_sentence_alone(loaded):
+    model, dataset, subwords = loaded
+    noisy, alone, clean = (
+        noise.noisy_dataset(model.task, dataset, indices, subwords, rate)
+        for indices, rate in (([3, 5, 7], 0.3), ([5], 0.3), ([5], 0))
+    )
     assert torch.equal(noisy.src[1], alone.src[0])
     assert not torch.equal(noisy.src[1], dataset.src[5])
     assert torch.equal(noisy.tgt[1], dataset.tgt[5])
@@ -59,19 +59,19 @@ def test_noisy_sources_keep_their_targets_and_depend_on_the_sentence_alone(tiny,
     assert noisy.left_pad_source == dataset.left_pad_source
 
 
-def test_a_subword_model_that_did_not_make_the_data_is_refused(tiny, loaded, tmp_path):
-    model, dataset = loaded
-    noise.check_subwords(model.task, dataset, range(43), Subwords(tiny.subwords))
+def test_a_subword_model_that_did_not_make_the_data_is_refused(loaded, tmp_path):
+    model, dataset, subwords = loaded
+    noise.check_subwords(model.task, dataset, range(43), subwords)
     codes = tmp_path / "codes"
     codes.write_text("#version: 0.2\nh a\nu s</w>\n")
     with pytest.raises(UserError, match="segments 43 of 43 clean sentences in another"):
         noise.check_subwords(model.task, dataset, range(43), Subwords(codes))
 
 
-def test_noise_curves_begin_at_what_the_clean_data_gives(tiny, loaded, monkeypatch):
-    model, dataset = loaded
+def test_noise_curves_begin_at_what_the_clean_data_gives(loaded, monkeypatch):
+    model, dataset, subwords = loaded
     monkeypatch.setattr(noise, "RATES", (0.0, 0.3))
-    arguments = model, dataset, range(43), Subwords(tiny.subwords), 1, 50
+    arguments = model, dataset, range(43), subwords, 1, 50
     curve = noise.curve(*arguments)
     columns = model.token_columns(dataset, "tokens")
     assert curve["accuracy"]["value"][0] == pytest.approx(columns["correct"].mean())
