@@ -53,12 +53,12 @@ def noisy_dataset(task, dataset, indices, subwords, rate):
     if rate:
         draws = [random.Random(f"{SEED} {i}") for i in indices]
         sources = [
-            _segmented_again(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)
+            _resegmented(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)
         ]
     return translation_dataset(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
-def _segmented_again(task, source, subwords, *how):
+def _resegmented(task, source, subwords, *how):
     """A source turned into text, and into subwords again, with noise if ``how`` says so."""
     dictionary = task.source_dictionary
     text = text_of(source, dictionary, subwords.symbol)
@@ -69,9 +69,7 @@ def _segmented_again(task, source, subwords, *how):
 def check_subwords(task, dataset, indices, subwords):
     """Raise :class:`UserError` if the subword model is not the one of the data."""
     sources = [dataset.src[i] for i in indices]
-    same = [
-        torch.equal(source.long(), _segmented_again(task, source, subwords)) for source in sources
-    ]
+    same = [torch.equal(source.long(), _resegmented(task, source, subwords)) for source in sources]
     otherwise = same.count(False)
     if otherwise > MOST_SENTENCES_CUT_OTHERWISE * len(indices):
         raise UserError(
