@@ -50,11 +50,9 @@ def noisy_dataset(task, dataset, indices, subwords, rate):
     The noise of a sentence depends only on its index.
     """
     sources = [dataset.src[i] for i in indices]
-    if rate:
-        draws = [random.Random(f"{SEED} {i}") for i in indices]
-        sources = [
-            _resegmented(task, one, subwords, rate, draw) for one, draw in zip(sources, draws)
-        ]
+    for number, i in enumerate(indices if rate else ()):
+        draw = random.Random(f"{SEED} {i}")
+        sources[number] = _resegmented(task, sources[number], subwords, rate, draw)
     return translation_dataset(task, sources, [dataset.tgt[i] for i in indices], dataset)
 
 
