@@ -8,11 +8,11 @@ import types
 
 import torch
 from conftest import ROOT
+from fairseq import options
+from fairseq_cli import preprocess as fairseq_preprocess
 from fairseq_cli import train as fairseq_train
 from sizes import transformer, words_of
 from trainings import configuration
-
-from el_fairseq.corpora.binarize import preprocess
 
 WORDS = {
     **{"haus": "house", "baum": "tree", "hund": "dog", "katze": "cat", "wasser": "water"},
@@ -38,6 +38,11 @@ def paths(folder):
     models = {"ce": "ce.pt", "el": "el.pt", "language_model": "lm.pt"}
     places = {name: folder / path for name, path in {**names, **models}.items()}
     return types.SimpleNamespace(folder=folder, **places)
+
+
+def preprocess(*words):
+    """Binarize as fairseq-preprocess does. Not by the package, whose libraries some stacks lack."""
+    fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(words))
 
 
 def write_text(folder, words=WORDS, sizes=SIZES, lengths=(2, 9), in_order=False):
@@ -105,9 +110,9 @@ def make(folder):
             *words_of(transformer(16, ["decoder"])),
         ],
     }
-    for path, options in models.items():
+    for path, words in models.items():
         save = path.with_suffix("")
-        fairseq_train.main(configuration(*options, *SHORT, "--save-dir", save))
+        fairseq_train.main(configuration(*words, *SHORT, "--save-dir", save))
         (save / "checkpoint_last.pt").rename(path)
     return made
 

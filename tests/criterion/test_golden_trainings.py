@@ -5,11 +5,11 @@ import random
 
 import pytest
 from conftest import ROOT
-from fairseq import options
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.distributed.utils import call_main
-from fairseq_cli import preprocess, train
+from fairseq_cli import train
 from sizes import transformer, words_of
+from tiny import preprocess
 from trainings import configuration, with_criterion
 
 # In nats a token, of each of fifty updates.
@@ -26,9 +26,7 @@ def corpus(tmp_path_factory):
         for split in ("train", "test", "valid"):
             (folder / f"{split}.{side}").write_text(text)
     splits = [f"--{split}pref={folder}/{split}" for split in ("train", "test", "valid")]
-    parser = options.get_preprocessing_parser()
-    words = ["-s", "de", "-t", "en", *splits, "--workers", "1", "--destdir", str(folder / "bin")]
-    preprocess.main(parser.parse_args(words))
+    preprocess("-s", "de", "-t", "en", *splits, "--destdir", str(folder / "bin"))
     return folder / "bin"
 
 
