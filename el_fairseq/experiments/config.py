@@ -1,7 +1,7 @@
 """An experiment: the file that says what is trained, with which losses, and how it is scored.
 
-``scripts/experiments/*.toml`` are those of this repository; ``scripts/README.md`` explains the
-keys. Relative paths in such a file start at the repository's folder, and so does its command.
+``scripts/README.md`` explains the keys. Relative paths in such a file, and its command, start at
+the repository's folder.
 """
 
 import argparse
@@ -184,13 +184,22 @@ def parser_of(script, description, rest="[options]"):
 def read_experiment(name_or_file, last=None):
     """Read an experiment by its name, or from a file.
 
-    Args:
-        last: how many epoch checkpoints to average; ``None``: what the file says.
+    ``last`` is how many epoch checkpoints to average; ``None``: what the file says.
     """
+    import tomllib  # Python 3.11's; the loss and the criterion run on earlier ones
+
     path = FOLDER / f"{name_or_file}.toml"
     if str(name_or_file) not in names():
         path = Path(name_or_file).absolute()
-    content = _parsed(path, name_or_file)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(
+            f"there is no experiment {name_or_file}: name one of {', '.join(names())}, or a .toml "
+            "file"
+        ) from None
+    except ValueError as error:  # also a UnicodeDecodeError
+        raise UserError(f"{path} is no TOML: {error}") from None
     if last is not None and isinstance(content.setdefault("evaluate", {}), dict):
         content["evaluate"]["last"] = last
     try:
@@ -217,28 +226,15 @@ def read_experiment(name_or_file, last=None):
     return experiment
 
 
-def _parsed(path, asked):
-    import tomllib  # Python 3.11's; the loss and the criterion run on earlier ones
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(
-            f"there is no experiment {asked}: name one of {', '.join(names())}, or a .toml file"
-        ) from None
-    except ValueError as error:  # also a UnicodeDecodeError
-        raise UserError(f"{path} is no TOML: {error}") from None
-
-
 def _first(errors):
     """The first of pydantic's errors as a line; an unknown key comes before all others."""
-    error = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(str(part) for part in error["loc"])
+    error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+    key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         keys = []
         for name, field in Experiment.model_fields.items():
-            inner = getattr(field.annotation, "model_fields", None)
-            keys += [name, *(f"{name}.{one}" for one in inner or ())]
+            inner = getattr(field.annotation, "model_fields", ())
+            keys += [name, *(f"{name}.{one}" for one in inner)]
         like = difflib.get_close_matches(key, keys, 1) or [", ".join(keys)]
         return f"there is no key {key}, expected {like[0]}"
     if error["type"] == "missing":

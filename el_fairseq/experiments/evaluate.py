@@ -1,9 +1,10 @@
-"""Evaluates a trained run: averages checkpoints, translates by fairseq-generate, scores all.
+"""Translates the test sets with a trained run, and scores all of each.
 
-``RUN/evaluation/TEST-averagedN`` holds ``hypotheses.LANGUAGE``, ``references.LANGUAGE``,
-``scores.json`` and ``evaluation.json``: what was evaluated; scores are reused only if this is
-unchanged. Of a single test set also what fairseq-generate wrote; several that are scored together
-are put together from theirs.
+Averages the last N epoch checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score
+the detokenized output. RUN/evaluation/TEST-averagedN (or TEST-best, and -NAME) holds the texts,
+scores.json, and evaluation.json (what was evaluated); of a single test set also what
+fairseq-generate wrote: several that are scored together are put together from theirs. Called again
+with the same options, it shows the scores that are there.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ..safe_load import load
 from . import scores
 from .checkpoints import average_last
 from .options import check_decoding
-from .train import differing, failure, identity_of_corpus, read_run
+from .train import check_same, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
 NOT_TRAINED = (
@@ -35,19 +36,15 @@ NOT_TRAINED = (
 
 
 def evaluate(folder, last, test, data=None, options=(), name=None):
-    """Translate and score a test set with a finished run, unless that is done.
+    """Translate and score a test set with the finished run in a folder, unless that is done.
 
     Args:
-        folder: the run's folder.
         last: how many epoch checkpoints to average; 0: take ``checkpoint_best.pt``.
         test: name of a test set of the corpus, ``"all"`` where it has that, or ``"valid"``.
         data: the corpus's folder; ``None``: the one that the run was trained on.
         options: more options for fairseq-generate, some of :data:`~.options.DECODING`.
-        name: an addition to the folder's name.
-
-    Returns:
-        The folder with the scores: ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's,
-        with ``-NAME``.
+        name: an addition to the name of the folder with the scores, which is returned:
+            ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's.
     """
     corpus, record = corpus_of(folder, data)
     options = list(options)
@@ -73,17 +70,21 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
     if len(subsets) > 1:
         single = {subset: one for one, subset in corpus.tests.items()}
         parts = [evaluate(folder, last, single[subset], data, options, name) for subset in subsets]
-    if _is_made(out, wanted):
-        return out
+    if (out / "evaluation.json").exists():
+        before = read_json(out / "evaluation.json", f"delete {out} to evaluate again")
+        advice = "give a --name to have these beside them, or delete that folder"
+        check_same(before, wanted, ("corpus", "options"), f"{out} holds scores", advice)
+        if {**before, "command": None} == {**wanted, "command": None}:
+            return out
     out.parent.mkdir(exist_ok=True)
     busy = f"{folder} is being evaluated by another process; wait for it, or stop it first"
     with locked(folder / "lock", busy) as lock:
         shutil.rmtree(out, ignore_errors=True)
         with making(out) as unfinished:
-            generated, hypotheses = None, []
+            generated = None
             if parts:
-                for part in parts:
-                    hypotheses += lines_of(part / f"hypotheses.{corpus.target}")
+                texts = [lines_of(part / f"hypotheses.{corpus.target}") for part in parts]
+                hypotheses = [line for text in texts for line in text]
                 (unfinished / "averaged.pt").symlink_to(f"../{parts[0].name}/averaged.pt")
             else:
                 checkpoint = folder.absolute() / "checkpoints" / "checkpoint_best.pt"
@@ -107,9 +108,8 @@ def scores_in(out):
 
 
 def corpus_of(folder, data=None):
-    """The corpus that a finished run is evaluated on, and the run's record."""
+    """The corpus that a run is evaluated on, and the run's record."""
     record = read_run(folder)
-    read_json(folder / "training.json", NOT_TRAINED)
     return manifest.read(usable(data or ROOT / record["data"])), record
 
 
@@ -140,32 +140,15 @@ def _check_fits(checkpoint, corpus, record):
         )
 
 
-def _is_made(out, wanted):
-    path = out / "evaluation.json"
-    if not path.exists():
-        return False
-    before = read_json(path, f"delete {out} to evaluate again")
-    for name in ("corpus", "options"):
-        if before.get(name) != wanted[name]:
-            was, now = differing(before.get(name), wanted[name])
-            raise UserError(
-                f"{out} holds scores with {name} {was}, now it is {now}; give a --name to have "
-                "these beside them, or delete that folder"
-            )
-    return {**before, "command": None} == {**wanted, "command": None}
-
-
 def _score(folder, corpus, test, hypotheses, generated):
     references = corpus.references(test)
     for name, text in (("hypotheses", hypotheses), ("references", references)):
         with writing(folder / f"{name}.{corpus.target}") as file:
             file.writelines(line + "\n" for line in text)
-    computed = scores.scores(
-        scores.Translation(
-            corpus.source_lines(test), hypotheses, references, corpus.target, generated
-        )
+    translation = scores.Translation(
+        corpus.source_lines(test), hypotheses, references, corpus.target, generated
     )
-    write_json(folder / "scores.json", {"test": test, **computed})
+    write_json(folder / "scores.json", {"test": test, **scores.scores(translation)})
 
 
 def _translate(run, folder, checkpoint, corpus, subset, options, lock):
@@ -197,11 +180,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="bash scripts/evaluate.sh",
         usage="%(prog)s RUN [options] [-- fairseq-generate options]",
-        description="Translates the test sets with a trained run and scores all of each: averages "
-        "the last N epoch checkpoints, runs fairseq-generate with beam 5, and has sacreBLEU score "
-        "the detokenized output. Called again with the same options it shows those scores.",
-        epilog="In RUN/evaluation/TEST-averagedN (or TEST-best, and -NAME): generate-SUBSET.txt, "
-        "hypotheses.LANGUAGE and scores.json.",
+        description=__doc__,
         allow_abbrev=False,
     )
     add, kind = parser.add_argument, parser.add_mutually_exclusive_group()

@@ -1,9 +1,9 @@
-"""Measures besides scores, of the finished runs of an experiment: search and calibration.
+"""Measures search and calibration of all finished runs of an experiment.
 
-``RUN/measures.json`` gets ``beams``, the scores of each test set by beam size: 1, and the
-experiment's; ``calibration`` on the compared test set, with the temperature that was fitted on the
-validation set (:mod:`el_fairseq.analysis.calibration`); and ``tempered``, the scores of each test
-set decoded at that temperature. ``results.json`` takes them in.
+Scores of a beam of 1 separate the effect of search from that of the model; calibration is that on
+the compared test set, before and after scaling by the temperature that fits the validation set; and
+the test sets are scored once more, decoded at that temperature. RUN/measures.json holds all of it;
+measured runs are skipped. scripts/table.sh and scripts/report.sh show it.
 """
 
 import logging
@@ -53,13 +53,7 @@ def measure(results, record, experiment):
 
 
 def main():
-    parser = parser_of(
-        "measure",
-        "Measures search and calibration of all finished runs: scores of a beam of 1, which "
-        "separate the effect of search from that of the model; calibration, before and after "
-        "temperature scaling; and scores of decoding at that temperature. Measured runs are "
-        "skipped; scripts/table.sh and scripts/report.sh show what was measured.",
-    )
+    parser = parser_of("measure", __doc__)
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="the folder of its runs (runs/EXPERIMENT)"
     )

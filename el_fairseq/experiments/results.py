@@ -24,9 +24,7 @@ from ..corpora.manifest import read as read_corpus
 from . import training_log
 from .options import shared_options
 from .significance import bootstrap_p
-from .train import read_run
-
-FORMAT = 3
+from .train import FORMAT, read_record, read_run
 
 
 class Results(dict):
@@ -208,9 +206,8 @@ def gather(experiment, folder):
 
 def _record(experiment, run, asked, tests):
     again, kinds = f"delete {run}, and run the experiment again", list(experiment.models)
-    record = {"run": run.name}
-    for name in ("loss", "seed", "options", "command", "device", "gpus"):
-        record[name] = asked[name]
+    of_run = ("loss", "seed", "options", "command", "device", "gpus")
+    record = {"run": run.name, **{name: asked[name] for name in of_run}}
     record.update(read_json(run / "training.json", again))
     if (run / "measures.json").exists():
         measured = read_json(run / "measures.json", "delete it, and run scripts/measure.sh")
@@ -233,20 +230,13 @@ def in_order(losses, records):
 
 def read(folder):
     """The :class:`Results` in a folder."""
-    path = Path(folder, "results.json")
-    content = read_json(path, "run the experiment (bash scripts/reproduce.sh) or its table.sh")
-    if content.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is of format {content.get('format', 1)}, expected {FORMAT}: it is of another "
-            "version of el_fairseq; delete it, and run its experiment's table.sh"
-        )
+    path, advice = Path(folder, "results.json"), "run its experiment again, or its table.sh"
+    content = read_record(path, advice)
     needed = {"experiment", "data", "losses", "tests", "checkpoints", "options"}
     missing = (needed | {"loss_options", "p_values"}) - content.keys()
     if missing or not content.get("runs"):
-        raise UserError(
-            f"{path} is damaged ({', '.join(sorted(missing)) or 'runs'} is missing): delete it, "
-            "and run its experiment's table.sh"
-        )
+        missing = ", ".join(sorted(missing)) or "runs"
+        raise UserError(f"{path} is damaged ({missing} is missing): delete it, and {advice}")
     return Results(folder, {**content, "data": content["data"] and str(ROOT / content["data"])})
 
 

@@ -1,7 +1,8 @@
-"""All runs of an experiment, its losses times its seeds, one after the other or side by side.
+"""Runs an experiment: its losses times its seeds, one after the other or side by side.
 
-Finished steps are skipped: an experiment that was stopped, at whatever point, goes on when it is
-started again.
+Prepares the data, trains a model with each loss and seed, translates and scores the test sets with
+every model, writes a report of what each loss did to its model (report.html), and prints the table.
+Finished steps are skipped: stopped at any point, the same command goes on.
 """
 
 import os
@@ -190,14 +191,7 @@ def comma_list(read):
 
 def parser():
     """Command line, without what follows ``--``."""
-    made = parser_of(
-        "reproduce",
-        "Runs an experiment: prepares the data, trains a model with each loss and seed, translates "
-        "and scores the test sets with every model, writes a report of what each loss did to its "
-        "model (report.html), and prints the table. Stopped at any point, the same command goes "
-        "on.",
-        "[options] [-- fairseq-train options]",
-    )
+    made = parser_of("reproduce", __doc__, "[options] [-- fairseq-train options]")
     add, number = made.add_argument, whole_number(1)
     add("--seeds", type=comma_list(SEED), metavar="LIST", help="(the experiment's: 1,2,3,4,5)")
     add("--losses", type=comma_list(str), metavar="LIST", help="some of the experiment's")

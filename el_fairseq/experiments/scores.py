@@ -12,6 +12,7 @@ from typing import Callable, Optional
 import sacrebleu
 
 from ..common.cli import UserError
+from ..common.files import lines_of
 from ..corpora.languages import sacrebleu_tokenizer, writes_without_spaces
 
 
@@ -29,23 +30,14 @@ class Translation:
 
 @dataclass(frozen=True)
 class Score:
-    """A score of a translation of a whole test set.
+    """A score of a translation of a whole test set."""
 
-    Attributes:
-        key: its name in ``scores.json``.
-        name: its name in tables.
-        higher_is_better: whether higher is better.
-        form: how ``str.format`` shows it.
-        origin: who computes it, on what text.
-        compute: function of a :class:`Translation` to ``(value, signature)``; ``None`` where the
-            score is not defined.
-    """
-
-    key: str
-    name: str
+    key: str  # its name in scores.json
+    name: str  # its name in tables
     higher_is_better: bool
-    form: str
-    origin: str
+    form: str  # how str.format shows it
+    origin: str  # who computes it, on what text
+    # Of a Translation to (value, signature), or None where the score is not defined.
     compute: Callable
 
 
@@ -98,11 +90,6 @@ SCORES = [
 ]
 
 
-def score_of(key):
-    """The :class:`Score` with that key."""
-    return next(score for score in SCORES if score.key == key)
-
-
 def scores(translation):
     """Every score of a translation that is defined: ``{key: value, key_signature: signature}``."""
     values = {"sentences": len(translation.references)}
@@ -134,18 +121,13 @@ def hypotheses(generated, count):
         generated: path of ``generate-SUBSET.txt``.
         count: how many sentences the test set holds.
     """
-    translated = []
-    with Path(generated).open(encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            if line.startswith("H-"):
-                number, _, text = line.rstrip("\n").split("\t", 2)
-                translated.append((int(number[2:]), text))
-    missing = sorted(set(range(count)) - {number for number, _ in translated})
-    if missing or len(translated) != count:
-        some = ", ".join(str(number) for number in missing[:10]) + (", ..." * (len(missing) > 10))
+    lines = (line.split("\t", 2) for line in lines_of(generated) if line.startswith("H-"))
+    translated = sorted((int(name[2:]), text) for name, _, text in lines)
+    numbers = [number for number, _ in translated]
+    if numbers != list(range(count)):
+        missing = ", ".join(map(str, sorted(set(range(count)) - set(numbers))[:10])) or "none"
         raise UserError(
-            f"{generated} holds {len(translated)} translations for {count} references"
-            + (f"; sentences (counted from 0) {some} are missing" if missing else "")
-            + ": a part of a test set is not scored"
+            f"{generated} holds {len(translated)} translations for {count} references (the first "
+            f"missing, counted from 0: {missing}): a part of a test set is not scored"
         )
-    return [text for _, text in sorted(translated)]
+    return [text for _, text in translated]

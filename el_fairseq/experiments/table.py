@@ -1,4 +1,8 @@
-"""The table of an experiment: means over seeds, differences, and their uncertainty."""
+"""Prints the table of an experiment as far as its runs are finished.
+
+Mean and standard deviation over seeds, published figures, the differences to the first loss, and
+their uncertainty. The table also goes to table.md and table.csv in the folder of the runs.
+"""
 
 import contextlib
 import csv
@@ -12,7 +16,7 @@ from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
 from .results import export, gather, read
-from .scores import PLAIN, SCORES, TOKENS, score_of
+from .scores import PLAIN, SCORES, TOKENS
 from .significance import POWER, RESAMPLINGS, over_seeds
 
 FEWEST_WORDS = 6
@@ -43,16 +47,16 @@ def kind_name(kind):
 
 def scores_of(results, *tests):
     """Those of :data:`~.scores.SCORES` that all runs have, of one of ``tests`` (of all)."""
+
+    def has(run, score):
+        of_tests = [run["scores"][test][results.kind] for test in tests or results["tests"]]
+        return any(score.key in of_test for of_test in of_tests)
+
     return [
         score
         for score in SCORES
-        if all(
-            any(
-                score.key in run["scores"][test][results.kind] for test in tests or results["tests"]
-            )
-            for run in results["runs"]
-        )
-        and (score.origin != TOKENS or results["tokenizer"])
+        if (results["tokenizer"] or score.origin != TOKENS)
+        and all(has(run, score) for run in results["runs"])
     ]
 
 
@@ -70,11 +74,7 @@ TRAINING_COLUMNS = [
 
 
 def measured_columns(results):
-    """Columns of what scripts/measure.sh measures, on the compared test set.
-
-    BLEU by beam size and at the fitted temperature, calibration error and nll before and after
-    temperature scaling.
-    """
+    """Columns of what scripts/measure.sh measures, on the compared test set."""
     test = results.test
 
     def calibration(when, key, factor):
@@ -108,7 +108,8 @@ def scores_table(results):
     columns = ["loss", *(["test set"] if several else []), "checkpoints", "seeds"]
     columns += [score.name for score in scores_of(results)]
     if published["scores"]:
-        columns.append(f"{published['source']} {score_of(published['measure']).name}")
+        names = {score.key: score.name for score in SCORES}
+        columns.append(f"{published['source']} {names[published['measure']]}")
     rows = []
     for loss, seeds in results.by_loss().items():
         figure = published["scores"].get(loss)
@@ -152,36 +153,31 @@ def comparison_table(results, loss):
     return Table(f"{results['title']}, {seeds}", ["", results.baseline, loss, "difference"], rows)
 
 
-OVER_SEEDS = (
-    ("mean", "{mean:+.2f}"),
-    ("95 % interval", "{0.low:+.2f} to {0.high:+.2f}"),
-    ("p over seeds", "{0.p_value:.3f}"),
-    ("detectable", "{0.detectable:.2f}"),
-)
+OVER_SEEDS = {
+    "95 % interval": "{0.low:+.2f} to {0.high:+.2f}",
+    "p over seeds": "{0.p_value:.3f}",
+    "detectable": "{0.detectable:.2f}",
+}
 
 
 def differences_table(results, loss, test):
     """Loss minus baseline for each seed that both have, and over seeds."""
-    seeds = list(results.paired(loss))
-    over = len(seeds) > 1
-    columns = [[f"seed {seed}" for seed in seeds] + [name for name, _ in OVER_SEEDS] * over]
     scores = scores_of(results, test)
-    for score in scores:
-        values = list(results.differences(loss, results.score(score.key, test)).values())
-        columns.append([f"{value:+.2f}" for value in values] + _over_seeds(values) * over)
-    p_values = [results.p_value(loss, seed, test) for seed in seeds]
-    shown = ["" if p is None else f"{p:.3f}" for p in p_values]
-    columns.append(shown + [""] * len(OVER_SEEDS) * over)
+    by_score = [results.differences(loss, results.score(score.key, test)) for score in scores]
+    rows = []
+    for seed in results.paired(loss):
+        p = results.p_value(loss, seed, test)
+        values = [f"{of_seeds[seed]:+.2f}" for of_seeds in by_score]
+        rows.append([f"seed {seed}", *values, "" if p is None else f"{p:.3f}"])
+    if len(rows) > 1:
+        values = [list(of_seeds.values()) for of_seeds in by_score]
+        rows.append(["mean", *(f"{statistics.fmean(one):+.2f}" for one in values), ""])
+        tests = [over_seeds(one) for one in values]
+        for name, form in OVER_SEEDS.items():
+            rows.append([name, *(form.format(one) if one else "" for one in tests), ""])
     where = kind_name(results.kind) + of_test(results, test)
     names = ["", *(score.name for score in scores), "p, bootstrap (BLEU)"]
-    return Table(f"{loss}, minus {results.baseline} ({where})", names, list(zip(*columns)))
-
-
-def _over_seeds(values):
-    test, mean = over_seeds(values), statistics.fmean(values)
-    return [
-        form.format(test, mean=mean) if test or "mean" in form else "" for _, form in OVER_SEEDS
-    ]
+    return Table(f"{loss}, minus {results.baseline} ({where})", names, rows)
 
 
 def all_tables(results):
@@ -206,22 +202,22 @@ def comparisons(results):
 
 def notes(results):
     """What a reader must know to read the figures, a line each."""
-    scores = scores_of(results)
-    shown = [score for score in scores if score.origin == PLAIN]
+    scores, lowercased = scores_of(results), results["lowercased"]
+    plain = [score for score in scores if score.origin == PLAIN]
     first = [record["scores"][results.test] for record in results["runs"]]
     signatures = {
         score.name: sorted({one[kind][f"{score.key}_signature"] for one in first for kind in one})
-        for score in shown
+        for score in plain
     }
-    named = [score.name + " (less is better)" * (not score.higher_is_better) for score in shown]
-    told = [f"{', '.join(named)}: {shown[0].origin}", case(signatures)]
-    if results["lowercased"]:
-        told[1] = "the corpus is lowercased, and so are both: not to be compared with cased scores."
-    lines = ["; ".join(filter(None, told))]
+    named = [one.name + " (less is better)" * (not one.higher_is_better) for one in plain]
+    of_case = case(signatures)
+    if lowercased:
+        of_case = "the corpus is lowercased, and so are both: not to be compared with cased scores."
+    lines = ["; ".join(filter(None, [f"{', '.join(named)}: {PLAIN}", of_case]))]
     lines += [
-        f"{score.name}: {score.origin}{', lowercased' if results['lowercased'] else ''}."
+        f"{score.name}: {score.origin}{', lowercased' * lowercased}."
         for score in scores
-        if score.origin != PLAIN
+        if score not in plain
     ]
     if "all" in results["tests"]:
         lines.append("all: every test set together, scored as one.")
@@ -271,17 +267,10 @@ def examples(results, count):
 
 
 def long_enough(sentences, count):
-    """Indices of sentences whose translations can differ by more than a word.
-
-    Those of :data:`FEWEST_WORDS` words or more, and as many of the next shorter lengths as it takes
-    to have ``count``.
-
-    Returns:
-        ``(indices, words)``, ``words`` the least number of words in them.
-    """
+    """Indices of sentences of :data:`FEWEST_WORDS` words or more, and the least number of words in
+    them. As many of the next shorter lengths are among them as it takes to have ``count``."""
     lengths = [len(text.split()) for text in sentences]
-    longest = sorted(lengths, reverse=True)[:count]
-    words = min([FEWEST_WORDS, *longest[-1:]])
+    words = min([FEWEST_WORDS, *sorted(lengths)[-count:]])
     return [i for i, length in enumerate(lengths) if length >= words], words
 
 
@@ -322,12 +311,7 @@ def print_table(results, translations=0):
 
 
 def main():
-    parser = parser_of(
-        "table",
-        "Prints the table of an experiment as far as its runs are finished: mean and standard "
-        "deviation over seeds, published figures, the differences to the first loss, and their "
-        "uncertainty. The table also goes to table.md and table.csv in the folder of the runs.",
-    )
+    parser = parser_of("table", __doc__)
     add, number = parser.add_argument, whole_number(0)
     runs = "the folder of its runs, or one that --export made (runs/EXPERIMENT)"
     add("--runs", type=Path, metavar="DIR", help=runs)

@@ -1,7 +1,8 @@
-"""One training run: an experiment, one of its losses and a seed, through ``fairseq-train``.
+"""Trains one run of an experiment, or goes on with it after an interruption.
 
-A run is a folder: ``run.json`` (what was asked), ``train.log``, ``checkpoints/``,
-``tensorboard/``, and ``training.json`` once it is finished. Its checkpoints hold the progress.
+On the GPU at half precision where there is one, else on the CPU. SIGUSR1 stops a training after a
+checkpoint; the same command goes on. The run's folder holds run.json (what was asked), train.log,
+tensorboard/, checkpoints/ (which hold the progress), and training.json once it is finished.
 """
 
 import functools
@@ -30,7 +31,7 @@ from .config import Experiment, Loss, parser_of, read_experiment
 from .options import check_checkpoints, check_training, divided_update_freq
 from .training_log import Progress
 
-# Of run.json; runs of versions that wrote another one are refused.
+# Of run.json and results.json; those of versions that wrote another one are refused.
 FORMAT = 3
 # Two runs are the same if these are equal; the corpus is compared by content.
 IDENTITY = ("loss", "seed", "corpus", "device", "gpus", "options")
@@ -132,10 +133,8 @@ def identity_of_corpus(bin_folder, patterns=TRAINED_ON):
     return f"sha256:{hashlib.sha256(sums.encode()).hexdigest()}"
 
 
-def read_run(folder):
-    """What was asked of the run in a folder: its ``run.json``."""
-    path = Path(folder, "run.json")
-    advice = f"delete {folder} and train anew, or name another folder"
+def read_record(path, advice):
+    """The ``run.json`` or ``results.json`` at a path, of this version's format."""
     record = read_json(path, advice)
     if record.get("format") != FORMAT:
         raise UserError(
@@ -143,6 +142,12 @@ def read_run(folder):
             f"version of el_fairseq; go on with that version, or {advice}"
         )
     return record
+
+
+def read_run(folder):
+    """What was asked of the run in a folder: its ``run.json``."""
+    advice = f"delete {folder} and train anew, or name another folder"
+    return read_record(Path(folder, "run.json"), advice)
 
 
 def train(run, progress):
@@ -220,29 +225,29 @@ def claim(out, record):
         (out / "train.log").unlink(missing_ok=True)
         write_json(out / "run.json", record)
         return
-    before = read_run(out)
-    for name in IDENTITY:
-        if before.get(name) != record[name]:
-            was, now = differing(before.get(name), record[name])
-            raise UserError(
-                f"{out} was trained with {name} {was}, now it is {now}; delete {out} to train "
-                "anew, or choose another --out"
-            )
+    advice = f"delete {out} to train anew, or choose another --out"
+    check_same(read_run(out), record, IDENTITY, f"{out} was trained", advice)
 
 
-def differing(before, now):
-    """Both values as text; of options, those alone that are not in both."""
-    if not (isinstance(before, list) and isinstance(now, list)):
-        return repr(before), repr(now)
-    both = [re.split(" (?=--)", shlex.join(options)) for options in (before, now)]
-    only = [[one for one in some if one not in other] for some, other in (both, both[::-1])]
-    return [f"'{' '.join(some)}'" for some in only]
+def check_same(before, now, names, made, advice):
+    """Raise :class:`UserError` by the first of ``names`` by which two records differ; of options,
+    it tells those alone that are not in both."""
+    for name in names:
+        was, own = before.get(name), now[name]
+        if was == own:
+            continue
+        told = [repr(was), repr(own)]
+        if isinstance(was, list) and isinstance(own, list):
+            both = [re.split(" (?=--)", shlex.join(options)) for options in (was, own)]
+            only = [[one for one in some if one not in other] for some, other in (both, both[::-1])]
+            told = [f"'{' '.join(some)}'" for some in only]
+        raise UserError(f"{made} with {name} {told[0]}, now it is {told[1]}; {advice}")
 
 
 def failure(program, log, status):
     """The error that tells of a failed program of fairseq's, with the last line that it printed."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = ([line.strip() for line in lines if line.strip()] or ["it printed nothing"])[-1]
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
     if status < 0:
         said = f"{signal.Signals(-status).name} ended it; the same command goes on (after: {said})"
     return UserError(f"{program} failed: {said} (its full output is in {log})")
@@ -276,10 +281,7 @@ def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
 def main():
     parser = parser_of(
         "train",
-        "Trains one run, or goes on with it after an interruption. On the GPU at half precision "
-        "where there is one, else on the CPU. SIGUSR1 stops a training after a checkpoint; the "
-        "same command goes on. In the run's folder: checkpoints/, train.log, tensorboard/, and "
-        "training.json when it is finished.",
+        __doc__,
         "LOSS SEED [options] [-- fairseq-train options]",
     )
     add = parser.add_argument
