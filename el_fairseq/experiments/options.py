@@ -51,14 +51,12 @@ def check_training(own, loss, given=()):
     from fairseq import options
 
     refused = {flag: why for why, some in REFUSED_IN_TRAINING.items() for flag in some.split()}
-    of_a_loss = dict.fromkeys(
-        _flags_of_a_loss(),
-        "the experiment's [losses] have options of their own, and --losses chooses some of them",
-    )
+    own_options = "the experiment's [losses] have options of their own, and --losses chooses some"
+    of_all = {**dict.fromkeys(_flags_of_a_loss(), own_options), **refused}
     for place, words, table in (
-        ("[train] options", own, {**refused, **of_a_loss}),
+        ("[train] options", own, of_all),
         (f"the options of the loss {loss.name}", loss.options, refused),
-        ("the options after --", given, {**refused, **of_a_loss}),
+        ("the options after --", given, of_all),
     ):
         for flag in _flags(words):
             if flag in table:
@@ -74,8 +72,7 @@ def check_training(own, loss, given=()):
         )
     if not (everything.max_epoch or everything.max_update or everything.stop_time_hours > 0):
         raise UserError(
-            "neither --max-epoch nor --max-update is given: say in [train] options how long to "
-            "train"
+            "neither --max-epoch nor --max-update is given: say in [train] how long to train"
         )
     if everything.criterion == "encouraging_loss":  # fairseq's parser does not know the ranges
         names = ("log_end", "label_smoothing", "bonus_start", "bonus_weight", "base_loss")

@@ -119,26 +119,24 @@ def execute(plan):
         UserError: some failed; all others were brought to their end.
         Stopped: the program is being stopped.
     """
-    slots, progress, failures, stopped = queue.SimpleQueue(), Progress(plan.runs), [], []
+    slots, progress, failures = queue.SimpleQueue(), Progress(plan.runs), []
     for number in range(plan.jobs):
         slots.put(plan.slots[number % len(plan.slots)] if plan.slots else ())
 
     def work(one):
         slot = slots.get()
         try:
-            if not stopped:
-                train_and_score(plan, replace(one, gpus=slot), progress)
+            train_and_score(plan, replace(one, gpus=slot), progress)
         except (UserError, OSError) as error:
             failures.append(f"{one.name}: {error}")
-        except processes.Stopped as error:
-            stopped.append(error)
+        except processes.Stopped:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         finally:
             slots.put(slot)
 
     with ThreadPoolExecutor(plan.jobs) as pool:
         list(pool.map(work, plan.runs))
-    if stopped:
-        raise stopped[0]
     if failures:
         raise UserError(
             f"{len(failures)} of {len(plan.runs)} runs failed; fix the cause and run the same "
@@ -223,10 +221,9 @@ def main():
             "are made for one: use such a machine, or add --cpu to start all the same (a line will "
             "say how long it takes)"
         )
-    if options.task is None:
-        processes.supervise(lambda: reproduce(plan))
-    else:
-        processes.supervise(lambda: task(plan, options.task))
+    processes.supervise(
+        lambda: reproduce(plan) if options.task is None else task(plan, options.task)
+    )
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class Progress:
         """Take a line of a training's log."""
         kind, numbers = parse(line) or (None, None)
         if kind == "valid":
-            values = [f"nll {numbers['nll_loss']:.3f} bits"] if "nll_loss" in numbers else []
-            values += [f"accuracy {numbers['accuracy']:.1f} %"] if "accuracy" in numbers else []
+            forms = {"nll_loss": "nll {:.3f} bits", "accuracy": "accuracy {:.1f} %"}
+            values = [form.format(numbers[key]) for key, form in forms.items() if key in numbers]
             print(
                 f"{run.name:12} epoch {numbers['epoch']:3.0f}  "
                 f"validation: {', '.join(values) or 'done'}"
