@@ -189,18 +189,19 @@ def main():
     add("--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)")
     last = {"type": whole_number(1), "default": 3, "metavar": "N"}
     kind.add_argument("--last", **last, help="checkpoints to average (3)")
-    kind.add_argument("--best", action="store_true", help="checkpoint_best.pt instead")
+    best = {"dest": "last", "action": "store_const", "const": 0}
+    kind.add_argument("--best", **best, help="checkpoint_best.pt instead")
     add("--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)")
     add("--name", type=name, help="an addition to the name of the folder with the scores")
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(ours)
-    run_folder, last = arguments.run, 0 if arguments.best else arguments.last
+    folder, data = arguments.run, arguments.data
 
     def work():
-        corpus, _ = corpus_of(run_folder, arguments.data)
+        corpus, _ = corpus_of(folder, data)
         for test in [arguments.subset] if arguments.subset else corpus.scored:
-            out = evaluate(run_folder, last, test, arguments.data, theirs, arguments.name)
-            print(f"{run_folder.name}, {out.name}:")
+            out = evaluate(folder, arguments.last, test, data, theirs, arguments.name)
+            print(f"{folder.name}, {out.name}:")
             print("\n".join(scores.shown(scores_in(out))))
 
     processes.supervise(work)

@@ -24,43 +24,34 @@ from .results import collect, gather
 
 def measure(results, record, experiment):
     """What ``measures.json`` of a run holds, by its record in the results."""
-    corpus, kind = read_corpus(results["data"]), results.kind
-    tests, options = results["tests"], experiment.evaluate.options
+    corpus, where = read_corpus(results["data"]), results.folder / record["run"]
+    tests, kind, options = results["tests"], results.kind, experiment.evaluate.options
 
     def scores(name, *more):
-        by_test = {}
-        for test in tests:
-            where, last = results.folder / record["run"], experiment.evaluate.last
-            out = evaluate(where, last, test, corpus.folder, [*options, *more], name)
-            by_test[test] = scores_in(out)
-        return by_test
+        last, words = experiment.evaluate.last, [*options, *more]
+        outs = [evaluate(where, last, test, corpus.folder, words, name) for test in tests]
+        return dict(zip(tests, map(scores_in, outs)))
 
     own = str(check_decoding([*OPTIONS, *options]).beam)
-    greedy = scores("beam1", "--beam", "1") if own != "1" else {}
+    beams = {test: {own: record["scores"][test][kind]} for test in tests}
+    if own != "1":
+        for test, greedy in scores("beam1", "--beam", "1").items():
+            beams[test]["1"] = greedy
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = results.checkpoint(record["run"])
     subset = ",".join(corpus.subsets_of(tests[0]))
-    calibration = of_checkpoint(path, corpus.bin, subset, device)
-    return {
-        "checkpoints": kind,
-        "beams": {
-            test: {own: record["scores"][test][kind], **({"1": greedy[test]} if greedy else {})}
-            for test in tests
-        },
-        "calibration": calibration,
-        "tempered": scores("tempered", "--temperature", f"{calibration['temperature']:.3f}"),
-    }
+    calibration = of_checkpoint(results.checkpoint(record["run"]), corpus.bin, subset, device)
+    tempered = scores("tempered", "--temperature", f"{calibration['temperature']:.3f}")
+    made = {"checkpoints": kind, "beams": beams, "calibration": calibration}
+    return {**made, "tempered": tempered}
 
 
 def main():
     parser = parser_of("measure", __doc__)
-    parser.add_argument(
-        "--runs", type=Path, metavar="DIR", help="the folder of its runs (runs/EXPERIMENT)"
-    )
+    runs = "the folder of its runs (runs/EXPERIMENT)"
+    parser.add_argument("--runs", type=Path, metavar="DIR", help=runs)
     options = parser.parse_args()
     experiment = read_experiment(options.experiment)
     folder = options.runs or experiment.folder
-
     logging.getLogger("fairseq").setLevel(logging.WARNING)
 
     def work():

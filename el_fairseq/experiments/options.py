@@ -40,13 +40,8 @@ DECODING = """
 def check_training(own, loss, given=()):
     """Check that a training is what its name says, by all options that it gets.
 
-    Args:
-        own: the experiment's options of fairseq-train.
-        loss: a :class:`~.config.Loss`, with its own.
-        given: those of the command line, after ``--``.
-
-    Returns:
-        All options as fairseq reads them, a namespace.
+    These are its experiment's ``own``, those of its :class:`~.config.Loss`, and those ``given`` on
+    the command line after ``--``. Returns them as fairseq reads them, a namespace.
     """
     from fairseq import options
 

@@ -50,8 +50,8 @@ class Results(dict):
         return groups
 
     def compared_losses(self):
-        """The losses that have runs, but for the baseline."""
-        return [loss for loss in self.by_loss() if loss != self.baseline]
+        """The losses that have a seed in common with the baseline."""
+        return [loss for loss in self.by_loss() if loss != self.baseline and self.paired(loss)]
 
     def paired(self, loss):
         """``{seed: (record of the baseline, record of the loss)}`` where both have the seed."""

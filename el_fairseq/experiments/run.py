@@ -113,12 +113,8 @@ def train_and_score(plan, one, progress):
 
 
 def execute(plan):
-    """Train, translate and score all runs, as many at a time as the plan says.
-
-    Raises:
-        UserError: some failed; all others were brought to their end.
-        Stopped: the program is being stopped.
-    """
+    """Train, translate and score all runs, as many at a time as the plan says. Where some fail,
+    the others are brought to their end first."""
     slots, progress, failures = queue.SimpleQueue(), Progress(plan.runs), []
     for number in range(plan.jobs):
         slots.put(plan.slots[number % len(plan.slots)] if plan.slots else ())

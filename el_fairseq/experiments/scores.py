@@ -115,12 +115,8 @@ def shown(values):
 
 
 def hypotheses(generated, count):
-    """The translations in what fairseq-generate wrote, in the order of the test set.
-
-    Args:
-        generated: path of ``generate-SUBSET.txt``.
-        count: how many sentences the test set holds.
-    """
+    """The translations of a test set of ``count`` sentences, in its order, from the
+    ``generate-SUBSET.txt`` that fairseq-generate wrote."""
     lines = (line.split("\t", 2) for line in lines_of(generated) if line.startswith("H-"))
     translated = sorted((int(name[2:]), text) for name, _, text in lines)
     numbers = [number for number, _ in translated]

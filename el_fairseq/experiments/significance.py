@@ -1,14 +1,13 @@
 """How sure a difference is: over seeds by a paired t-test, over sentences by a paired bootstrap."""
 
-import itertools
 import logging
 import math
 import statistics
 from dataclasses import dataclass
 
 from sacrebleu.significance import PairedTest
-from scipy.optimize import brentq
-from scipy.stats import nct, t, ttest_1samp
+from scipy.special import nctdtrinc
+from scipy.stats import t, ttest_1samp
 
 from .scores import bleu_metric
 
@@ -43,18 +42,12 @@ def over_seeds(differences):
 def detectable_difference(deviation, seeds):
     """The true mean difference that a paired t-test over seeds detects in 80 % of experiments.
 
-    ``deviation`` is the standard deviation of the differences. From the noncentral t
-    distribution (Cohen, 1988, chapter 2).
+    ``deviation`` is the standard deviation of the differences. From the noncentral t distribution
+    (Cohen, 1988, chapter 2); a difference with the wrong sign is too rare to count.
     """
     freedom = seeds - 1
-    limit = t.isf(LEVEL / 2, freedom)
-
-    def lacking(shift):  # a difference with the wrong sign is too rare to count
-        return nct.sf(limit, freedom, shift) - POWER
-
-    # nct.sf is NaN for large shifts, so the bracket grows stepwise.
-    enough = next(shift for shift in itertools.count(1) if lacking(shift) > 0)
-    return float(brentq(lacking, 0, enough) * deviation / math.sqrt(seeds))
+    shift = nctdtrinc(freedom, 1 - POWER, t.isf(LEVEL / 2, freedom))
+    return float(shift * deviation / math.sqrt(seeds))
 
 
 def bootstrap_p(baseline, system, references, language):

@@ -196,8 +196,7 @@ def all_tables(results):
 
 def comparisons(results):
     """Every loss and test set whose differences to the baseline are tabled."""
-    losses = [loss for loss in results.compared_losses() if results.paired(loss)]
-    return [(loss, test) for loss in losses for test in results["tests"]]
+    return [(loss, test) for loss in results.compared_losses() for test in results["tests"]]
 
 
 def notes(results):
@@ -327,16 +326,15 @@ def main():
     if options.compare and (options.export or options.translations):
         parser.error("--compare prints its table alone: leave out --export and --translations")
     results = results_of(experiment, folder)
-    if not options.compare:
-        if options.export:
-            write_tables(export(results, options.export))
-        print_table(results, options.translations)
+    if options.compare:
+        if not results.compared_losses():
+            raise UserError(f"no two losses have finished the same seed in {folder}: train more")
+        tables = [comparison_table(results, loss) for loss in results.compared_losses()]
+        print("\n".join(table.text("github") for table in tables), end="")
         return
-    losses = dict.fromkeys(loss for loss, _ in comparisons(results))
-    if not losses:
-        raise UserError(f"no two losses have finished the same seed in {folder}: train more")
-    tables = [comparison_table(results, loss) for loss in losses]
-    print("\n".join(table.text("github") for table in tables), end="")
+    if options.export:
+        write_tables(export(results, options.export))
+    print_table(results, options.translations)
 
 
 if __name__ == "__main__":

@@ -154,11 +154,7 @@ def train(run, progress):
     """Train a run to its end, or go on from its last checkpoint; nothing where it is finished.
 
     fairseq's whole output is appended to ``train.log``; ``training.json`` says that it finished.
-
-    Raises:
-        UserError: another process trains there, another run was trained there, or fairseq-train
-            failed; the message ends with the last line that it printed.
-        Stopped: SIGUSR1 stopped it after a checkpoint; the same call goes on.
+    Raises :class:`~..common.processes.Stopped` where SIGUSR1 stopped it after a checkpoint.
     """
     out, record = run.folder, run.record()
     out.mkdir(parents=True, exist_ok=True)
@@ -254,14 +250,9 @@ def failure(program, log, status):
 
 
 def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
-    """The GPUs of each of the runs that are trained side by side; none: on the CPU.
-
-    Args:
-        number: of GPUs to use; ``None``: all that are here. A dry run may name more.
-
-    Returns:
-        A list of tuples of names as in CUDA_VISIBLE_DEVICES.
-    """
+    """The GPUs of each of the runs that are trained side by side, tuples of names as in
+    CUDA_VISIBLE_DEVICES; none: on the CPU. ``number`` of them are used (``None``: all that are
+    here); a dry run may name more."""
     count = 0 if cpu else torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",")[:count] if visible else [str(index) for index in range(count)]
