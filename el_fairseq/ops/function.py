@@ -47,7 +47,7 @@ def loss_of(inputs, target, spec, class_weight=None):
         classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
         total = count(target, classes, spec, dtype)
     else:
-        total = (target != spec.ignore_index).sum()
+        total = (target != spec.ignore_index).sum().clamp(min=1)
     scale = _scale(target, spec, class_weight, total, number)
     problem = _Problem(target, spec, class_weight, scale)
     if not has_memory or spec.base_loss == "mse":
@@ -73,9 +73,10 @@ def _scale(target, spec, class_weight, total, number):
         total = 1
     elif class_weight is not None:
         total = weight_of_rows(target, spec, class_weight).sum()
+        total = total + (total == 0)
     if isinstance(total, int):
         return torch.full((1,), 1 / max(total, 1), dtype=number, device=target.device)
-    return (total + (total == 0)).to(number).reciprocal().reshape(1)
+    return total.to(number).reciprocal().reshape(1)
 
 
 class _Problem(NamedTuple):
@@ -227,6 +228,7 @@ def _kernel(device, dtype):
         target = torch.zeros(1, dtype=torch.int64, device=device)
         scale = torch.ones(1, dtype=number_type(logits), device=device)
         kernel.row_losses(logits, target, Spec(label_smoothing=0.1), scale, logits)
+        kernel.count(target, 2, -100)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         warnings.warn(
@@ -239,18 +241,18 @@ def _kernel(device, dtype):
 
 
 def count(target, classes, spec, dtype):
-    """The number of targets that are not ignored: a number, or a tensor of one.
+    """The number of targets that are not ignored: a number, or a tensor of one that is at least 1.
 
-    The CPU's kernel for logits of ``dtype`` counts, so that no other has to be compiled. On a GPU
-    the device asserts that each target is a class: reading it here would wait for the device.
+    The kernel for logits of ``dtype`` counts, so that no other has to be compiled. On a GPU the
+    device asserts that each target is a class: reading it here would wait for the device.
 
     Raises:
         ValueError: a target on the CPU is neither a class nor ignored.
     """
     kernel = _kernel(target.device, dtype)
-    if hasattr(kernel, "count"):
+    if kernel is not reference:
         number = kernel.count(target, classes, spec.ignore_index)
-        if number >= 0:
+        if target.is_cuda or number >= 0:
             return number
     counts = target != spec.ignore_index
     is_wrong = counts & ((target < 0) | (target >= classes))
@@ -261,7 +263,7 @@ def count(target, classes, spec, dtype):
             f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
             f"or ignore_index ({spec.ignore_index})"
         )
-    return counts.sum()
+    return counts.sum().clamp(min=1)
 
 
 def times(values, factor, is_kept):

@@ -245,6 +245,36 @@ def _device_of(tensor):
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
+@triton.jit(do_not_specialize=["ignore_index"])
+def _count_kernel(
+    target_ptr, count_ptr, valid_ptr, rows, stride, classes, ignore_index, BLOCK: tl.constexpr
+):
+    counted = tl.zeros([BLOCK], tl.int32)
+    wrong = tl.zeros([BLOCK], tl.int32)
+    for first in range(0, rows, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        target = tl.load(target_ptr + at.to(tl.int64) * stride, at < rows, ignore_index)
+        counts = target != ignore_index
+        counted += counts.to(tl.int32)
+        wrong += (counts & ((target < 0) | (target >= classes))).to(tl.int32)
+    tl.store(count_ptr, tl.maximum(tl.sum(counted, axis=0), 1))
+    tl.store(valid_ptr, tl.sum(wrong, axis=0) == 0)
+
+
+def count(target, classes, ignore_index):
+    """The number of targets that are not ignored, at least 1, in a tensor (1,).
+
+    The device asserts that each is a class: reading them here would wait for the device.
+    """
+    number = target.new_empty(1, dtype=torch.int32)
+    is_valid = target.new_empty(1, dtype=torch.bool)
+    arguments = len(target), target.stride(0), classes, ignore_index
+    with _device_of(target):
+        _count_kernel[(1,)](target, number, is_valid, *arguments, BLOCK=1024)
+    torch._assert_async(is_valid)
+    return number
+
+
 @triton.jit
 def _multiply_kernel(values_ptr, factor_ptr, count, BLOCK: tl.constexpr):
     factor = tl.load(factor_ptr).to(tl.float32)
