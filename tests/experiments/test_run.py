@@ -64,17 +64,6 @@ def test_a_dry_run_prints_what_will_be_run_fairseqs_own_command_included(dry_run
     assert sum("evaluate.sh" in line and "--best" in line for line in lines) == 2
 
 
-def test_a_dry_run_names_the_test_sets_that_an_experiment_chooses(dry_run, gpus, tmp_path):
-    gpus(0)
-    (tmp_path / "mine.toml").write_text(
-        'title = "Mine"\ncorpus = {command = "make it", tests = ["a", "b"]}\nevaluate.last = 2\n'
-        'train.options = "--arch transformer --max-epoch 9"\nruns.cpu = true\n'
-    )
-    lines = dry_run("--seeds", "1", experiment=tmp_path / "mine.toml")
-    for test in ("a", "b"):
-        assert sum(f"--subset {test} --last 2" in line for line in lines) == 2
-
-
 def test_runs_side_by_side_on_gpus_have_one_each(dry_run, gpus):
     gpus(3, "2,5,7")
     assert dry_run()[2] == "# 3 at a time, with CUDA_VISIBLE_DEVICES=2 | 5 | 7"

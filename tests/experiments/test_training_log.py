@@ -10,11 +10,6 @@ def line(part, epoch, nll=2.5):
     return f"2026-11-23 21:00:00 | INFO | {part} | {json.dumps(written)}\n"
 
 
-def test_records_lose_the_prefix_and_become_numbers():
-    numbers = {"epoch": 1.0, "nll_loss": 2.5, "accuracy": 60.0, "num_updates": 10.0}
-    assert parse(line("valid", 1)) == ("valid", numbers)
-
-
 def test_other_lines_and_a_record_that_a_kill_cut_off_are_none():
     assert parse("2026-11-23 21:00:00 | INFO | fairseq.trainer | loaded {checkpoint}\n") is None
     for after in ('fairseq-train --eval-bleu-args \'{"beam": 1}\n', '{"beam": 1}\n'):

@@ -66,14 +66,6 @@ def pip_calls(machine):
     return [call.removeprefix("-m pip install ") for call in calls]
 
 
-def test_everything_comes_pinned_from_the_constraints_file(machine):
-    succeed(script("scripts/setup.sh", env=machine))
-    constraints = ROOT / "scripts" / "constraints.txt"
-    assert f"-q --no-deps -r {constraints}" in pip_calls(machine)
-    assert f"-q --no-deps --no-build-isolation -e {ROOT}" in pip_calls(machine)
-    assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(constraints.read_text().splitlines())
-
-
 @pytest.mark.parametrize("python", ["3.8", "3.9", "3.12", "3.14"])
 def test_the_extra_asks_for_one_fairseq_so_that_pip_fails_where_there_is_none(python):
     asked = {"extra": "fairseq", "python_version": python, "platform_machine": "x86_64"}
@@ -102,8 +94,12 @@ def test_what_pip_installs_is_whole_and_works_from_another_folder(tmp_path):
     assert result.stdout == f"{site}/el_fairseq/criterion.py EncouragingLossCriterion\n"
 
 
-def test_the_tests_packages_are_added_and_what_is_there_is_not_installed_again(machine):
+def test_all_is_pinned_tests_packages_are_added_and_what_is_there_is_not_installed_again(machine):
     succeed(script("scripts/setup.sh", env=machine))
+    constraints = ROOT / "scripts" / "constraints.txt"
+    assert f"-q --no-deps -r {constraints}" in pip_calls(machine)
+    assert f"-q --no-deps --no-build-isolation -e {ROOT}" in pip_calls(machine)
+    assert {"torch==2.13.0", "ve-fairseq==0.12.3"} <= set(constraints.read_text().splitlines())
     tests = f"-q --no-deps -r {ROOT / 'scripts' / 'constraints-tests.txt'}"
     before = pip_calls(machine)
     assert tests not in before
@@ -167,18 +163,7 @@ def test_without_a_python_it_says_how_to_get_one(tmp_path):
     assert "no Python 3.11 or 3.12 was found. Install one" in result.stderr
 
 
-def test_a_login_node_without_gpu_gets_the_cuda_build_where_it_is_asked_for(machine, gpu):
-    environment = {**machine, "BUILD": "", "AT_HAND": "yes"}
-    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda"}))
-    assert pip_calls(machine)[0].endswith("torch==2.13.0,!=2.13.0+cpu")
-    before = pip_calls(machine)
-    # Neither the login node without the variable nor the machine with the GPU changes it.
-    succeed(script("scripts/setup.sh", env=environment))
-    succeed(run(gpu, env=environment))
-    assert pip_calls(machine) == before
-
-
-def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(machine, gpu):
+def test_the_build_of_torch_is_the_one_that_was_asked_for_and_cudas_beside_a_gpu(machine, gpu):
     environment = {**machine, "AT_HAND": "yes"}
     succeed(script("scripts/setup.sh", env=environment))
     before = pip_calls(machine)
@@ -188,8 +173,14 @@ def test_a_cpu_build_that_nobody_asked_for_is_not_used_where_there_is_a_gpu(mach
     succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cpu"}))
     succeed(run(gpu, env=environment))
     assert pip_calls(machine) == before
-    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda", "BUILD": ""}))
+    environment["BUILD"] = ""  # the build of torch that the registry has is CUDA's
+    succeed(script("scripts/setup.sh", env={**environment, "EL_TORCH": "cuda"}))
     assert pip_calls(machine)[len(before)].endswith("torch==2.13.0,!=2.13.0+cpu")
+    before = pip_calls(machine)
+    # Neither a login node without the variable nor the machine with the GPU changes it.
+    succeed(script("scripts/setup.sh", env=environment))
+    succeed(run(gpu, env=environment))
+    assert pip_calls(machine) == before
 
 
 @pytest.mark.parametrize("there", ["thesis.tex", "bin/python"])
