@@ -119,21 +119,16 @@ class Experiment(_Section):
     runs: Runs = Runs()
     report: Report = Report()
     published: Published = Published()
-    _path: Path = PrivateAttr()
-
-    @property
-    def path(self):
-        """The file."""
-        return self._path
+    _path: Path = PrivateAttr()  # the file
 
     @property
     def name(self):
-        return self.path.stem
+        return self._path.stem
 
     @property
     def argument(self):
         """What commands in the repository's folder call it by: its name, or its file."""
-        return self.name if self.path.parent == FOLDER else shown(self.path)
+        return self.name if self._path.parent == FOLDER else shown(self._path)
 
     @property
     def data(self):

@@ -3,7 +3,6 @@
 An option either leaves a run and its scores what their names say, or it is refused by name.
 """
 
-import dataclasses
 import math
 import re
 import shlex
@@ -45,9 +44,15 @@ def check_training(own, loss, given=()):
     """
     from fairseq import options
 
-    refused = {flag: why for why, some in REFUSED_IN_TRAINING.items() for flag in some.split()}
+    from ..criterion import EncouragingLossCriterionConfig
+
+    # Those that make a loss another one.
+    names = {"criterion", *EncouragingLossCriterionConfig.__annotations__}
+    names -= {"fused_projection", "no_inplace"}
+    of_a_loss = ["--" + name.replace("_", "-") for name in names]
     own_options = "the experiment's [losses] have options of their own, and --losses chooses some"
-    of_all = {**dict.fromkeys(_flags_of_a_loss(), own_options), **refused}
+    refused = {flag: why for why, some in REFUSED_IN_TRAINING.items() for flag in some.split()}
+    of_all = {**dict.fromkeys(of_a_loss, own_options), **refused}
     for place, words, table in (
         ("[train] options", own, of_all),
         (f"the options of the loss {loss.name}", loss.options, refused),
@@ -99,17 +104,6 @@ def _flags(words):
     """The options in ``words``, as written. fairseq's parsers know no abbreviations."""
     flags = [word for word in words if re.match("--|-[a-zA-Z]", word)]
     return [flag.partition("=")[0] if flag.startswith("--") else flag[:2] for flag in flags]
-
-
-def _flags_of_a_loss():
-    """Options that make a loss another one."""
-    from ..criterion import EncouragingLossCriterionConfig as Ours
-
-    own, common = (
-        {field.name for field in dataclasses.fields(kind)} for kind in (Ours, Ours.__base__)
-    )
-    names = {"criterion", *own} - common - {"fused_projection", "no_inplace"}
-    return ["--" + name.replace("_", "-") for name in names]
 
 
 def _read(parser, words, what):

@@ -119,7 +119,7 @@ def tests_of(experiment, corpus):
     for name in experiment.corpus.tests or []:
         if name not in there:
             raise UserError(
-                f"{experiment.path}: corpus.tests names {name}, expected some of "
+                f"{experiment.argument}: corpus.tests names {name}, expected some of "
                 f"{', '.join(there)}, which {corpus} holds"
             )
     return experiment.corpus.tests or there
@@ -186,17 +186,18 @@ def collect(experiment, folder):
 def gather(experiment, folder):
     """Write ``results.json`` of the finished runs in a folder, and return its :class:`Results`."""
     results = collect(experiment, folder)
-    results["p_values"] = {loss: {} for loss in results.compared_losses()}
-    for loss, of_tests in results["p_values"].items():
-        for test in results["tests"]:
-            of_tests[test] = {
-                str(seed): bootstrap_p(
-                    *(results.hypotheses(record["run"], test) for record in both),
-                    results.references(test),
-                    results["target"],
-                )
-                for seed, both in results.paired(loss).items()
-            }
+
+    def p_value(both, test):
+        texts = (results.hypotheses(record["run"], test) for record in both)
+        return bootstrap_p(*texts, results.references(test), results["target"])
+
+    results["p_values"] = {
+        loss: {
+            test: {str(seed): p_value(both, test) for seed, both in results.paired(loss).items()}
+            for test in results["tests"]
+        }
+        for loss in results.compared_losses()
+    }
     try:
         write_json(results.folder / "results.json", {**results, "data": shown(results["data"])})
     except PermissionError:

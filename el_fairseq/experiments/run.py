@@ -62,25 +62,14 @@ class Plan:
         check_decoding(experiment.evaluate.options)
         check_given(experiment.report.options)
 
-    @property
-    def has_corpus(self):
-        return (self.data / "manifest.json").exists()
-
     def prepare_command(self):
         command = [*self.experiment.corpus.command, "--out", str(self.data)]
         return command + (["--archive", str(self.archive.absolute())] if self.archive else [])
 
-    def unfinished(self):
-        """Names of the runs that are not trained, translated and scored."""
-        if not self.has_corpus:
-            return [one.name for one in self.runs]
-        experiment, tests = self.experiment, tests_of(self.experiment, self.data)
-        return [one.name for one in self.runs if not is_finished(experiment, one.folder, tests)]
-
     def describe(self):
         """Yield the lines of ``--dry-run``: every command, in order."""
         experiment, languages = self.experiment, ("SOURCE", "TARGET")
-        if self.has_corpus:
+        if (self.data / "manifest.json").exists():
             corpus = read_corpus(self.data)
             languages = corpus.source, corpus.target
         yield shlex.join(["cd", str(ROOT)])
@@ -142,27 +131,24 @@ def execute(plan):
 
 def reproduce(plan):
     """Make the corpus and the runs, unless they exist, then their report and their table."""
-    left = plan.unfinished()
-    count = len(plan.runs)
-    print(
-        f"{plan.experiment.name}: {count} runs in {plan.folder}, {count - len(left)} done"
-        + (f", to do: {', '.join(left)}" if left else "")
-    )
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    busy = (
-        f"another process is running this experiment in {plan.folder}: wait for it, or stop it, "
-        "and run this again"
-    )
-    with locked(plan.folder / "lock", busy):
+    experiment, folder = plan.experiment, plan.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another process is running this experiment in {folder}: wait for it, or stop it"
+    with locked(folder / "lock", busy):
         if processes.call(plan.prepare_command(), cwd=ROOT):
             raise UserError("the data could not be prepared; see the error above")
-        tests_of(plan.experiment, plan.data)
+        tests, count = tests_of(experiment, plan.data), len(plan.runs)
         sacrebleu_tokenizer(read_corpus(plan.data).target)
+        left = [one.name for one in plan.runs if not is_finished(experiment, one.folder, tests)]
+        print(
+            f"{experiment.name}: {count} runs in {folder}, {count - len(left)} done"
+            + (f", to do: {', '.join(left)}" if left else "")
+        )
         execute(plan)
-        results = gather(plan.experiment, plan.folder)
-    make_report(plan.folder)
+        results = gather(experiment, folder)
+    make_report(folder)
     print_table(results, translations=10)
-    print(f"\nReport, to open in a browser: {plan.folder / 'report.html'}")
+    print(f"\nReport, to open in a browser: {folder / 'report.html'}")
 
 
 def make_report(folder):

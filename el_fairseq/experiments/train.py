@@ -163,8 +163,6 @@ def train(run, progress):
         claim(out, record)
         if run.is_trained:
             return
-        for left_by_a_kill in out.glob("checkpoints/.*.pt.unfinished"):
-            left_by_a_kill.unlink()
         last = out / "checkpoints" / "checkpoint_last.pt"
         if last.exists():
             load(last)  # fairseq would read damaged bytes as weights

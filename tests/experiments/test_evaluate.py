@@ -82,13 +82,15 @@ def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
     assert translated == [[], ["--beam", "1"]]
 
 
-def test_scores_of_another_corpus_are_not_shown_for_this_one(trained, tmp_path):
+def test_scores_are_those_of_a_corpus_by_its_content_wherever_it_is(trained, tmp_path):
     run, translated = trained
     evaluate(run, 5, "test")
-    write_corpus(tmp_path / "other")
-    (tmp_path / "other" / "bin" / "test.de-en.de.bin").write_text("another test set")
+    (tmp_path / "corpus").rename(tmp_path / "moved")
+    evaluate(run, 5, "test", tmp_path / "moved")
+    assert len(translated) == 1
+    (tmp_path / "moved" / "bin" / "test.de-en.de.bin").write_text("another test set")
     with pytest.raises(UserError, match=r"test-averaged5 holds scores with corpus .*, now it"):
-        evaluate(run, 5, "test", tmp_path / "other")
+        evaluate(run, 5, "test", tmp_path / "moved")
     assert len(translated) == 1
 
 
@@ -117,14 +119,6 @@ def test_other_test_sets_with_the_same_subwords_are_scored(trained, tmp_path):
     write_corpus(tmp_path / "other")
     (tmp_path / "other" / "bin" / "train.de-en.de.bin").write_text("other text")
     evaluate(run, 5, "test", tmp_path / "other")
-    assert len(translated) == 1
-
-
-def test_scores_are_those_of_the_corpus_wherever_it_was_moved(trained, tmp_path):
-    run, translated = trained
-    evaluate(run, 5, "test")
-    (tmp_path / "corpus").rename(tmp_path / "moved")
-    evaluate(run, 5, "test", tmp_path / "moved")
     assert len(translated) == 1
 
 

@@ -91,15 +91,12 @@ def test_options_of_the_search_are_taken():
     assert check_decoding(shlex.split("--beam 4 --lenpen -0.6 --temperature 1.2 --fp16")).beam == 4
 
 
-@pytest.mark.parametrize(("gpus", "expected"), [(1, []), (2, ["2"]), (4, ["1"])])
-def test_gpus_share_the_batch_that_one_has(gpus, expected):
-    update_freq = divided_update_freq(check_training(OWN, EL), gpus)
-    assert update_freq == (["--update-freq", *expected] if expected else [])
-
-
-def test_a_batch_that_gpus_cannot_share_is_refused():
+def test_gpus_share_the_batch_that_one_has_or_are_refused():
+    everything = check_training(OWN, EL)
+    shares = [divided_update_freq(everything, gpus) for gpus in (1, 2, 4)]
+    assert shares == [[], ["--update-freq", "2"], ["--update-freq", "1"]]
     with pytest.raises(UserError, match="--update-freq is 4, which is not divisible by 3 GPUs"):
-        divided_update_freq(check_training(OWN, EL), 3)
+        divided_update_freq(everything, 3)
 
 
 @pytest.mark.parametrize(

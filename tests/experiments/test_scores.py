@@ -1,5 +1,4 @@
 import pytest
-import sacrebleu
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import scores as module
@@ -25,16 +24,6 @@ def test_hypotheses_come_in_the_order_of_the_test_set_an_empty_one_among_them(tm
 def test_a_part_or_more_than_the_test_set_is_not_scored(tmp_path, count, reason):
     with pytest.raises(UserError, match=reason):
         hypotheses(generated(tmp_path, (0, "a"), (3, "d")), count)
-
-
-def test_scores_are_those_of_sacrebleu_and_carry_its_signatures():
-    translations = ["The light is on.", "Enter the host name of the device."]
-    references = ["The lamp is on.", "Enter the host name of your device."]
-    result = scores(Translation(references, translations, references, "en"))
-    assert result["bleu"] == round(sacrebleu.corpus_bleu(translations, [references]).score, 2)
-    assert result["chrf"] == round(sacrebleu.corpus_chrf(translations, [references]).score, 2)
-    assert "tok:13a" in result["bleu_signature"]
-    assert "nc:6" in result["chrf_signature"]
 
 
 def test_the_tokenized_bleu_is_the_one_that_fairseq_printed(tmp_path):
