@@ -5,7 +5,7 @@ signature, and add an entry to :data:`SCORES`: tables, report and kept results h
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -46,26 +46,29 @@ def bleu_metric(language, **options):
     return sacrebleu.BLEU(tokenize=sacrebleu_tokenizer(language), **options)
 
 
-def _by_sacrebleu(metric, hypotheses, references):
-    return metric.corpus_score(hypotheses, [references]).score, str(metric.get_signature())
+def _by_sacrebleu(metric, translation):
+    score = metric.corpus_score(translation.hypotheses, [translation.references]).score
+    return score, str(metric.get_signature())
 
 
 def _bleu(translation):
-    metric = bleu_metric(translation.language)
-    return _by_sacrebleu(metric, translation.hypotheses, translation.references)
+    return _by_sacrebleu(bleu_metric(translation.language), translation)
 
 
 def _chrf(translation):
-    return _by_sacrebleu(sacrebleu.CHRF(), translation.hypotheses, translation.references)
+    return _by_sacrebleu(sacrebleu.CHRF(), translation)
 
 
 def _ter(translation):
     tokenizer = sacrebleu_tokenizer(translation.language)
-    sides = translation.hypotheses, translation.references
     if tokenizer == "char":  # asian_support does not know these: their characters apart
-        sides = [[" ".join(line.replace(" ", "")) for line in lines] for lines in sides]
+        hypotheses, references = (
+            [" ".join(line.replace(" ", "")) for line in lines]
+            for lines in (translation.hypotheses, translation.references)
+        )
+        translation = replace(translation, hypotheses=hypotheses, references=references)
     cjk = tokenizer in ("zh", "ja-mecab")
-    return _by_sacrebleu(sacrebleu.TER(normalized=cjk, asian_support=cjk), *sides)
+    return _by_sacrebleu(sacrebleu.TER(normalized=cjk, asian_support=cjk), translation)
 
 
 def fairseq_bleu(translation):

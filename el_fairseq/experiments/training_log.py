@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 SECONDS_BETWEEN_LINES = 30
@@ -89,13 +90,6 @@ class Progress:
         text = f"; {count - len(waiting)} of {count} runs trained" if count > 1 else ""
         if self.gained > 0:
             shares = sum(1 - self.shares.get(run.folder, 0) for run in waiting)
-            text += f", about {duration((now - self.start) * shares / self.gained)} left"
+            minutes = max(round((now - self.start) * shares / self.gained / 60), 1)
+            text += f", about {timedelta(minutes=minutes)} left"
         return text
-
-
-def duration(seconds):
-    """A length of time in the unit a reader would choose."""
-    for unit, length in (("days", 86400), ("hours", 3600)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds / 60, 1):.0f} min"

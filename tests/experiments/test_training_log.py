@@ -47,13 +47,13 @@ def test_progress_is_told_with_the_time_that_all_runs_take(monkeypatch, capsys):
     assert said(10, 1) == f"{begun}\n"
     now[0] = 600
     # Half a run in ten minutes, by updates or epochs: 2.4 runs are left.
-    assert said(60, 1).endswith("; 1 of 4 runs trained, about 48 min left\n")
+    assert said(60, 1).endswith("; 1 of 4 runs trained, about 0:48:00 left\n")
     now[0] = 700
-    assert "about 48 min" not in said(60, 80)
+    assert "about 0:48" not in said(60, 80)
     now[0] = 701
     assert said(90, 1) == ""
     now[0] = 86400
-    assert "about 3 days left" in said(91, 1)
+    assert "about 2 days, 13:56:00 left" in said(91, 1)
     # A criterion that knows no accuracy.
     progress.see(
         runs[1], '| INFO | valid | {"epoch": 1, "valid_loss": "6", "valid_nll_loss": "4.5"}'
