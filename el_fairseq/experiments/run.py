@@ -39,24 +39,17 @@ class Plan:
         self.folder = usable(options.runs or experiment.folder)
         self.archive = options.archive
         self.slots = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
-        self.jobs = options.jobs or len(self.slots) or experiment.runs.jobs
+        self.jobs = options.jobs or (len(self.slots) if self.slots[0] else experiment.runs.jobs)
         losses = map(experiment.loss, options.losses or experiment.losses)
         losses = {loss.name: loss for loss in losses}.values()
+        threads = max(len(os.sched_getaffinity(0)) // self.jobs, 1)
+        self.runs = []
         # One seed after the other, so that what is compared is finished early.
-        self.runs = [
-            Run(
-                experiment,
-                loss,
-                seed,
-                self.data,
-                self.folder / f"{loss.slug}-seed{seed}",
-                gpus=self.slots[0] if self.slots else (),
-                threads=max(len(os.sched_getaffinity(0)) // self.jobs, 1),
-                given=tuple(given),
-            )
-            for seed in dict.fromkeys(options.seeds or experiment.runs.seeds)
-            for loss in losses
-        ]
+        for seed in dict.fromkeys(options.seeds or experiment.runs.seeds):
+            for loss in losses:
+                folder = self.folder / f"{loss.slug}-seed{seed}"
+                more = self.slots[0], threads, tuple(given)
+                self.runs.append(Run(experiment, loss, seed, self.data, folder, *more))
         for one in self.runs[: len(losses)]:
             one.options()  # refuses what cannot be trained, of each loss
         check_decoding(experiment.evaluate.options)
@@ -75,7 +68,7 @@ class Plan:
         yield shlex.join(["cd", str(ROOT)])
         yield shlex.join(self.prepare_command())
         where = "on the CPU"
-        if self.slots:
+        if self.slots[0]:
             where = f"with CUDA_VISIBLE_DEVICES={' | '.join(map(','.join, self.slots))}"
         yield f"# {self.jobs} at a time, {where}"
         for one in self.runs:
@@ -106,7 +99,7 @@ def execute(plan):
     the others are brought to their end first."""
     slots, progress, failures = queue.SimpleQueue(), Progress(plan.runs), []
     for number in range(plan.jobs):
-        slots.put(plan.slots[number % len(plan.slots)] if plan.slots else ())
+        slots.put(plan.slots[number % len(plan.slots)])
 
     def work(one):
         slot = slots.get()
@@ -197,7 +190,7 @@ def main():
     if options.dry_run:
         print("\n".join(plan.describe()))
         return
-    if not (plan.slots or options.cpu or plan.experiment.runs.cpu):
+    if not (plan.slots[0] or options.cpu or plan.experiment.runs.cpu):
         raise UserError(
             f"there is no GPU here, and the {len(plan.runs)} trainings of {plan.experiment.name} "
             "are made for one: use such a machine, or add --cpu to start all the same (a line will "

@@ -249,8 +249,8 @@ def failure(program, log, status):
 
 def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
     """The GPUs of each of the runs that are trained side by side, tuples of names as in
-    CUDA_VISIBLE_DEVICES; none: on the CPU. ``number`` of them are used (``None``: all that are
-    here); a dry run may name more."""
+    CUDA_VISIBLE_DEVICES; an empty one: on the CPU. ``number`` of them are used (``None``: all that
+    are here); a dry run may name more."""
     count = 0 if cpu else torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",")[:count] if visible else [str(index) for index in range(count)]
@@ -264,15 +264,12 @@ def gpus_of_runs(per_run, cpu=False, number=None, dry_run=False):
             f"--gpus-per-run is {per_run}, expected at most {len(gpus)}, the GPUs to use here; a "
             "CPU trains in one process"
         )
-    return [tuple(gpus[i : i + per_run]) for i in range(0, len(gpus) - per_run + 1, per_run)]
+    slots = range(0, len(gpus) - per_run + 1, per_run)
+    return [tuple(gpus[i : i + per_run]) for i in slots] or [()]
 
 
 def main():
-    parser = parser_of(
-        "train",
-        __doc__,
-        "LOSS SEED [options] [-- fairseq-train options]",
-    )
+    parser = parser_of("train", __doc__, "LOSS SEED [options] [-- fairseq-train options]")
     add = parser.add_argument
     add("loss", help="one of the experiment's: ce, el, ...")
     add("seed", type=SEED, help="a whole number")
@@ -283,17 +280,11 @@ def main():
     ours, theirs = split_at_dashes(sys.argv[1:])
     arguments = parser.parse_args(ours)
     experiment = read_experiment(arguments.experiment)
-    loss = experiment.loss(arguments.loss)
-    gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)
-    run = Run(
-        experiment,
-        loss,
-        arguments.seed,
-        usable(arguments.data or experiment.data),
-        usable(arguments.out or experiment.folder / f"{loss.slug}-seed{arguments.seed}"),
-        gpus[0] if gpus else (),
-        given=tuple(theirs),
-    )
+    loss, seed = experiment.loss(arguments.loss), arguments.seed
+    data = usable(arguments.data or experiment.data)
+    out = usable(arguments.out or experiment.folder / f"{loss.slug}-seed{seed}")
+    gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)[0]
+    run = Run(experiment, loss, seed, data, out, gpus, given=tuple(theirs))
     processes.supervise(lambda: train(run, Progress([run])))
     print(f"{run.folder.name} is trained: {shown(run.folder)}")
 
