@@ -29,10 +29,6 @@ from .options import check_decoding
 from .train import check_same, failure, identity_of_corpus, read_run
 
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
-NOT_TRAINED = (
-    "training is not finished; the run's scripts/train.sh command resumes it, once a damaged "
-    "training.json is deleted"
-)
 
 
 def evaluate(folder, last, test, data=None, options=(), name=None):
@@ -51,6 +47,8 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
     check_decoding(options)
     sacrebleu_tokenizer(corpus.target)
     subsets = corpus.subsets_of(test)
+    advice = "the run's train.sh command resumes it, once a damaged training.json is deleted"
+    training = read_json(folder / "training.json", f"training is not finished; {advice}")
     kind = f"averaged{last}" if last else "best"
     out = usable(folder / "evaluation") / "-".join(filter(None, [test, kind, name]))
     words = ["--data", shown(corpus.folder)] if shown(corpus.folder) != record["data"] else []
@@ -63,7 +61,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
             "tests": [identity_of_corpus(corpus.bin, [f"{subset}.*"]) for subset in subsets],
         },
         "options": options,
-        "training": read_json(folder / "training.json", NOT_TRAINED),
+        "training": training,
         "command": command(folder, last, test, options, words),
     }
     parts = []

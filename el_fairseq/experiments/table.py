@@ -182,11 +182,8 @@ def differences_table(results, loss, test):
 
 def all_tables(results):
     """Every table of an experiment."""
-    over = "mean ± standard deviation"
-    tables = [
-        scores_table(results),
-        means_table(results, f"Training, {over} over seeds", TRAINING_COLUMNS),
-    ]
+    over, tables = "mean ± standard deviation", [scores_table(results)]
+    tables.append(means_table(results, f"Training, {over} over seeds", TRAINING_COLUMNS))
     measured = results.of([run for run in results["runs"] if "calibration" in run])
     if measured["runs"]:
         title = f"Search and calibration{of_test(results)}, {over}"
