@@ -6,6 +6,7 @@ machine run it twice: there, the first access to memory is much slower.
 """
 
 import argparse
+import ctypes
 import functools
 import math
 import os
@@ -137,6 +138,7 @@ def peak_memory(function, device):
         return torch.cuda.max_memory_allocated(device) - before
     has_proc = Path("/proc/self/clear_refs").exists()
     if has_proc:
+        ctypes.CDLL(None).malloc_trim(0)  # else memory that was freed, but kept, would not count
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
     function()
