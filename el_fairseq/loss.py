@@ -16,7 +16,20 @@ from .ops.reference import Spec
 
 BaseLoss = Literal["ce", "mse"]
 Reduction = Literal["mean", "sum", "none"]
-BASE_LOSSES = get_args(BaseLoss)
+BASE_LOSSES, REDUCTIONS = get_args(BaseLoss), get_args(Reduction)
+# Of each option of a Spec, in its order: name, types, whether a value is allowed, what is expected.
+# A check by float is quicker than by Real, and a small loss takes little longer than its checks.
+_REAL, _ANY = (float, Real), object
+_RANGES = (
+    ("log_end", _REAL, lambda x, _: 0 < x <= 1, "a number in (0, 1]"),
+    ("label_smoothing", _REAL, lambda x, _: 0 <= x < 1, "a number in [0, 1)"),
+    ("ignore_index", (int, Integral), lambda *_: True, "a whole number"),
+    ("reduction", _ANY, lambda x, _: x in REDUCTIONS, "'mean', 'sum' or 'none'"),
+    ("bonus_start", _REAL, lambda x, spec: 0 <= x < spec.log_end, "a number in [0, log_end)"),
+    ("bonus_weight", _REAL, lambda x, _: 0 <= x < math.inf, "a number, 0 or more"),
+    ("base_loss", _ANY, lambda x, _: x in BASE_LOSSES, "'ce' or 'mse'"),
+    ("inplace_backward", bool, lambda *_: True, "True or False"),
+)
 
 
 def checked_spec(*options: Any, **named: Any) -> Spec:
@@ -27,19 +40,9 @@ def checked_spec(*options: Any, **named: Any) -> Spec:
             its value.
     """
     spec = Spec(*options, **named)
-    for name, kind, is_allowed, expected in (
-        ("log_end", Real, lambda x: 0 < x <= 1, "a number in (0, 1]"),
-        ("label_smoothing", Real, lambda x: 0 <= x < 1, "a number in [0, 1)"),
-        ("bonus_start", Real, lambda x: 0 <= x < spec.log_end, "a number in [0, log_end)"),
-        ("bonus_weight", Real, lambda x: 0 <= x < math.inf, "a number, 0 or more"),
-        ("ignore_index", Integral, lambda x: True, "a whole number"),
-        ("base_loss", object, BASE_LOSSES.__contains__, "'ce' or 'mse'"),
-        ("reduction", object, get_args(Reduction).__contains__, "'mean', 'sum' or 'none'"),
-        ("inplace_backward", bool, lambda x: True, "True or False"),
-    ):
-        value = getattr(spec, name)
+    for value, (name, kind, is_allowed, expected) in zip(spec, _RANGES):
         is_kind = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if not is_kind or not is_allowed(value):
+        if not is_kind or not is_allowed(value, spec):
             raise ValueError(f"{name} is {value!r}, expected {expected}")
     if spec.base_loss == "mse" and (spec.label_smoothing or spec.bonus_start):
         raise ValueError(
