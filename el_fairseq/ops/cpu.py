@@ -200,7 +200,9 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
 
 def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, ignore_index, options):
     """Some rows of ``row_losses``; an empty ``gradient`` (0, V) is not computed."""
-    exps = np.empty(logits.shape[1], logits.dtype)
+    # LLVM compiles a second loop, which rounds otherwise, for arrays whose starts are less than
+    # four vectors apart, as those of a small row and of what lies behind it can be.
+    exps = np.empty(logits.shape[1] + 512, logits.dtype)[256:-256]
     for row in range(first, last):
         of_row = gradient[row] if len(gradient) else exps[:0]
         if target[row] == ignore_index:

@@ -1,8 +1,8 @@
 import sys
 
 import pytest
-import torch
 from conftest import run, succeed
+from soak import same
 from tiny import SMALL_MODEL
 
 from el_fairseq.safe_load import load
@@ -14,7 +14,7 @@ TRAINING = [
     *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0", "--cpu"),
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1"),
 ]
-# What a checkpoint holds of a training beside tensors, times aside.
+# What a checkpoint holds beside tensors.
 OTHERS = ["train_iterator", "val_loss", "best", "last_validation", "early_stopping"]
 OTHERS += ["num_updates", "criterion_name", "optimizer_name", "lr_scheduler_state"]
 
@@ -32,42 +32,21 @@ def trained(small, tmp_path_factory):
     return folder / "undisturbed", folder / "stopped", said
 
 
-def differences(folder, other, name):
-    """What differs in a checkpoint of two trainings, a line each; tensors by how much."""
-    states, lines = [load(where / name) for where in (folder, other)], []
-    for part in ("model", "last_optimizer_state"):
-        one, two = (dict(_tensors(state[part])) for state in states)
-        lines += [f"{name}: {part} {key} is missing" for key in one.keys() ^ two.keys()]
-        for key in one.keys() & two.keys():
-            if not torch.equal(one[key], two[key]):
-                gaps = (one[key].double() - two[key].double()).abs()
-                count, entries = int(gaps.ne(0).sum()), gaps.numel()
-                lines.append(
-                    f"{name}: {part} {key}, {count} of {entries} by up to {gaps.max():.3g}"
-                )
-    one, two = ({**one["extra_state"], **one["optimizer_history"][-1]} for one in states)
-    return lines + [
-        f"{name}: {key} {one[key]}, {two[key]}" for key in OTHERS if one[key] != two[key]
-    ]
-
-
-def _tensors(value, path=()):
-    if torch.is_tensor(value):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _tensors(part, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for number, part in enumerate(value):
-            yield from _tensors(part, (*path, number))
+def parts(path):
+    """What a checkpoint holds of a training, times aside."""
+    state = load(path)
+    others = {**state["extra_state"], **state["optimizer_history"][-1]}
+    tensors = {part: state[part] for part in ("model", "last_optimizer_state")}
+    return {**tensors, **{key: others[key] for key in OTHERS}}
 
 
 def test_a_resumed_training_is_bit_for_bit_the_undisturbed_one(trained):
     undisturbed, stopped, said = trained
-    ends_of_epochs = list(undisturbed.glob("checkpoint[1-9].pt"))
+    ends_of_epochs, found = list(undisturbed.glob("checkpoint[1-9].pt")), []
     assert len(ends_of_epochs) >= 2 and said.count("Loaded checkpoint") == 3
-    names = sorted(path.name for path in undisturbed.glob("*.pt"))
-    found = [line for name in names for line in differences(undisturbed, stopped, name)]
+    for path in sorted(undisturbed.glob("*.pt")):
+        one, two = parts(path), parts(stopped / path.name)
+        found += [f"{path.name}: {key}" for key in one if not same(one[key], two[key])]
     assert "slower than it could be" not in said, said  # another kernel would sum otherwise
     assert found == [], said
 

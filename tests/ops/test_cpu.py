@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import random
 import threading
 import time
 import warnings
@@ -56,6 +57,20 @@ def test_rows_shared_among_threads_give_the_same_bits(three_threads, monkeypatch
     torch.set_num_threads(1)
     alone = cpu.row_losses(logits, target, SPEC, torch.ones(300))
     assert all(map(torch.equal, results, alone))
+
+
+def test_small_rows_have_the_same_bits_wherever_they_lie_in_memory():
+    case, draw, others, gradients = random_case(23, 16, torch.float32), random.Random(1), [], set()
+    for _ in range(10_000):
+        others = [
+            *others[-200:],
+            torch.empty(draw.randrange(4000)),
+            bytearray(draw.randrange(9000)),
+        ]
+        gradient = case[0].detach().clone()
+        cpu.row_losses(gradient, case[1], SPEC, torch.ones(23), gradient)
+        gradients.add(gradient.numpy().tobytes())
+    assert len(gradients) == 1
 
 
 def test_an_interrupt_of_a_thread_is_no_result(three_threads):
