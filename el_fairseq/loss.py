@@ -17,7 +17,7 @@ from .ops.reference import Spec
 BaseLoss = Literal["ce", "mse"]
 Reduction = Literal["mean", "sum", "none"]
 BASE_LOSSES, REDUCTIONS = get_args(BaseLoss), get_args(Reduction)
-# Of each option of a Spec, in its order: name, types, whether a value is allowed, what is expected.
+# Of each option of a Spec: name, types, whether a value is allowed, what is expected.
 # A check by float is quicker than by Real, and a small loss takes little longer than its checks.
 _REAL, _ANY = (float, Real), object
 _RANGES = (
@@ -40,7 +40,8 @@ def checked_spec(*options: Any, **named: Any) -> Spec:
             its value.
     """
     spec = Spec(*options, **named)
-    for value, (name, kind, is_allowed, expected) in zip(spec, _RANGES):
+    for name, kind, is_allowed, expected in _RANGES:
+        value = getattr(spec, name)
         is_kind = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
         if not is_kind or not is_allowed(value, spec):
             raise ValueError(f"{name} is {value!r}, expected {expected}")

@@ -11,7 +11,7 @@ import nox
 ROOT = Path(__file__).parents[1]
 PLAIN = ["tests/test_loss.py", "tests/ops"]
 ALL = [*PLAIN, "tests/criterion"]
-# Prints Python's version beside those of packages.
+# Prints the versions of Python and torch.
 VERSIONS = "import sys, torch; print('Python', sys.version.split()[0], 'torch', torch.__version__)"
 
 nox.options.default_venv_backend = "venv"
@@ -45,5 +45,5 @@ def stock(session):
 @nox.session(python="3.11")
 def newest(session):
     """The newest torch, without fairseq."""
-    session.install("--upgrade", "-e", f"{ROOT}", "torch", "pytest", "hypothesis")
+    session.install("--upgrade", "-e", f"{ROOT}", "torch", "pytest", "hypothesis", "tabulate")
     test(session, PLAIN)

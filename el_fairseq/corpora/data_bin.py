@@ -37,14 +37,13 @@ def test_sets(data, pair):
     return list(there) or ["test"]
 
 
-def text_in(prefix, path, subwords):
-    """Lines of text in binary data, subwords undone; ``path`` is that of its dictionary.
+def text_in(prefix, dictionary, subwords):
+    """Lines of text in binary data, subwords undone.
 
     Raises:
         UserError: the data lacks the subset or is damaged, or its text is still in subwords.
     """
     check_binary(prefix)
-    dictionary = Dictionary.load(path)
     binary = data_utils.load_indexed_dataset(str(prefix), dictionary)
     lines = [text_of(sentence, dictionary, REMOVE_BPE.get(subwords)) for sentence in binary]
     for kind, mark in MARKS.items():
@@ -123,10 +122,11 @@ def main():
     def make(folder):
         (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
         sets, placed = tests or {subset: subset for subset in test_sets(data, pair)}, []
+        loaded = [Dictionary.load(path) for path in dictionaries]
         for subset in sets.values():
             sides = [
-                text_in(prefix_of(data, subset, pair, language), path, options.subwords)
-                for language, path in zip(pair, dictionaries)
+                text_in(prefix_of(data, subset, pair, language), dictionary, options.subwords)
+                for language, dictionary in zip(pair, loaded)
             ]
             placed += [(subset, both) for both in zip(*sides)]
             given = references.get(subset)

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from ..common.cli import argument, run, whole_number
 from ..common.files import lines_of
 from . import moses, pairs
-from .prepare import DATA, parser_of, prepare, say
+from .prepare import AS_MADE, DATA, parser_of, prepare, say
 from .sources import check, checksum, extract, fetch, read_checksum
 
 LINES_OF_TAGS = ("<url>", "<talkid>", "<keywords>")
@@ -124,8 +124,8 @@ def main(name):
     out, wanted = options.out or DATA / name, options.checksum or corpus.checksum
     archive = options.archive or out.parent / "archives" / corpus.url.rsplit("/", 1)[-1]
     kind = corpus.checksum.partition(":")[0]
-    # None, which is not compared, where it is the published archive, from wherever.
-    given = checksum(archive, kind) if options.archive else None
+    # A corpus that is there may be of the published archive, or of that of a mirror.
+    given = checksum(archive, kind) if options.archive else AS_MADE
     settings = {unit: getattr(options, unit), "archive": given}
 
     def write_text(folder):
@@ -133,7 +133,8 @@ def main(name):
             fetch(options.url, archive, wanted, "(--archive FILE; --url for another address)")
         elif options.checksum:
             check(archive, wanted, "give the right file or checksum")
-        settings["archive"] = identity = checksum(archive, kind)
+        identity = checksum(archive, kind) if given is AS_MADE else given
+        settings["archive"] = identity
         published = identity == corpus.checksum
         if not published and not options.checksum:
             say(

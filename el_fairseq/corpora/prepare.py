@@ -15,6 +15,7 @@ from .sources import checksum
 from .subwords import MODELS, Subwords, encode, learn
 
 DATA = ROOT / "data"
+AS_MADE = object()  # a setting: see make_once
 POOL_HELP = "score all test sets also as one, all, on which losses are then compared"
 TOOLS = ("sacremoses", "sentencepiece", "subword-nmt", "fairseq", "ve-fairseq")
 _NAMED_PATH = re.compile(r"(?:([A-Za-z0-9._-]+)=)?(.*)", re.DOTALL)
@@ -141,8 +142,8 @@ def make_once(out, settings, make):
     """Make the corpus folder ``out``, or check that it is there, as :func:`prepare` does.
 
     ``make(folder)`` writes the corpus into an empty folder and returns its manifest, which then
-    also says the settings, and versions of the tools. A setting that is ``None`` is not compared
-    with that of a corpus that is there.
+    also says the settings, and versions of the tools. A setting that is ``AS_MADE`` may be anything
+    in a corpus that is there; ``make`` replaces it.
     """
     out = usable(Path(out).resolve())
     path = out / "manifest.json"
@@ -151,7 +152,7 @@ def make_once(out, settings, make):
         before = made.get("options") or {}
         for name in {**before, **settings}:
             was, now = before.get(name) or None, settings.get(name) or None
-            if was != now and settings.get(name, "") is not None:
+            if was != now and now is not AS_MADE:
                 raise UserError(
                     f"the corpus {out} was made with {name} {was}, now it is {now}: choose "
                     "another --out, or delete that folder"

@@ -14,6 +14,7 @@ scripts/measure.sh measured: ``beams[test][size]`` and ``tempered[test]``, score
 and ``calibration``. Exported ones hold ``curves``, numbers by epoch.
 """
 
+import functools
 import gzip
 from pathlib import Path
 
@@ -82,21 +83,24 @@ class Results(dict):
         """The model of a run that tables compare, where the run's folder still has it."""
         if self.kind == "best":
             return self.folder / run / "checkpoints" / "checkpoint_best.pt"
-        return self.folder / run / "evaluation" / f"{self.test}-{self.kind}" / "averaged.pt"
+        return self.folder / self.evaluation(run) / "averaged.pt"
+
+    def evaluation(self, run, test=None):
+        """The folder of a run's evaluation by the compared checkpoints, below that of the runs."""
+        return Path(run, "evaluation", f"{test or self.test}-{self.kind}")
 
     def hypotheses(self, run, test=None):
         """Translations of a test set by the compared checkpoints of a run, plain text."""
-        return self._lines(run, "evaluation", f"{test or self.test}-{self.kind}", "hypotheses")
+        return self._lines(self.evaluation(run, test) / "hypotheses")
 
     def references(self, test=None):
         """References of a test set, plain text."""
         if (self.folder / "references").exists():
-            return self._lines("references", test or self.test)
-        run, kind = self["runs"][0]["run"], f"{test or self.test}-{self.kind}"
-        return self._lines(run, "evaluation", kind, "references")
+            return self._lines(Path("references", test or self.test))
+        return self._lines(self.evaluation(self["runs"][0]["run"], test) / "references")
 
-    def _lines(self, *path):
-        path = Path(self.folder, *path[:-1], f"{path[-1]}.{self['target']}")
+    def _lines(self, path):
+        path = self.folder / f"{path}.{self['target']}"
         packed = path.with_name(f"{path.name}.gz")
         return list(lines_of(packed if packed.exists() else path))
 
@@ -186,18 +190,16 @@ def collect(experiment, folder):
 def gather(experiment, folder):
     """Write ``results.json`` of the finished runs in a folder, and return its :class:`Results`."""
     results = collect(experiment, folder)
-
-    def p_value(both, test):
-        texts = (results.hypotheses(record["run"], test) for record in both)
-        return bootstrap_p(*texts, results.references(test), results["target"])
-
-    results["p_values"] = {
-        loss: {
-            test: {str(seed): p_value(both, test) for seed, both in results.paired(loss).items()}
-            for test in results["tests"]
-        }
-        for loss in results.compared_losses()
-    }
+    results["p_values"] = {loss: {} for loss in results.compared_losses()}
+    for test in results["tests"] if results["p_values"] else ():
+        references, texts = results.references(test), functools.lru_cache(results.hypotheses)
+        for loss, of_tests in results["p_values"].items():
+            of_tests[test] = {
+                str(seed): bootstrap_p(
+                    *(texts(record["run"], test) for record in both), references, results["target"]
+                )
+                for seed, both in results.paired(loss).items()
+            }
     try:
         write_json(results.folder / "results.json", {**results, "data": shown(results["data"])})
     except PermissionError:
@@ -237,7 +239,10 @@ def read(folder):
     missing = (needed | {"loss_options", "p_values"}) - content.keys()
     if missing or not content.get("runs"):
         missing = ", ".join(sorted(missing)) or "runs"
-        raise UserError(f"{path} is damaged ({missing} is missing): delete it, and {advice}")
+        raise UserError(
+            f"{path} lacks {missing}: it is damaged, or of another version of el_fairseq: delete "
+            f"it, and {advice}"
+        )
     return Results(folder, {**content, "data": content["data"] and str(ROOT / content["data"])})
 
 
@@ -257,8 +262,8 @@ def export(results, to):
                 )
         records, p_values = {one["run"]: one for one in kept["runs"]}, kept["p_values"]
 
-    def write(lines, *path):
-        path = Path(to, *path[:-1], f"{path[-1]}.{results['target']}.gz")
+    def write(lines, path):
+        path = to / f"{path}.{results['target']}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing(path, "wb") as file:
             text = "".join(f"{line}\n" for line in lines)
@@ -267,10 +272,9 @@ def export(results, to):
     for record in results["runs"]:
         run, curves = record["run"], results.curves(record)
         records[run] = {**record, "command": [], **({"curves": curves} if curves else {})}
-        where = run, "evaluation", f"{results.test}-{results.kind}", "hypotheses"
-        write(results.hypotheses(run), *where)
+        write(results.hypotheses(run), results.evaluation(run) / "hypotheses")
     if results["redistributable"]:
-        write(results.references(), "references", results.test)
+        write(results.references(), Path("references", results.test))
     for loss, of_tests in results["p_values"].items():
         for test, of_seeds in of_tests.items():
             p_values.setdefault(loss, {}).setdefault(test, {}).update(of_seeds)

@@ -15,7 +15,7 @@ from ..common.files import writing
 from ..common.tables import Table
 from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
-from .results import export, gather, read
+from .results import collect, export, gather, read
 from .scores import PLAIN, SCORES, TOKENS
 from .significance import POWER, RESAMPLINGS, over_seeds
 
@@ -270,22 +270,21 @@ def long_enough(sentences, count):
     return [i for i, length in enumerate(lengths) if length >= words], words
 
 
-def write_tables(results):
+def write_tables(results, tables, remarks):
     """Write ``table.md`` and ``table.csv`` into the folder of the results."""
-    tables = all_tables(results)
     with writing(results.folder / "table.md") as file:
         file.write(f"# {results['title']}\n\n" + "\n".join(one.text("github") for one in tables))
-        file.write("\n" + "".join(f"- {line}\n" for line in notes(results)))
+        file.write("\n" + "".join(f"- {line}\n" for line in remarks))
     with writing(results.folder / "table.csv") as file:
         for number, table in enumerate(tables):
             file.write("\n" * (number > 0))
             csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
 
 
-def results_of(experiment, folder):
-    """Results of the runs in a folder, or of those that ``--export`` made."""
+def results_of(experiment, folder, of_runs=gather):
+    """Results of the runs in a folder, by ``of_runs``, or of those that ``--export`` made."""
     if any(folder.glob("*/run.json")) or not (folder / "results.json").exists():
-        return gather(experiment, folder)
+        return of_runs(experiment, folder)
     results = read(folder)
     if results["experiment"] != experiment.name:
         raise UserError(
@@ -296,14 +295,15 @@ def results_of(experiment, folder):
 
 def print_table(results, translations=0):
     """Print the table of an experiment, and write it into its folder."""
+    tables, remarks = all_tables(results), notes(results)
     with contextlib.suppress(PermissionError):  # gather() printed a warning
-        write_tables(results)
+        write_tables(results, tables, remarks)
     if translations and results.has_texts():
         print(f"\nTranslations, evenly spread over the test set {results.test}:\n")
         print("\n".join(examples(results, translations)))
     print(f"{results['title']}\n")
-    print("\n".join(table.text("simple") for table in all_tables(results)))
-    print("\n".join(notes(results)))
+    print("\n".join(table.text("simple") for table in tables))
+    print("\n".join(remarks))
 
 
 def main():
@@ -322,15 +322,17 @@ def main():
     folder = options.runs or experiment.folder
     if options.compare and (options.export or options.translations):
         parser.error("--compare prints its table alone: leave out --export and --translations")
-    results = results_of(experiment, folder)
     if options.compare:
+        results = results_of(experiment, folder, collect)  # p-values take time, and are not shown
         if not results.compared_losses():
             raise UserError(f"no two losses have finished the same seed in {folder}: train more")
         tables = [comparison_table(results, loss) for loss in results.compared_losses()]
         print("\n".join(table.text("github") for table in tables), end="")
         return
+    results = results_of(experiment, folder)
     if options.export:
-        write_tables(export(results, options.export))
+        kept = export(results, options.export)
+        write_tables(kept, all_tables(kept), notes(kept))
     print_table(results, options.translations)
 
 

@@ -56,7 +56,7 @@ def study(folders):
         for loss in results.compared_losses():
             of_seeds = list(results.differences(loss, results.score("bleu")).values())
             name = f"{results['experiment']}:\n{loss}, minus {results.baseline}"
-            comparisons += [(name, of_seeds)] if of_seeds else []
+            comparisons.append((name, of_seeds))
     if not comparisons:
         raise UserError("no folder holds runs of two losses with the same seed: train them first")
     names, of_comparisons = zip(*comparisons)

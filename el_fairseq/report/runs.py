@@ -44,10 +44,9 @@ def comparisons(results):
     made = []
     for loss in results.compared_losses():
         of_seeds = results.differences(loss, results.score("bleu"))
-        if of_seeds:
-            seeds, values = list(of_seeds), list(of_seeds.values())
-            one = {"loss": loss, "seeds": len(seeds), "p": results.p_value(loss, seeds[0])}
-            made.append({**one, "mean": statistics.fmean(values), "over_seeds": over_seeds(values)})
+        seeds, values = list(of_seeds), list(of_seeds.values())
+        one = {"loss": loss, "seeds": len(seeds), "p": results.p_value(loss, seeds[0])}
+        made.append({**one, "mean": statistics.fmean(values), "over_seeds": over_seeds(values)})
     return made
 
 

@@ -57,6 +57,10 @@ def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, comman
     command(data, tmp_path / "not-said", "--pool-tests")
     assert "warning: test.en of" in capsys.readouterr().err
     assert len(manifest.read(tmp_path / "not-said").references("all")) == 6
+    (codes := tmp_path / "codes").write_text("#version: 0.2\nl i\n")
+    command(data, tmp_path / "subwords", "--subword-model", codes)
+    with pytest.raises(UserError, match="was made with subword-model sha256:"):
+        command(data, tmp_path / "subwords")
 
 
 def test_words_that_the_dictionary_lacks_in_own_references_are_told(tmp_path, command, capsys):
