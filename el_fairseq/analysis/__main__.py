@@ -6,7 +6,6 @@ out-of-domain detection, robustness to noise), and tokens-NAME.npz with a row fo
 Prints the tables of analysis.json.
 """
 
-import argparse
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ import shlex
 import warnings
 from pathlib import Path
 
-from ..common.cli import UserError, argument, needs_extra, run, whole_number
+from ..common.cli import UserError, argument, command_line, needs_extra, run, whole_number
 
 with needs_extra("scripts"):
     import numpy as np
@@ -168,9 +167,7 @@ def log_end(text):
 
 def parser(of_report=False):
     """The options, or those of how to analyse alone, which a report passes on."""
-    made = argparse.ArgumentParser(
-        prog="python -m el_fairseq.analysis", description=__doc__, allow_abbrev=False
-    )
+    made = command_line("python -m el_fairseq.analysis", __doc__)
     add, count = made.add_argument, whole_number(1)
     drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
     add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)

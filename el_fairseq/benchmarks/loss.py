@@ -5,7 +5,6 @@ the contenders take turns, so that other load on the machine affects all of them
 machine run it twice: there, the first access to memory is much slower.
 """
 
-import argparse
 import ctypes
 import functools
 import math
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..common.cli import argument, run, whole_number
+from ..common.cli import argument, command_line, run, whole_number
 from ..common.tables import Table
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
 from ..ops.function import loss_of
@@ -193,9 +192,7 @@ def _sizes(count):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.benchmarks.loss", description=__doc__
-    )
+    parser = command_line("python -m el_fairseq.benchmarks.loss", __doc__)
     add, number = parser.add_argument, whole_number(1)
     gpu = torch.cuda.is_available()
     add("--shapes", nargs="*", type=_sizes(2), default=SHAPES, metavar="NxV", help="logits")

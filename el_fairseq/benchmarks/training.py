@@ -1,6 +1,9 @@
-"""Words per second of whole trainings: ``bash scripts/benchmark-training.sh``."""
+"""Words per second of whole trainings, cross-entropy and encouraging loss taking turns.
 
-import argparse
+The demo's model trains on the demo's data, without validation and checkpoints. It takes about ten
+minutes on two CPU cores; run nothing else on them meanwhile.
+"""
+
 import statistics
 import subprocess
 import sys
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..common.cli import UserError, run, split_at_dashes, whole_number
+from ..common.cli import UserError, command_line, parse, run, whole_number
 from ..common.paths import ROOT
 from ..common.tables import Table
 from ..experiments import training_log
@@ -38,21 +41,15 @@ def train(command, log):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/benchmark-training.sh",
-        usage="%(prog)s [options] [-- fairseq-train options]",
-        description="Words per second of whole trainings, cross-entropy and encouraging loss "
-        "taking turns: the demo's model on the demo's data, without validation and checkpoints. "
-        "It takes about ten minutes on two CPU cores; run nothing else on them meanwhile.",
-    )
+    usage = "[options] [-- fairseq-train options]"
+    parser = command_line("bash scripts/benchmark-training.sh", __doc__, usage)
     add, number = parser.add_argument, whole_number(1)
     add("--rounds", type=number, default=5, help="trainings of each loss (default: %(default)s)")
     add("--updates", type=number, default=100, help="updates of each (default: %(default)s)")
     corpus, logs = ROOT / f"data/home-assistant-{PAIR}", ROOT / "runs/benchmark-training"
     add("--data", type=Path, default=corpus, help="corpus (default: the demo's, made if missing)")
     add("--out", type=Path, default=logs, help="where logs go (default: runs/benchmark-training)")
-    own, more = split_at_dashes(sys.argv[1:])
-    options = parser.parse_args(own)
+    options, more = parse(parser)
     if options.data == corpus and not corpus.exists():
         subprocess.run(["bash", ROOT / "data-prep/home-assistant.sh", PAIR], check=True)
     if not (options.data / "bin").is_dir():

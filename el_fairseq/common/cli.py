@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -11,10 +12,22 @@ class UserError(Exception):
     """Bad input. The message names the thing, its value, what was expected and what to do."""
 
 
-def split_at_dashes(arguments):
-    """The arguments before the first ``--``, and those after it, which are another program's."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:end], arguments[end + 1 :]
+def command_line(prog, description, usage=None):
+    """The parser of a program, which is called as ``prog usage``."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        usage=usage and f"%(prog)s {usage}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def parse(parser):
+    """The options of a program, and the arguments after the first ``--``, another program's."""
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    return parser.parse_args(words[:end]), words[end + 1 :]
 
 
 def argument(read, expected):
@@ -27,6 +40,17 @@ def argument(read, expected):
             raise argparse.ArgumentTypeError(f"'{text}', expected {expected}") from None
 
     return read_argument
+
+
+def matching(pattern, expected):
+    """A reader for argparse of text that matches a whole pattern."""
+
+    def read(text):
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return argument(read, expected)
 
 
 def whole_number(least, most=math.inf):

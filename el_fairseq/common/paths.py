@@ -37,14 +37,9 @@ def usable(folder):
     return folder
 
 
-def command(module, *words):
-    """A command that runs a module of this package, from the repository's folder."""
-    return shlex.join([shown(sys.executable), "-m", f"el_fairseq.{module}", *map(str, words)])
-
-
 def this_command(module):
     """The command that started this process, complete, to be typed in the repository's folder."""
+    words = ["-m", f"el_fairseq.{module}", *sys.argv[1:]]
     if Path.cwd() == ROOT:
-        return command(module, *sys.argv[1:])
-    absolute = shlex.join([sys.executable, "-m", f"el_fairseq.{module}", *sys.argv[1:]])
-    return f"cd {shlex.quote(str(Path.cwd()))} && {absolute}"
+        return shlex.join([shown(sys.executable), *words])
+    return f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join([sys.executable, *words])}"

@@ -41,20 +41,17 @@ def started(command, gentle=signal.SIGKILL, **options):
         raise Stopped(STOPPED)
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, command)]
     options = {"stdin": subprocess.DEVNULL, **options}
-    child = subprocess.Popen(words, start_new_session=True, **options)
-    _children[child] = gentle
-    try:
-        if _asked_to_stop:  # since, and the handler did not know the child
-            _send(child, gentle)
-        yield child
-        child.wait()
-    finally:
-        if child.poll() is None:
-            _send(child, signal.SIGKILL)
+    with subprocess.Popen(words, start_new_session=True, **options) as child:
+        _children[child] = gentle
+        try:
+            if _asked_to_stop:  # since, and the handler did not know the child
+                _send(child, gentle)
+            yield child
             child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
-        del _children[child]
+        finally:
+            if child.poll() is None:
+                _send(child, signal.SIGKILL)
+            del _children[child]
 
 
 def call(command, **options):

@@ -4,7 +4,6 @@ For text that the models were not trained on: another domain, another language, 
 words (``python -m el_fairseq.analysis --ood NAME=FOLDER:SUBSET``).
 """
 
-import argparse
 import logging
 import random
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from fairseq import options
 from fairseq.data import indexed_dataset
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, command_line, run
 from ..common.files import lines_of, making
 from .subwords import Subwords, encode
 
@@ -112,9 +111,7 @@ def languages_and_dictionaries(folder, source=None, target=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.corpora.binarize", description=__doc__
-    )
+    parser = command_line("python -m el_fairseq.corpora.binarize", __doc__)
     add = parser.add_argument
     add("--like", required=True, metavar="FOLDER", help="binarized data that the models know")
     model = "SentencePiece model (FILE ends in .model) or BPE codes of the training data"

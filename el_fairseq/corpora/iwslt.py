@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..common.cli import argument, run, whole_number
+from ..common.cli import matching, run, whole_number
 from ..common.files import lines_of
 from . import moses, pairs
 from .prepare import AS_MADE, DATA, parser_of, prepare, say
-from .sources import check, checksum, extract, fetch, read_checksum
+from .sources import check, checksum, extract, fetch
 
 LINES_OF_TAGS = ("<url>", "<talkid>", "<keywords>")
 _TAGS = re.compile("</?(?:title|description)>")
@@ -116,12 +116,12 @@ def main(name):
     add("--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading")
     add("--url", default=corpus.url, help="another address to download it from")
     kinds = "md5:HEX, sha256:HEX or git-blob:HEX"
-    given = argument(read_checksum, kinds)
+    given = matching("(?i)md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git-blob:[0-9a-f]{40}", kinds)
     add("--checksum", type=given, metavar="SUM", help=f"what the archive must have: {kinds}")
     subwords = f"size of the subwords (default: {size}; a small archive needs fewer)"
     add(f"--{unit}", type=whole_number(1), default=size, metavar="N", help=subwords)
     options = parser.parse_args()
-    out, wanted = options.out or DATA / name, options.checksum or corpus.checksum
+    out, wanted = options.out or DATA / name, (options.checksum or corpus.checksum).lower()
     archive = options.archive or out.parent / "archives" / corpus.url.rsplit("/", 1)[-1]
     kind = corpus.checksum.partition(":")[0]
     # A corpus that is there may be of the published archive, or of that of a mirror.
@@ -152,7 +152,6 @@ def main(name):
             "corpus": corpus.title,
             "archive": {"name": archive.name, "checksum": identity, "published": published},
             "tokenizer": "moses",
-            "tokenized by": moses.TOOL,
             "lowercased": corpus.lowercased,
             "expected": corpus.expected if published else {},
             **written,

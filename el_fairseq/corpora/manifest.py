@@ -77,28 +77,21 @@ class Corpus:
         """Path of the tokenized text of a subset."""
         return self.folder / "text" / f"{subset}.{language}"
 
-    def source_lines(self, name):
-        """Plain source sentences of a test set (of all, one after the other; or of ``valid``)."""
-        paths = [self.text(subset, self.source) for subset in self.subsets_of(name)]
-        return [line for path in paths for line in self.detokenize(lines_of(path), self.source)]
-
-    def references(self, name):
-        """Plain translations of a test set (of all, or of ``valid``), to score against.
+    def plain(self, name, language):
+        """Plain sentences of a test set (of all, or of ``valid``), in one of the two languages.
 
         Those in ``references/`` where there are any, else the corpus's own text, detokenized.
         """
         lines = []
         for subset in self.subsets_of(name):
-            plain = self.folder / "references" / f"{subset}.{self.target}"
-            text = self.text(subset, self.target)
-            lines += lines_of(plain) if plain.is_file() else self.detokenize(lines_of(text))
+            plain = self.folder / "references" / f"{subset}.{language}"
+            text = lines_of(self.text(subset, language))
+            lines += lines_of(plain) if plain.is_file() else self.detokenize(text, language)
         return lines
 
-    def detokenize(self, lines, language=None):
-        """Undo the corpus's tokenization of ``lines`` (of its target language by default)."""
-        if self.tokenizer is None:
-            return list(lines)
-        return moses.detokenized(lines, language or self.target)
+    def detokenize(self, lines, language):
+        """Undo the corpus's tokenization of ``lines`` of a language."""
+        return list(lines) if self.tokenizer is None else moses.detokenized(lines, language)
 
     def as_in_corpus(self, lines, language):
         """Plain ``lines`` of any language in the form of the corpus's text."""

@@ -7,8 +7,6 @@ import sacremoses
 
 from .languages import writes_without_spaces
 
-# What :func:`tokenize` is, for a manifest.
-TOOL = f"sacremoses {sacremoses.__version__} with the last-word rule of the Perl script"
 _LAST_PERIOD = re.compile(r"(?<=[^\s.])\.$")
 # What the tokenizer writes for characters that mean something to Moses, or one character.
 _CHARACTER = re.compile(r"&(?:amp|apos|quot|lt|gt|#124|#91|#93);|.", re.DOTALL)

@@ -84,10 +84,8 @@ def main():
             "corpus": f"Multi30k {options.direction} (captions of images)",
             "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},
             "tokenizer": "moses",
-            "tokenized by": f"lowercase, normalized punctuation, {moses.TOOL}",
             "lowercased": True,
             "normalized": True,
-            "references": "the published translations, lowercased; punctuation as it was",
             "tests": TESTS,
             "all": True,
             # The data set's page gives the captions for non-commercial research, without a licence.

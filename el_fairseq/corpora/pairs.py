@@ -7,6 +7,7 @@ import itertools
 from ..common.cli import UserError
 from ..common.files import lines_of
 from . import moses
+from .languages import characters_in
 
 
 def folded(path):
@@ -34,19 +35,15 @@ def read_pairs(paths, sentences_of=folded, tokenized=None):
         yield list(map(moses.tokenize, pair, tokenized)) if tokenized else pair
 
 
-def tokens_in(sentence):
-    """Length of a tokenized sentence."""
-    return len(sentence.split(" "))
+# The length of a tokenized sentence by its unit.
+LENGTHS = {"tokens": lambda sentence: len(sentence.split(" ")), "characters": characters_in}
 
 
-def reason_to_drop(source, target, longest, max_ratio, length=tokens_in, unit="tokens"):
-    """Return why a tokenized training pair is dropped, or ``None``.
-
-    ``length`` measures a sentence, in ``unit``.
-    """
+def reason_to_drop(source, target, longest, max_ratio, unit="tokens"):
+    """Return why a tokenized training pair is dropped, or ``None``."""
     if not source or not target:
         return "a side is empty"
-    lengths = length(source), length(target)
+    lengths = LENGTHS[unit](source), LENGTHS[unit](target)
     if max(lengths) > longest:
         return f"a side has over {longest} {unit}"
     if max(lengths) / min(lengths) > max_ratio:

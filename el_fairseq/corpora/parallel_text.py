@@ -5,20 +5,18 @@ space is folded to single spaces. Training pairs are dropped where a side is emp
 much longer than the other; those to validate and test on never.
 """
 
-import re
 from functools import partial
 from pathlib import Path
 
-from ..common.cli import UserError, argument, run, whole_number
+from ..common.cli import UserError, matching, run, whole_number
 from . import moses, pairs
-from .languages import characters_in, writes_without_spaces
+from .languages import writes_without_spaces
 from .prepare import DATA, POOL_HELP, named_tests, parser_of, prepare, say
 from .sources import checksum
 
 PIECES = 8000
 MAX_RATIO = 3.0
-# How sentences are measured, and how long those of training may be, by unit.
-LENGTHS = {"tokens": (pairs.tokens_in, 175), "characters": (characters_in, 1000)}
+LONGEST = {"tokens": 175, "characters": 1000}  # of sentences to train on, by unit
 # The options that shape a corpus, besides its sizes.
 OPTIONS = ("tokenizer", "lowercase", "dictionaries", "max_ratio", "drop_test_duplicates")
 
@@ -45,8 +43,7 @@ def write_text(parts, languages, settings, folder):
     say("Reading, filtering and tokenizing.")
     tokenized = languages if settings["tokenizer"] == "moses" else None
     case = moses.lowercase if settings["lowercase"] else str
-    unit = unit_of(languages)
-    limits = settings["max_tokens"], settings["max_ratio"], LENGTHS[unit][0], unit
+    limits = settings["max_tokens"], settings["max_ratio"], unit_of(languages)
     tested = set(), set()  # the sentences of the test sets, by side
     duplicates = 0
 
@@ -78,7 +75,6 @@ def write_text(parts, languages, settings, folder):
     return {
         "corpus": f"text files {', '.join(path.name for path in parts['train'])}, ...",
         "tokenizer": "moses" if tokenized else None,
-        "tokenized by": moses.TOOL if tokenized else None,
         "lowercased": settings["lowercase"],
         "training pairs with a sentence of a test set": duplicates,
         **written,
@@ -87,15 +83,10 @@ def write_text(parts, languages, settings, folder):
     }
 
 
-def _code(text):  # without a hyphen, by which fairseq separates the languages
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text):
-        raise ValueError
-    return text
-
-
 def main():
     parser = parser_of("parallel-text", __doc__, "SOURCE-TARGET")
-    code = argument(_code, "a code of letters, digits and _, such as de or pt_br")
+    # Without a hyphen, by which fairseq separates the languages.
+    code = matching("[A-Za-z][A-Za-z0-9_]*", "a code of letters, digits and _, such as de or pt_br")
     count, flag, add = whole_number(1), {"action": "store_true"}, parser.add_argument
     for side in ("source", "target"):
         add(f"--{side}", type=code, required=True, metavar="CODE", help="what its files end in")
@@ -115,8 +106,8 @@ def main():
     joined = "one for both languages, as --share-all-embeddings needs, or two (default: joined)"
     add("--dictionaries", choices=("joined", "separate"), default="joined", help=joined)
     longest = (
-        f"drop training pairs of which a side has more tokens (default: {LENGTHS['tokens'][1]}), "
-        f"or characters where a language writes without spaces ({LENGTHS['characters'][1]})"
+        f"drop training pairs of which a side has more tokens (default: {LONGEST['tokens']}), "
+        f"or characters where a language writes without spaces ({LONGEST['characters']})"
     )
     add("--max-tokens", type=count, metavar="N", help=longest)
     longer = "and those of which one is R times longer (default: %(default)g)"
@@ -137,7 +128,7 @@ def main():
     settings = {
         **{name: getattr(options, name) for name in OPTIONS},
         "pool_tests": options.pool_tests,
-        "max_tokens": options.max_tokens or LENGTHS[unit_of(languages)][1],
+        "max_tokens": options.max_tokens or LONGEST[unit_of(languages)],
         unit: size or PIECES,
         "tests": tests,
     }

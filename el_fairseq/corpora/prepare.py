@@ -1,6 +1,5 @@
 """The stages that every corpus goes through, from text to what fairseq-train reads."""
 
-import argparse
 import platform
 import re
 import sys
@@ -8,7 +7,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from ..common.cli import UserError
+from ..common.cli import UserError, command_line
 from ..common.files import lines_of, making, read_json, write_json
 from ..common.paths import ROOT, usable
 from .sources import checksum
@@ -28,12 +27,7 @@ def say(text):
 
 def parser_of(script, description, name=None):
     """A parser for ``data-prep/SCRIPT.sh``, whose corpus goes to ``data/NAME`` or ``--out``."""
-    parser = argparse.ArgumentParser(
-        prog=f"bash data-prep/{script}.sh",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line(f"bash data-prep/{script}.sh", description)
     where = "the corpus's folder" + (f" (default: data/{name})" if name else "")
     parser.add_argument("--out", type=Path, required=not name, metavar="DIR", help=where)
     return parser

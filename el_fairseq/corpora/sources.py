@@ -1,38 +1,22 @@
 """Published files: downloaded, checked, unpacked. Checksums are written ``KIND:HEX``."""
 
 import hashlib
-import re
 import tarfile
 import zipfile
 from pathlib import Path
 
 from ..common.cli import UserError
 
-# git-blob is what git hash-object prints.
-_CHECKSUM = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|git-blob:[0-9a-f]{40}")
 ATTEMPTS = 5
 SECONDS_OF_SILENCE = 30
-BLOCK_BYTES = 1 << 20
 
 
 def checksum(path, kind):
-    """Checksum of a file: ``md5``, ``sha256`` or ``git-blob``, in lower case after its kind."""
-    path = Path(path)
-    if kind == "git-blob":
-        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    else:
-        digest = hashlib.new(kind)
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(BLOCK_BYTES), b""):
-            digest.update(block)
-    return f"{kind}:{digest.hexdigest()}"
-
-
-def read_checksum(text):
-    """A checksum that a user wrote, in lower case; raises ``ValueError`` for what is none."""
-    if not _CHECKSUM.fullmatch(text.lower()):
-        raise ValueError
-    return text.lower()
+    """Checksum of a file: ``md5``, ``sha256`` or ``git-blob`` (what git hash-object prints)."""
+    size = Path(path).stat().st_size
+    digest = (lambda: hashlib.sha1(b"blob %d\0" % size)) if kind == "git-blob" else kind
+    with Path(path).open("rb") as file:
+        return f"{kind}:{hashlib.file_digest(file, digest).hexdigest()}"
 
 
 def check(path, wanted, advice):
@@ -95,7 +79,7 @@ def extract(archive, names, folder):
         else:
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter="data")
-                while opened.fileobj.read(BLOCK_BYTES):  # to the checksum at the end
+                while opened.fileobj.read(1 << 20):  # to the checksum at the end
                     pass
     except Exception as error:  # the libraries have a dozen for what they cannot read
         if getattr(error, "errno", None) is not None:  # a full disk, say

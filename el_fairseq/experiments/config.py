@@ -4,7 +4,6 @@
 the repository's folder.
 """
 
-import argparse
 import difflib
 import re
 import shlex
@@ -23,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from ..common.cli import UserError
+from ..common.cli import UserError, command_line
 from ..common.paths import ROOT, shown
 from .scores import SCORES
 
@@ -165,12 +164,7 @@ def names():
 
 def parser_of(script, description, rest="[options]"):
     """A parser for ``scripts/SCRIPT.sh EXPERIMENT REST``."""
-    made = argparse.ArgumentParser(
-        prog=f"bash scripts/{script}.sh",
-        usage=f"%(prog)s EXPERIMENT {rest}",
-        description=description,
-        allow_abbrev=False,
-    )
+    made = command_line(f"bash scripts/{script}.sh", description, f"EXPERIMENT {rest}")
     known = f"{', '.join(names())}, or a .toml file (scripts/README.md says what stands in it)"
     made.add_argument("experiment", help=known)
     return made

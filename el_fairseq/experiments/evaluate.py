@@ -7,8 +7,6 @@ fairseq-generate wrote: several that are scored together are put together from t
 with the same options, it shows the scores that are there.
 """
 
-import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..common import processes
-from ..common.cli import UserError, argument, run, split_at_dashes, whole_number
+from ..common.cli import UserError, command_line, matching, parse, run, whole_number
 from ..common.files import lines_of, locked, making, read_json, write_json, writing
 from ..common.paths import ROOT, shown, usable
 from ..corpora import manifest
@@ -93,8 +91,8 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
                 print(f"{folder.name:12} translating {test} with {kind}")
                 _translate(folder, unfinished, checkpoint, corpus, subsets[0], options, lock)
                 generated = unfinished / f"generate-{subsets[0]}.txt"
-                count = len(corpus.references(test))
-                hypotheses = corpus.detokenize(scores.hypotheses(generated, count))
+                count = len(corpus.plain(test, corpus.target))
+                hypotheses = corpus.detokenize(scores.hypotheses(generated, count), corpus.target)
             _score(unfinished, corpus, test, hypotheses, generated)
             write_json(unfinished / "evaluation.json", wanted)
     return out
@@ -139,12 +137,12 @@ def _check_fits(checkpoint, corpus, record):
 
 
 def _score(folder, corpus, test, hypotheses, generated):
-    references = corpus.references(test)
+    references = corpus.plain(test, corpus.target)
     for name, text in (("hypotheses", hypotheses), ("references", references)):
         with writing(folder / f"{name}.{corpus.target}") as file:
             file.writelines(line + "\n" for line in text)
     translation = scores.Translation(
-        corpus.source_lines(test), hypotheses, references, corpus.target, generated
+        corpus.plain(test, corpus.source), hypotheses, references, corpus.target, generated
     )
     write_json(folder / "scores.json", {"test": test, **scores.scores(translation)})
 
@@ -168,21 +166,11 @@ def _translate(run, folder, checkpoint, corpus, subset, options, lock):
         raise failure("fairseq-generate", log, status)
 
 
-def _part_of_name(text):
-    if not re.fullmatch(r"[\w.-]+", text):
-        raise ValueError
-    return text
-
-
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/evaluate.sh",
-        usage="%(prog)s RUN [options] [-- fairseq-generate options]",
-        description=__doc__,
-        allow_abbrev=False,
-    )
+    usage = "RUN [options] [-- fairseq-generate options]"
+    parser = command_line("bash scripts/evaluate.sh", __doc__, usage)
     add, kind = parser.add_argument, parser.add_mutually_exclusive_group()
-    name = argument(_part_of_name, "letters, digits, '.', '_' and '-'")
+    name = matching(r"[\w.-]+", "letters, digits, '.', '_' and '-'")
     add("run", type=Path, help="the run's folder, as scripts/train.sh made it")
     add("--data", type=Path, metavar="DIR", help="the corpus (the one the run was trained on)")
     last = {"type": whole_number(1), "default": 3, "metavar": "N"}
@@ -191,8 +179,7 @@ def main():
     kind.add_argument("--best", **best, help="checkpoint_best.pt instead")
     add("--subset", metavar="TEST", help="a test set of the corpus, or valid (every test set)")
     add("--name", type=name, help="an addition to the name of the folder with the scores")
-    ours, theirs = split_at_dashes(sys.argv[1:])
-    arguments = parser.parse_args(ours)
+    arguments, theirs = parse(parser)
     folder, data = arguments.run, arguments.data
 
     def work():

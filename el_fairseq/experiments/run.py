@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..analysis.__main__ import check_given
 from ..common import processes
-from ..common.cli import UserError, run, split_at_dashes, whole_number
+from ..common.cli import UserError, parse, run, whole_number
 from ..common.files import locked
 from ..common.paths import ROOT, shown, usable
 from ..corpora.languages import sacrebleu_tokenizer
@@ -184,8 +184,7 @@ def parser():
 
 
 def main():
-    ours, given = split_at_dashes(sys.argv[1:])
-    options = parser().parse_args(ours)
+    options, given = parse(parser())
     plan = Plan(options, given)
     if options.dry_run:
         print("\n".join(plan.describe()))

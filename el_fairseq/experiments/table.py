@@ -251,7 +251,8 @@ def examples(results, count):
     """Lines with translations, spread over the first test set: source, reference, each loss's."""
     texts = {"reference": results.references()}
     if results["data"]:
-        texts = {"source": read_corpus(results["data"]).source_lines(results.test), **texts}
+        corpus = read_corpus(results["data"])
+        texts = {"source": corpus.plain(results.test, corpus.source), **texts}
     for loss, seeds in results.by_loss().items():
         texts[loss] = results.hypotheses(next(iter(seeds.values()))["run"])
     width, lines = max(map(len, texts)), []

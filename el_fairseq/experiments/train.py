@@ -20,7 +20,7 @@ from typing import Optional
 import torch
 
 from ..common import processes
-from ..common.cli import UserError, split_at_dashes, whole_number
+from ..common.cli import UserError, parse, whole_number
 from ..common.cli import run as run_command
 from ..common.files import full_disk_told, locked, read_json, write_json
 from ..common.paths import shown, usable
@@ -277,8 +277,7 @@ def main():
     add("--out", type=Path, metavar="DIR", help="of the run (runs/EXPERIMENT/LOSS-seedSEED)")
     add("--gpus-per-run", type=whole_number(1), default=1, metavar="K", help=GPUS_PER_RUN)
     add("--cpu", action="store_true", help="train on the CPU, also beside a GPU")
-    ours, theirs = split_at_dashes(sys.argv[1:])
-    arguments = parser.parse_args(ours)
+    arguments, theirs = parse(parser)
     experiment = read_experiment(arguments.experiment)
     loss, seed = experiment.loss(arguments.loss), arguments.seed
     data = usable(arguments.data or experiment.data)

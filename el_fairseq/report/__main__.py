@@ -6,7 +6,6 @@ analysis/analysis.json alone (python -m el_fairseq.analysis --out FOLDER/analysi
 is self-contained.
 """
 
-import argparse
 import base64
 import contextlib
 import functools
@@ -14,10 +13,9 @@ import logging
 import operator
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-from ..common.cli import UserError, needs_extra, run, split_at_dashes
+from ..common.cli import UserError, command_line, needs_extra, parse, run
 
 for library in ("sacrebleu", "matplotlib"):  # fairseq has them say more, at once
     logging.getLogger(library).setLevel(logging.WARNING)
@@ -26,7 +24,7 @@ with needs_extra("scripts"):
 
     from ..analysis import tables
     from ..common.files import locked, read_json, writing
-    from ..common.paths import ROOT, command, shown
+    from ..common.paths import ROOT, shown
     from ..corpora.prepare import versions
     from ..experiments.results import read
     from . import figures, runs
@@ -107,7 +105,7 @@ def page(folder, title, results, analysis):
         runs=of_runs,
         analysis=analysis,
         tables=tables.tables(analysis) if analysis else {},
-        commands=[*commands, command("report", shown(folder))],
+        commands=[*commands, shlex.join(["bash", "scripts/report.sh", shown(folder)])],
         versions=", ".join(f"{name} {version}" for name, version in versions(PACKAGES).items()),
         commit=commit(),
     )
@@ -127,16 +125,11 @@ def commit():
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/report.sh",
-        description=__doc__,
-        usage="%(prog)s EXPERIMENT|FOLDER [--title TITLE] [-- options of el_fairseq.analysis]",
-        allow_abbrev=False,
-    )
+    usage = "EXPERIMENT|FOLDER [--title TITLE] [-- options of el_fairseq.analysis]"
+    parser = command_line("bash scripts/report.sh", __doc__, usage)
     parser.add_argument("folder", help="folder of runs, or name of an experiment")
     parser.add_argument("--title", help="(default: one with the experiment's name)")
-    own, analysis_options = split_at_dashes(sys.argv[1:])
-    arguments = parser.parse_args(own)
+    arguments, analysis_options = parse(parser)
     folder = Path(arguments.folder)
     if not folder.is_dir():
         folder = ROOT / "runs" / folder.name.removesuffix(".toml")

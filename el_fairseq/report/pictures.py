@@ -6,12 +6,11 @@ loss of several experiments, minus that of the first; a dot is a seed, and the m
 stands with its 95 % interval.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
 
-from ..common.cli import UserError, run
+from ..common.cli import UserError, command_line, run
 from ..common.files import writing
 from ..experiments.results import read
 from ..experiments.significance import over_seeds
@@ -82,9 +81,7 @@ def study(folders):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m el_fairseq.report.pictures", description=__doc__
-    )
+    parser = command_line("python -m el_fairseq.report.pictures", __doc__)
     parser.add_argument("which", choices=("formula", "study"))
     parser.add_argument("picture", type=Path)
     parser.add_argument("folders", nargs="*", type=Path, help="of the study: with results.json")

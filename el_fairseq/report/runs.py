@@ -33,7 +33,7 @@ def facts(results):
     if results.has_texts():
         first = {loss: next(iter(runs.values())) for loss, runs in results.by_loss().items()}
         texts = {loss: results.hypotheses(run["run"]) for loss, run in first.items()}
-        source = corpus.source_lines(results.test) if corpus else None
+        source = corpus.plain(results.test, corpus.source) if corpus else None
         made["translations"] = differing(results.references(), texts, source)
     return made
 

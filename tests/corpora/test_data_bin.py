@@ -50,13 +50,13 @@ def test_references_are_the_datas_own_text_where_none_are_given(tmp_path, comman
     corpus = command(data, tmp_path / "corpus", "--tokenizer", "moses")
     assert corpus.tests == {"test": "test", "test1": "test1"}
     assert (corpus.source, corpus.target, corpus.remove_bpe) == ("de", "en", "@@ ")
-    assert corpus.references("test1") == ["the light is on.", "it is's, ours", "light, on"]
-    assert corpus.source_lines("test")[0] == "das licht ist an."
+    assert corpus.plain("test1", "en") == ["the light is on.", "it is's, ours", "light, on"]
+    assert corpus.plain("test", "de")[0] == "das licht ist an."
     assert (corpus.bin / "dict.de.txt").is_file()
     assert "warning" not in capsys.readouterr().err
     command(data, tmp_path / "not-said", "--pool-tests")
     assert "warning: test.en of" in capsys.readouterr().err
-    assert len(manifest.read(tmp_path / "not-said").references("all")) == 6
+    assert len(manifest.read(tmp_path / "not-said").plain("all", "en")) == 6
     (codes := tmp_path / "codes").write_text("#version: 0.2\nl i\n")
     command(data, tmp_path / "subwords", "--subword-model", codes)
     with pytest.raises(UserError, match="was made with subword-model sha256:"):
@@ -80,7 +80,7 @@ def test_references_that_are_given_are_kept_and_told_where_they_look_tokenized(
     plain.write_text("The light is on.\nIt is 's, ours.\nLight, on.\n")
     words = ["--tokenizer", "moses", "--test", f"talks={plain}", "--test", f"news={tokenized}"]
     corpus = command(data, tmp_path / "corpus", *words)
-    assert corpus.references("talks")[1] == "It is 's, ours."
+    assert corpus.plain("talks", "en")[1] == "It is 's, ours."
     assert corpus.tests == {"talks": "test", "news": "test1"}
     told = capsys.readouterr().err
     assert f"{tokenized} looks tokenized" in told and f"{plain} looks" not in told
@@ -98,7 +98,7 @@ def test_several_pairs_in_one_folder_are_asked_for_and_kept_apart(tmp_path, comm
     with pytest.raises(UserError, match="expected the pair en-nl: name one pair"):
         command(data, tmp_path / "none", "--source", "en", "--target", "nl")
     turned = command(data, tmp_path / "turned", "--source", "en", "--target", "de")
-    assert turned.references("test")[0] == "das licht ist an ."
+    assert turned.plain("test", "de")[0] == "das licht ist an ."
 
 
 def test_a_corpus_goes_on_after_the_repository_was_moved(tmp_path, command):

@@ -39,18 +39,18 @@ def test_all_test_sets_are_one_more_where_the_corpus_says_so(tmp_path):
     (tmp_path / "text" / "test1.en").write_text("news\n", encoding="utf-8")
     assert corpus.scored == ["all", "talks", "news"] and list(corpus.tests) == ["talks", "news"]
     assert corpus.subsets_of("all") == ["test", "test1"] and corpus.subsets_of("news") == ["test1"]
-    assert corpus.references("all") == ["it is's.", "news"]
-    assert corpus.source_lines("all") == ["es ist 's."] * 2
+    assert corpus.plain("all", "en") == ["it is's.", "news"]
+    assert corpus.plain("all", "de") == ["es ist 's."] * 2
 
 
 def test_references_are_detokenized_text_or_the_plain_text_that_is_there(tmp_path):
     corpus = made(tmp_path)
-    assert corpus.source_lines("news") == ["es ist 's."]
-    assert corpus.references("news") == ["it is's."]
+    assert corpus.plain("news", "de") == ["es ist 's."]
+    assert corpus.plain("news", "en") == ["it is's."]
     (tmp_path / "references").mkdir()
     (tmp_path / "references" / "test1.en").write_text("It is 's.\u2028\n", encoding="utf-8")
-    assert corpus.references("news") == ["It is 's.\u2028"]
-    assert corpus.references("talks") == ["it is's."]
+    assert corpus.plain("news", "en") == ["It is 's.\u2028"]
+    assert corpus.plain("talks", "en") == ["it is's."]
 
 
 def test_other_text_is_tokenized_and_lowercased_as_the_corpus_is(tmp_path):

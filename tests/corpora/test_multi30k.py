@@ -41,9 +41,9 @@ def test_the_captions_become_a_corpus_of_four_test_sets_scored_as_one(published,
     assert tokens[1][0] == "5 two men &apos;s dogs , &apos; outside . &quot;"
     assert tokens[1][1] == "5 a dog &quot; runs . &quot;"
     plain = ["5 two men’s dogs, ‘outside’.", '5 a dog "runs."', "5 three dogs in the grass"]
-    assert corpus.references("flickr2018") == plain
-    assert len(corpus.references("all")) == len(corpus.source_lines("all")) == 9
-    assert corpus.references("all")[-3:] == plain
+    assert corpus.plain("flickr2018", "en") == plain
+    assert len(corpus.plain("all", "en")) == len(corpus.plain("all", "de")) == 9
+    assert corpus.plain("all", "en")[-3:] == plain
     assert corpus.as_in_corpus(["5 " + CAPTIONS["en"][0]], "en") == tokens[1][:1]
     dictionaries = [(corpus.bin / f"dict.{side}.txt").read_bytes() for side in ("de", "en")]
     assert dictionaries[0] == dictionaries[1]

@@ -8,7 +8,7 @@ import pytest
 from iwslt_archives import serving, write_archive
 
 from el_fairseq.common.cli import UserError
-from el_fairseq.corpora.sources import checksum, extract, fetch, read_checksum
+from el_fairseq.corpora.sources import checksum, extract, fetch
 
 FILES = {"a.txt": b"first\n", "b.txt": b"second\n" * 5000, "other.txt": b"not asked for\n"}
 CONTENT = b"0123456789" * 40_000
@@ -72,13 +72,6 @@ def test_the_git_blob_checksum_is_what_git_prints(tmp_path):
         ["git", "hash-object", path], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert checksum(path, "git-blob") == "git-blob:" + git.stdout.strip()
-
-
-def test_a_checksum_is_read_in_either_case_and_refused_where_it_is_none():
-    assert read_checksum(MD5.upper()) == MD5
-    for text in ("crc32:00", "md5:00", "md5:" + 32 * "x", 32 * "0", "", "crc32:"):
-        with pytest.raises(ValueError):
-            read_checksum(text)
 
 
 @pytest.fixture
