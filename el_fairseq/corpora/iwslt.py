@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 from ..common.cli import matching, run, whole_number
 from ..common.files import lines_of
-from . import moses, pairs
+from . import pairs
 from .prepare import AS_MADE, DATA, parser_of, prepare, say
 from .sources import check, checksum, extract, fetch
 
@@ -40,7 +40,7 @@ def de_en(read, train, *tests):
     """Yield (subset or reason to drop, pair): every 23rd training pair that is kept validates.
 
     Titles and descriptions are also training text; test sets get plain apostrophes. ``read``
-    yields the tokenized pairs of two paths.
+    yields the pairs of two paths, in the form of the corpus.
     """
 
     def training_sentences(path):
@@ -54,10 +54,8 @@ def de_en(read, train, *tests):
     for pair in read(train, training_sentences):
         reason = pairs.reason_to_drop(*pair, longest=175, max_ratio=1.5)
         kept += reason is None
-        yield reason or ("train" if kept % 23 else "valid"), map(moses.lowercase, pair)
-    for test in tests:
-        for pair in read(test, test_sentences):
-            yield "test", map(moses.lowercase, pair)
+        yield reason or ("train" if kept % 23 else "valid"), pair
+    yield from (("test", pair) for test in tests for pair in read(test, test_sentences))
 
 
 def fr_en(read, train, valid, test):
@@ -83,7 +81,7 @@ CORPORA = {
             *("IWSLT14.TED.tst2011.de-en.{}.xml", "IWSLT14.TED.tst2012.de-en.{}.xml"),
         ),
         placed=de_en,
-        lowercased=True,
+        form={"tokenizer": "moses", "lowercased": True},
         subwords=("merges", 10_000),
         joined_dictionary=False,
         expected={"train": 160239, "valid": 7283, "test": 6750, "types de": 8848, "types en": 6632},
@@ -99,7 +97,7 @@ CORPORA = {
             "IWSLT17.TED.tst2015.fr-en.{}.xml",
         ),
         placed=fr_en,
-        lowercased=False,
+        form={"tokenizer": "moses", "lowercased": False},
         subwords=("pieces", 16_384),
         joined_dictionary=True,
         expected={},  # no counts have been published
@@ -146,13 +144,13 @@ def main(name):
             names = [name.format(side) for name in corpus.files for side in languages]
             paths = extract(archive, names, raw)
             files = zip(paths[::2], paths[1::2])
-            placed = corpus.placed(partial(pairs.read_pairs, tokenized=languages), *files)
+            read = partial(pairs.read_pairs, languages=languages, form=corpus.form)
+            placed = corpus.placed(read, *files)
             written = pairs.write(folder, languages, ("train", "valid", "test"), placed)
         return {
             "corpus": corpus.title,
             "archive": {"name": archive.name, "checksum": identity, "published": published},
-            "tokenizer": "moses",
-            "lowercased": corpus.lowercased,
+            **corpus.form,
             "expected": corpus.expected if published else {},
             **written,
         }

@@ -95,11 +95,8 @@ class Corpus:
 
     def as_in_corpus(self, lines, language):
         """Plain ``lines`` of any language in the form of the corpus's text."""
-        if self.normalized:
-            lines = moses.normalized(lines, language)
-        if self.tokenizer == "moses":
-            lines = (moses.tokenize(line, language) for line in lines)
-        return [moses.lowercase(line) if self.lowercased else line for line in lines]
+        form = self.tokenizer, self.lowercased, self.normalized
+        return list(moses.in_form(lines, language, *form))
 
 
 def read(folder):

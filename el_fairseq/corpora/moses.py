@@ -54,7 +54,14 @@ def lowercase(text):
     return "".join(map(str.lower, text))
 
 
-def normalized(sentences, language):
-    """Yield each of ``sentences`` lowercased, with punctuation as Moses' script normalizes it."""
-    normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
-    return (normalizer.normalize(lowercase(sentence)) for sentence in sentences)
+def in_form(lines, language, tokenizer=None, lowercased=False, normalized=False):
+    """Yield plain ``lines`` in the form of a corpus's text, which its manifest says by these keys.
+
+    ``normalized``: lowercased first, then with punctuation as Moses' script normalizes it.
+    """
+    if normalized:
+        normalizer = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
+        lines = (normalizer.normalize(lowercase(line)) for line in lines)
+    if tokenizer:
+        lines = (tokenize(line, language) for line in lines)
+    return (lowercase(line) if lowercased else line for line in lines)

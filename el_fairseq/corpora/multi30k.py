@@ -9,10 +9,11 @@ nothing is filtered. 10,000 joint BPE merges, one dictionary.
 from pathlib import Path
 
 from ..common.cli import run
-from . import moses, pairs
+from . import pairs
 from .prepare import DATA, parser_of, prepare, say
 from .sources import check, fetch
 
+FORM = {"tokenizer": "moses", "lowercased": True, "normalized": True}
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
 URL = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1/raw"
 TESTS = {"flickr2016": "test", "flickr2017": "test1", "coco2017": "test2", "flickr2018": "test3"}
@@ -43,11 +44,6 @@ SHA256 = {
 }
 
 
-def captions(path):
-    """Yield the lines of ``NAME.LANGUAGE.gz``, lowercased and with normalized punctuation."""
-    return moses.normalized(pairs.folded(path), path.name.split(".")[-2])
-
-
 def main():
     parser = parser_of("multi30k", __doc__, "multi30k-DIRECTION")
     directions = ("de-en", "fr-en", "en-de", "en-fr")
@@ -73,19 +69,17 @@ def main():
         placed = (
             (subset, pair)
             for subset, both in files.items()
-            for pair in pairs.read_pairs(both, captions, tokenized=languages)
+            for pair in pairs.read_pairs(both, languages=languages, form=FORM)
         )
         written = pairs.write(folder, languages, FILES, placed)
         # What others score against. Hypotheses differ from it in a few quotation marks, because
         # the punctuation that models read is normalized.
         targets = {subset: both[1] for subset, both in files.items()}
-        pairs.write_references(folder, languages[1], targets, moses.lowercase)
+        pairs.write_references(folder, languages[1], targets, lowercased=True)
         return {
             "corpus": f"Multi30k {options.direction} (captions of images)",
             "archive": {"repository": "https://github.com/multi30k/dataset", "commit": COMMIT},
-            "tokenizer": "moses",
-            "lowercased": True,
-            "normalized": True,
+            **FORM,
             "tests": TESTS,
             "all": True,
             # The data set's page gives the captions for non-commercial research, without a licence.

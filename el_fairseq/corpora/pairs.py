@@ -15,16 +15,19 @@ def folded(path):
     return (" ".join(line.split()) for line in lines_of(path))
 
 
-def read_pairs(paths, sentences_of=folded, tokenized=None):
-    """Yield pairs of sentences of two files; ``sentences_of`` reads them from a path.
+def read_pairs(paths, sentences_of=folded, *, languages, form):
+    """Yield pairs of sentences of two files, which ``sentences_of`` reads from a path, in a form.
 
-    ``tokenized``: the languages of both files, to tokenize their sentences.
+    ``form`` holds keyword arguments of :func:`.moses.in_form`.
 
     Raises:
         UserError: one file ends before the other.
     """
     end = object()
-    sides = [sentences_of(path) for path in paths]
+    sides = [
+        moses.in_form(sentences_of(path), language, **form)
+        for path, language in zip(paths, languages)
+    ]
     for number, pair in enumerate(itertools.zip_longest(*sides, fillvalue=end)):
         if end in pair:
             shorter, longer = paths if pair[0] is end else reversed(paths)
@@ -32,7 +35,7 @@ def read_pairs(paths, sentences_of=folded, tokenized=None):
                 f"{shorter.name} has {number} sentences and {longer.name} has more: they are not "
                 "translations of each other line by line; give files of equal length"
             )
-        yield list(map(moses.tokenize, pair, tokenized)) if tokenized else pair
+        yield pair
 
 
 # The length of a tokenized sentence by its unit.
@@ -78,17 +81,14 @@ def write(folder, languages, subsets, placed):
     return {**made, "pairs": pairs, "dropped": dict(dropped.most_common())}
 
 
-def write_references(folder, language, paths, case=str):
+def write_references(folder, language, paths, lowercased=False):
     """Write ``references/SUBSET.LANGUAGE`` below ``folder``: plain translations to score against.
 
-    Args:
-        paths: of the translations, by subset; training text is left out.
-        case: ``str`` or ``moses.lowercase``, for each line.
+    ``paths`` are those of the translations, by subset; training text is left out.
     """
     (folder / "references").mkdir()
     for subset, path in paths.items():
         if subset != "train":
-            with (folder / "references" / f"{subset}.{language}").open(
-                "w", encoding="utf-8"
-            ) as file:
-                file.writelines(f"{case(line)}\n" for line in folded(path))
+            lines = moses.in_form(folded(path), language, lowercased=lowercased)
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / "references" / f"{subset}.{language}").write_text(text, encoding="utf-8")

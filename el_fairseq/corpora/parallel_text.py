@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..common.cli import UserError, matching, run, whole_number
-from . import moses, pairs
+from . import pairs
 from .languages import writes_without_spaces
 from .prepare import DATA, POOL_HELP, named_tests, parser_of, prepare, say
 from .sources import checksum
@@ -41,8 +41,8 @@ def write_text(parts, languages, settings, folder):
     ``parts`` has both paths of each subset, the test sets last; ``settings``, the options by name.
     """
     say("Reading, filtering and tokenizing.")
-    tokenized = languages if settings["tokenizer"] == "moses" else None
-    case = moses.lowercase if settings["lowercase"] else str
+    tokenizer = "moses" if settings["tokenizer"] == "moses" else None
+    form = {"tokenizer": tokenizer, "lowercased": settings["lowercase"]}
     limits = settings["max_tokens"], settings["max_ratio"], unit_of(languages)
     tested = set(), set()  # the sentences of the test sets, by side
     duplicates = 0
@@ -50,8 +50,8 @@ def write_text(parts, languages, settings, folder):
     def placed():
         nonlocal duplicates
         for subset in [*parts][::-1]:  # training text last, to be compared with the test sets
-            for pair in pairs.read_pairs(parts[subset], tokenized=tokenized):
-                pair, reason = [case(sentence) for sentence in pair], None
+            for pair in pairs.read_pairs(parts[subset], languages=languages, form=form):
+                reason = None
                 if subset == "train":
                     reason = pairs.reason_to_drop(*pair, *limits)
                     if not reason and any(map(set.__contains__, tested, pair)):
@@ -64,9 +64,9 @@ def write_text(parts, languages, settings, folder):
                 yield reason or subset, pair
 
     written = pairs.write(folder, languages, parts, placed())
-    if tokenized:
+    if tokenizer:
         targets = {subset: both[1] for subset, both in parts.items()}
-        pairs.write_references(folder, languages[1], targets, case)
+        pairs.write_references(folder, languages[1], targets, settings["lowercase"])
     if duplicates and not settings["drop_test_duplicates"]:
         say(
             f"note: {duplicates:,} training pairs share a sentence with a test set; "
@@ -74,8 +74,7 @@ def write_text(parts, languages, settings, folder):
         )
     return {
         "corpus": f"text files {', '.join(path.name for path in parts['train'])}, ...",
-        "tokenizer": "moses" if tokenized else None,
-        "lowercased": settings["lowercase"],
+        **form,
         "training pairs with a sentence of a test set": duplicates,
         **written,
         "tests": settings["tests"],
