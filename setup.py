@@ -41,7 +41,7 @@ setup(
         "transformers": ["accelerate", "transformers>=4.46"],
         "scripts": [
             "jinja2",
-            "matplotlib>=3.8",
+            "matplotlib>=3.10",
             "pooch",
             "pydantic>=2",
             "requests",

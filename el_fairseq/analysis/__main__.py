@@ -11,7 +11,6 @@ import math
 import os
 import random
 import re
-import shlex
 import warnings
 from pathlib import Path
 
@@ -25,6 +24,7 @@ with needs_extra("scripts"):
     from ..common.files import write_json, writing
     from ..common.paths import this_command
     from ..corpora.subwords import Subwords
+    from ..loss import checked_spec
     from . import frequency, noise, ood
     from .calibration import calibration, with_temperature
     from .gradient import gradient_shares
@@ -158,20 +158,13 @@ def named_subset(text):
     return name, (folder, subset)
 
 
-def log_end(text):
-    """Reader of a log end."""
-    if not 0 < float(text) <= 1:
-        raise ValueError
-    return float(text)
-
-
 def parser(of_report=False):
     """The options, or those of how to analyse alone, which a report passes on."""
     made = command_line("python -m el_fairseq.analysis", __doc__)
     add, count = made.add_argument, whole_number(1)
     drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
     add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)
-    end = argument(log_end, "a number in (0, 1]")
+    end = argument(lambda text: checked_spec(float(text)).log_end, "a number in (0, 1]")
     add("--log-end", type=end, default=0.5, help="log end of the EL gradient (0.5)")
     add("--beam", type=count, default=5, help="beam size of translations (%(default)s)")
     add("--bootstrap", type=count, default=200, metavar="N", help="bootstrap replicates (200)")
@@ -200,17 +193,8 @@ def parser(of_report=False):
 
 
 def check_given(options):
-    """Raise :class:`UserError` if a report passes on more than options of how to analyse."""
-
-    def refuse(message):
-        raise UserError(
-            f"the analysis refuses its options {shlex.join(options)}: {message} (the report sets "
-            "the data, --subset, --model, --out, --ood and --subwords)"
-        )
-
-    made = parser(of_report=True)
-    made.error = refuse
-    made.parse_args(options)
+    """End, as argparse does, if a report passes on more than options of how to analyse."""
+    parser(of_report=True).parse_args(options)
 
 
 if __name__ == "__main__":

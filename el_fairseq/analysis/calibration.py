@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 
 from .models import load_models, load_subset
@@ -12,7 +11,6 @@ BINS = 15
 RESAMPLES = 1000
 NORMAL_95 = 1.96
 TEMPERATURES = 0.05, 20.0
-FLOAT64_ENTRIES = 2**21  # logits in float64 at once: 16 MiB
 
 
 def calibration(columns):
@@ -78,14 +76,8 @@ def with_temperature(model, valid, dataset, columns):
     """
 
     def nll_on_valid(temperature):
-        total = 0.0
-        for sample in model.batches(valid, "temperature"):
-            logits, target = model.logits(sample).flatten(0, 1), model.target(sample).flatten()
-            at_once = max(1, FLOAT64_ENTRIES // logits.size(1))
-            for some, classes in zip(logits.split(at_once), target.split(at_once)):
-                options = {"ignore_index": model.padding, "reduction": "sum"}
-                total += F.cross_entropy(some.double().div_(temperature), classes, **options)
-        return float(total)
+        log_prob = model.token_columns(valid, "temperature", temperature)["log_prob"]
+        return -float(log_prob.sum(dtype=np.float64))
 
     temperature = fit_temperature(nll_on_valid)
     after = model.token_columns(dataset, "after temperature", temperature)

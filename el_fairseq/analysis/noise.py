@@ -86,7 +86,7 @@ def curve(model, dataset, indices, subwords, beam, replicates):
     tokenize = sacrebleu_tokenizer(options_of(task).target_lang)
     options = argparse.Namespace(beam=beam, max_len_a=1.2, max_len_b=10)
     generator = task.build_generator(model.networks, options)
-    accuracy, bleu, sentences = [], [], []
+    made = {"rates": RATES, "sentences": [], "accuracy": [], "bleu": []}
     for rate in RATES:
         noisy = noisy_dataset(task, dataset, indices, subwords, rate)
         counts, texts = [], []
@@ -99,26 +99,23 @@ def curve(model, dataset, indices, subwords, beam, replicates):
             for (best, *_), i in zip(hypotheses, sample["id"]):
                 pair = best["tokens"], noisy.tgt[i]
                 texts.append([text_of(tokens, dictionary, subwords.symbol) for tokens in pair])
-        sentences.append(len(texts))
-        accuracy.append(accuracy_of(torch.cat(counts).numpy(), replicates))
+        made["sentences"].append(len(texts))
+        made["accuracy"].append(accuracy_of(torch.cat(counts).numpy(), replicates))
         hypotheses, references = zip(*texts)
         metrics = {"BLEU": BLEU(references=[references], tokenize=tokenize)}
-        test = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)
-        signatures, results = test()
-        (one,) = results["BLEU"]
-        bleu.append((one.score, max(one.score - one.ci, 0), one.score + one.ci))
-    ends = ("value", "low", "high")
-    accuracy, bleu = (dict(zip(ends, zip(*of_rates))) for of_rates in (accuracy, bleu))
-    made = {"rates": RATES, "sentences": sentences, "accuracy": accuracy, "bleu": bleu}
+        signatures, results = PairedTest([("", hypotheses)], metrics, None, "bs", replicates)()
+        (bleu,) = results["BLEU"]
+        low, high = max(bleu.score - bleu.ci, 0), bleu.score + bleu.ci
+        made["bleu"].append({"value": bleu.score, "low": low, "high": high})
     return {**made, "signature": str(signatures["BLEU"])}
 
 
 def accuracy_of(counts, replicates):
-    """Accuracy of sentences, with a 95 % interval by drawing them: ``(accuracy, low, high)``.
+    """Accuracy of sentences, with a 95 % interval by drawing them.
 
     ``counts`` (S, 2) holds the numbers of a sentence's correct tokens, and of all its tokens.
     """
     drawn = np.random.default_rng(SEED).integers(len(counts), size=(replicates, len(counts)))
     correct, tokens = counts[drawn].sum(1).T
     low, high = np.quantile(correct / tokens, (0.025, 0.975))
-    return counts[:, 0].sum() / counts[:, 1].sum(), low, high
+    return {"value": counts[:, 0].sum() / counts[:, 1].sum(), "low": low, "high": high}

@@ -14,14 +14,11 @@ OOD_SCORES = {
 
 
 def number(value, form):
-    """A number as ``format`` writes it, in a form such as ``.2%``; ``None`` as a dash."""
+    """A number as ``format`` writes it, in a form such as ``.2%``; ``None`` as a dash; a dict of
+    ``value``, ``low`` and ``high`` as ``value [low, high]``."""
+    if isinstance(value, dict):
+        return "{} [{}, {}]".format(*(number(value[end], form) for end in ("value", "low", "high")))
     return "\N{EN DASH}" if value is None else format(value, form)
-
-
-def interval(measured, form, key="value"):
-    """The text ``value [low, high]``, from a dict with these keys."""
-    value, low, high = (number(measured[name], form) for name in (key, "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def tables(analysis):
@@ -44,8 +41,8 @@ def calibration(models, with_temperature):
     """A row for each model: accuracy, and calibration before and after temperature scaling."""
 
     def error_and_nll(of):
-        error = interval(of, ".2%", "expected_calibration_error")
-        return error, number(of["nll_nats"], ".4f")
+        error = {**of, "value": of["expected_calibration_error"]}
+        return number(error, ".2%"), number(of["nll_nats"], ".4f")
 
     rows, columns = [], ["model", "accuracy", "calibration error", "nll, nats"]
     if with_temperature:
@@ -60,16 +57,15 @@ def calibration(models, with_temperature):
 
 def frequency(models):
     """A row for each class of frequency and each model."""
-    rows = []
+    forms, rows = {"tokens": ",", "accuracy": ".2%", "prob": ".3f", "median_margin": ".2f"}, []
     for class_name in (*CLASSES, SPECIAL):
         for name, model in models.items():
             of = model["by_frequency"].get(class_name)
             if of:
-                accuracy = interval(of["accuracy"], ".2%")
-                means = number(of["prob"], ".3f"), number(of["median_margin"], ".2f")
-                rows.append([class_name, name, number(of["tokens"], ","), accuracy, *means])
+                cells = [number(of[key], form) for key, form in forms.items()]
+                rows.append([class_name, name, *cells])
     columns = ["class", "model", "tokens", "accuracy", "mean probability", "median margin"]
-    return Table("Frequency of tokens in training", columns, rows)
+    return Table("Frequency of tokens in training", columns, rows, 2)
 
 
 def gradient(models):
@@ -94,31 +90,27 @@ def measures(models, registered):
             summary = model["quantities"][key]
             values = [summary["mean"], *(summary["quantiles"][q] for q in QUANTILES.values())]
             rows.append([title, name, *(number(value, measure["form"]) for value in values)])
-    return Table("Measures of tokens", ["", "model", "mean", *QUANTILES], rows)
+    return Table("Measures of tokens", ["", "model", "mean", *QUANTILES], rows, 2)
 
 
 def ood(sets):
     """A row for each out-of-domain set, model and score of a sentence."""
     areas = ("auroc", "aupr", "fpr95")
     rows = [
-        [set_name, name, label, *(interval(by_score[key][area], ".3f") for area in areas)]
+        [set_name, name, label, *(number(by_score[key][area], ".3f") for area in areas)]
         for set_name, one in sets.items()
         for name, by_score in one["models"].items()
         for key, label in OOD_SCORES.items()
     ]
     columns = ["set", "model", "score", *map(str.upper, areas)]
-    return Table("Detection of sentences out of domain", columns, rows)
+    return Table("Detection of sentences out of domain", columns, rows, 3)
 
 
 def noise(models):
     """A row for each rate of noise in the characters of the source, and each model."""
-
-    def at(quantity, i, form):
-        return interval({part: values[i] for part, values in quantity.items()}, form)
-
     rows = [
-        [f"{rate:.0%}", name, at(curve["accuracy"], i, ".1%"), at(curve["bleu"], i, ".1f")]
+        [f"{rate:.0%}", name, number(curve["accuracy"][i], ".1%"), number(curve["bleu"][i], ".1f")]
         for i, rate in enumerate(next(iter(models.values()))["rates"])
         for name, curve in models.items()
     ]
-    return Table("Noise in characters", ["noise", "model", "accuracy", "BLEU"], rows)
+    return Table("Noise in characters", ["noise", "model", "accuracy", "BLEU"], rows, 2)

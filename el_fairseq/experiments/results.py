@@ -35,6 +35,7 @@ class Results(dict):
     def __init__(self, folder, content):
         super().__init__(content)
         self.folder = Path(folder)
+        self["runs"].sort(key=lambda one: (self["losses"].index(one["loss"]), one["seed"]))
         self.baseline, self.test, self.kind = (
             self[name][0] for name in ("losses", "tests", "checkpoints")
         )
@@ -46,7 +47,7 @@ class Results(dict):
     def by_loss(self):
         """Records by loss, in the experiment's order, and by seed: ``{loss: {seed: record}}``."""
         groups = {}
-        for record in in_order(self["losses"], self["runs"]):
+        for record in self["runs"]:
             groups.setdefault(record["loss"], {})[record["seed"]] = record
         return groups
 
@@ -182,7 +183,7 @@ def collect(experiment, folder):
         "options": common["options"],
         "loss_options": experiment.losses,
         "report_options": experiment.report.options,
-        "runs": in_order(losses, records),
+        "runs": records,
     }
     return Results(folder, content)
 
@@ -226,22 +227,15 @@ def _record(experiment, run, asked, tests):
     return record
 
 
-def in_order(losses, records):
-    """Records by loss, in the experiment's order, and by seed."""
-    return sorted(records, key=lambda one: (losses.index(one["loss"]), one["seed"]))
-
-
 def read(folder):
     """The :class:`Results` in a folder."""
     path, advice = Path(folder, "results.json"), "run its experiment again, or its table.sh"
     content = read_record(path, advice)
-    needed = {"experiment", "data", "losses", "tests", "checkpoints", "options"}
-    missing = (needed | {"loss_options", "p_values"}) - content.keys()
-    if missing or not content.get("runs"):
-        missing = ", ".join(sorted(missing)) or "runs"
+    missing = {"loss_options", "p_values"} - content.keys()  # which the first of this format lack
+    if missing:
         raise UserError(
-            f"{path} lacks {missing}: it is damaged, or of another version of el_fairseq: delete "
-            f"it, and {advice}"
+            f"{path} lacks {', '.join(sorted(missing))}: it is of another version of el_fairseq: "
+            f"delete it, and {advice}"
         )
     return Results(folder, {**content, "data": content["data"] and str(ROOT / content["data"])})
 
@@ -278,6 +272,6 @@ def export(results, to):
     for loss, of_tests in results["p_values"].items():
         for test, of_seeds in of_tests.items():
             p_values.setdefault(loss, {}).setdefault(test, {}).update(of_seeds)
-    runs = in_order(results["losses"], records.values())
-    write_json(to / "results.json", {**results, "data": None, "p_values": p_values, "runs": runs})
+    kept = {**results, "data": None, "p_values": p_values, "runs": list(records.values())}
+    write_json(to / "results.json", Results(to, kept))
     return read(to)

@@ -10,6 +10,8 @@ import math
 import statistics
 from pathlib import Path
 
+from sacrebleu import CHRF
+
 from ..common.cli import UserError, run, whole_number
 from ..common.files import writing
 from ..common.tables import Table
@@ -188,12 +190,9 @@ def all_tables(results):
     if measured["runs"]:
         title = f"Search and calibration{of_test(results)}, {over}"
         tables.append(means_table(measured, title, measured_columns(measured)))
-    return tables + [differences_table(results, *compared) for compared in comparisons(results)]
-
-
-def comparisons(results):
-    """Every loss and test set whose differences to the baseline are tabled."""
-    return [(loss, test) for loss in results.compared_losses() for test in results["tests"]]
+    for loss in results.compared_losses():
+        tables += [differences_table(results, loss, test) for test in results["tests"]]
+    return tables
 
 
 def notes(results):
@@ -206,10 +205,8 @@ def notes(results):
         for score in plain
     }
     named = [one.name + " (less is better)" * (not one.higher_is_better) for one in plain]
-    of_case = case(signatures)
-    if lowercased:
-        of_case = "the corpus is lowercased, and so are both: not to be compared with cased scores."
-    lines = ["; ".join(filter(None, [f"{', '.join(named)}: {PLAIN}", of_case]))]
+    of_case = "; the corpus is lowercased, and so are both: not to be compared with cased scores."
+    lines = [f"{', '.join(named)}: {PLAIN}{of_case * lowercased}"]
     lines += [
         f"{score.name}: {score.origin}{', lowercased' * lowercased}."
         for score in scores
@@ -217,58 +214,48 @@ def notes(results):
     ]
     if "all" in results["tests"]:
         lines.append("all: every test set together, scored as one.")
-    seeds, tests = len({record["seed"] for record in results["runs"]}), 0
-    for loss, test in comparisons(results):
-        pairs = results.paired(loss)
-        tests += sum(results.p_value(loss, seed, test) is not None for seed in pairs)
-        tests += len(scores_of(results, test)) if len(pairs) > 1 else 0
-    if tests:
+    compared = results.compared_losses()
+    if compared:
         lines.append(
             f"p, bootstrap: for other test sentences, with these models ({RESAMPLINGS:,} paired "
-            "resamplings)."
-            + (" With one seed nothing is known of other seeds." if seeds == 1 else "")
+            "resamplings). With one seed nothing is known of other seeds."
         )
-    if tests and seeds > 1:
+        lines.append("p-values are not corrected for multiple comparisons.")
+    if any(len(results.paired(loss)) > 1 for loss in compared):
         lines.append(
             "Over seeds: paired t-test, two-sided. detectable: the true difference "
             f"that so many seeds would find in {POWER:.0%} of experiments."
         )
-    if tests > 1:
-        lines.append(f"{tests} comparisons in all; p-values are not corrected for that.")
     return lines + [f"{name}: {one}" for name, of_score in signatures.items() for one in of_score]
 
 
-def case(signatures):
-    """What sacreBLEU's signatures, ``{score: [signature]}``, say of upper and lower case."""
-    told = []
-    for part, says in (("case:mixed", "cased"), ("case:lc", "lowercased")):
-        scores = [name for name, some in signatures.items() if part in "|".join(some).split("|")]
-        told += [f"{says}: {' and '.join(scores)}"] if scores else []
-    return "; ".join(told)
+def differing(results, count):
+    """The ``count`` sentences whose translations, of the losses' first runs, differ most by chrF.
 
-
-def examples(results, count):
-    """Lines with translations, spread over the first test set: source, reference, each loss's."""
-    texts = {"reference": results.references()}
+    Sentences of few words, where one word makes all the difference, are left out as long as there
+    are enough others.
+    """
+    references, metric, compared, rows = results.references(), CHRF(), [], []
+    given = {"reference": references}
     if results["data"]:
         corpus = read_corpus(results["data"])
-        texts = {"source": corpus.plain(results.test, corpus.source), **texts}
-    for loss, seeds in results.by_loss().items():
-        texts[loss] = results.hypotheses(next(iter(seeds.values()))["run"])
-    width, lines = max(map(len, texts)), []
-    indices, _ = long_enough(texts["reference"], count)
-    for number in indices[:: max(len(indices) // count, 1)][:count]:
-        lines += [f"{name:>{width}}  {sentences[number]}" for name, sentences in texts.items()]
-        lines.append("")
-    return lines
-
-
-def long_enough(sentences, count):
-    """Indices of sentences of :data:`FEWEST_WORDS` words or more, and the least number of words in
-    them. As many of the next shorter lengths are among them as it takes to have ``count``."""
-    lengths = [len(text.split()) for text in sentences]
-    words = min([FEWEST_WORDS, *sorted(lengths)[-count:]])
-    return [i for i, length in enumerate(lengths) if length >= words], words
+        given = {"source": corpus.plain(results.test, corpus.source), **given}
+    runs = {loss: next(iter(seeds.values()))["run"] for loss, seeds in results.by_loss().items()}
+    made = {loss: results.hypotheses(run) for loss, run in runs.items()}
+    lengths = [len(text.split()) for text in references]
+    fewest = min([FEWEST_WORDS, *sorted(lengths)[-count:]])
+    for i, length in enumerate(lengths):
+        if length >= fewest:
+            lines = {loss: texts[i] for loss, texts in made.items()}
+            scores = [metric.sentence_score(one, [references[i]]).score for one in lines.values()]
+            compared.append((min(scores) - max(scores), i, lines, scores))
+    for _, i, lines, scores in sorted(compared)[:count]:
+        rows += [[str(i + 1), name, "", texts[i]] for name, texts in given.items()]
+        rows += [
+            [str(i + 1), loss, f"{chrf:.0f}", lines[loss]] for loss, chrf in zip(lines, scores)
+        ]
+    columns = ["sentence", "", "chrF", "text"]
+    return Table(f"Translations that differ most{of_test(results)}", columns, rows, len(columns))
 
 
 def write_tables(results, tables, remarks):
@@ -300,8 +287,7 @@ def print_table(results, translations=0):
     with contextlib.suppress(PermissionError):  # gather() printed a warning
         write_tables(results, tables, remarks)
     if translations and results.has_texts():
-        print(f"\nTranslations, evenly spread over the test set {results.test}:\n")
-        print("\n".join(examples(results, translations)))
+        print(differing(results, translations).text("plain"))
     print(f"{results['title']}\n")
     print("\n".join(table.text("simple") for table in tables))
     print("\n".join(remarks))

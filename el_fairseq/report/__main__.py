@@ -8,10 +8,9 @@ is self-contained.
 
 import base64
 import contextlib
-import functools
 import logging
-import operator
 import shlex
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -25,11 +24,15 @@ with needs_extra("scripts"):
     from ..analysis import tables
     from ..common.files import locked, read_json, writing
     from ..common.paths import ROOT, shown
+    from ..corpora import manifest
     from ..corpora.prepare import versions
     from ..experiments.results import read
-    from . import figures, runs
+    from ..experiments.significance import over_seeds
+    from ..experiments.table import all_tables, differing, kind_name, notes
+    from . import figures
     from .analysing import analyse
 
+SENTENCES = 20  # how many translations are shown
 PACKAGES = ("el-fairseq", "torch", "fairseq", "ve-fairseq", "sacrebleu")
 
 
@@ -75,7 +78,7 @@ def page(folder, title, results, analysis):
     """Text of the page of a folder; ``results`` or ``analysis`` is ``None`` where there is none."""
     images, commands, of_runs = {}, [], None
     if results:
-        test, of_runs = runs.in_words(results), runs.facts(results)
+        test, of_runs = f"the test set {results.test}", facts(results)
         images.update(figures.of_runs(of_runs["curves"]))
         commands += of_runs["commands"]
     else:
@@ -88,11 +91,9 @@ def page(folder, title, results, analysis):
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
     )
     environment.filters.update(
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
-        each=each,
         number=tables.number,
         shell=shlex.join,
         p_value=lambda p: f"= {tables.number(p, '.3f')}" if p is None or p >= 0.001 else "< 0.001",
@@ -111,10 +112,45 @@ def page(folder, title, results, analysis):
     )
 
 
-def each(models, form, *path):
-    """A value of each model in words, ``1.20 (CE), 1.50 (EL)``; ``path`` leads to it."""
-    values = {name: functools.reduce(operator.getitem, path, of) for name, of in models.items()}
-    return ", ".join(f"{tables.number(value, form)} ({name})" for name, value in values.items())
+def facts(results):
+    """The template's ``runs``, from :class:`~..experiments.results.Results`."""
+    corpus = manifest.read(results["data"]) if results["data"] else None
+    curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
+    made = {
+        "tables": all_tables(results),
+        "notes": notes(results),
+        "comparisons": comparisons(results),
+        "checkpoints": ", ".join(map(kind_name, results["checkpoints"])),
+        "commands": commands(results),
+        "curves": [(loss, of_run) for loss, of_run in curves if of_run and of_run["updates"]],
+    }
+    if corpus:
+        made["data"] = shown(corpus.folder)
+        made["pairs"] = ", ".join(f"{name} {count:,}" for name, count in corpus.pairs.items())
+    if results.has_texts():
+        made["translations"] = differing(results, SENTENCES)
+    return made
+
+
+def comparisons(results):
+    """Of BLEU of each loss minus the baseline: seeds, mean, the t-test over seeds (or ``None``),
+    and p of the first seed's two models."""
+    made = []
+    for loss in results.compared_losses():
+        of_seeds = results.differences(loss, results.score("bleu"))
+        seeds, values = list(of_seeds), list(of_seeds.values())
+        one = {"loss": loss, "seeds": len(seeds), "p": results.p_value(loss, seeds[0])}
+        made.append({**one, "mean": statistics.fmean(values), "over_seeds": over_seeds(values)})
+    return made
+
+
+def commands(results):
+    """The commands that trained and scored the runs, where the records hold them."""
+    given = [record.get("command") for record in results["runs"]]
+    for record in results["runs"]:
+        for path in sorted(results.folder.glob(f"{record['run']}/evaluation/*/evaluation.json")):
+            given.append(read_json(path, "evaluate that run again")["command"])
+    return [shlex.join(one) for one in given if one]
 
 
 def commit():

@@ -24,7 +24,7 @@ from ..corpora.subwords import Subwords
 # In the folder of the analysis: the command and the contents that it was made of.
 MADE_OF = "made-of.json"
 # Of analysis.json: an analysis of another form is made again.
-FORMAT = 4
+FORMAT = 5
 EVERYDAY = Path(__file__).parent / "everyday"
 # A language for sentences that models of a source language do not know.
 UNKNOWN = {"de": ("fr", "French"), "fr": ("de", "German"), "en": ("de", "German")}

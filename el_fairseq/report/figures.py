@@ -4,40 +4,19 @@
 """
 
 import io
-from contextlib import contextmanager
 
-import matplotlib
 import numpy as np
+from matplotlib import style
 from matplotlib.figure import Figure
 
-PAGE, INK, FAINT = "#ffffff", "#1d2229", "#c9ced6"
-# Okabe and Ito's colours, distinguishable with any colour vision; and line styles, so that a
-# print in black and white still tells the models apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0559a", "#806000", "#444444")
+# Colours for any colour vision; line styles, so that a print in black and white tells models apart.
+style.use(["seaborn-v0_8-whitegrid", "petroff10"])
 LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (1, 1)))
-SETTINGS = {
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.alpha": 0.5,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-    "font.size": 10.5,
-}
 
 
-@contextmanager
 def panel(width=5.4, height=3.4, columns=1):
     """The axes of a small picture, one or several, to be filled, then rendered by :func:`png`."""
-    with matplotlib.rc_context(SETTINGS):
-        yield Figure(figsize=(width, height), layout="constrained").subplots(1, columns)
+    return Figure(figsize=(width, height), layout="constrained").subplots(1, columns)
 
 
 def png(axes):
@@ -47,128 +26,76 @@ def png(axes):
     return file.getvalue()
 
 
-def _line(index):
+def line(index):
     """Colour and line style of the model with this number."""
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
+    return {"color": f"C{index}", "linestyle": LINES[index % len(LINES)]}
 
 
-def _numbers(values, *keys):
-    """A list as an array, or an array for each key of a dict of lists."""
-    return [_numbers(values[key]) for key in keys] if keys else np.array(values, dtype=float)
-
-
-def _labelled(axes, x, y, percent="", **legend):
-    """The picture, with labels, legend, and shares in percent (see :func:`lines`)."""
-    for name in percent:
-        axis = getattr(axes, f"{name}axis")
-        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
-    axes.set(xlabel=x, ylabel=y)
-    axes.legend(**legend)
-    return png(axes)
-
-
-def lines(series, x, y, percent="", loc="best", dots=4, diagonal=False, note="", **properties):
+def lines(series, x, y, percent="", dots=4, diagonal=False, drawstyle="default", **properties):
     """Lines, each ``(name, xs, ys)`` or ``(name, xs, ys, errors)``; equal names look equal.
 
     ``percent`` names the axes that show shares, such as ``"xy"``; ``dots`` is the size of points;
-    ``diagonal`` adds the line from (0, 0) to (1, 1), ``note`` a text at the lower right.
+    ``diagonal`` adds the line from (0, 0) to (1, 1); ``properties`` are those of the axes.
     """
     names = list(dict.fromkeys(name for name, *_ in series))
-    with panel() as axes:
-        if diagonal:
-            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.6)
-        for name, *points in series:
-            looks = {"marker": "o", "markersize": dots, "capsize": 3, "elinewidth": 1}
-            axes.errorbar(*points, **_line(names.index(name)), **looks, label=name)
-        if note:
-            axes.text(0.97, 0.03, note, transform=axes.transAxes, ha="right", va="bottom")
-        axes.set(**properties)
-        handles, labels = axes.get_legend_handles_labels()
-        first = [handles[labels.index(name)] for name in names]
-        return _labelled(axes, x, y, percent, handles=first, labels=names, loc=loc)
+    axes = panel()
+    if diagonal:
+        axes.axline((0, 0), (1, 1), color="black", linewidth=0.9)
+    for name, *points in series:
+        looks = {"marker": "o", "markersize": dots, "capsize": 3, "drawstyle": drawstyle}
+        axes.errorbar(*points, **line(names.index(name)), **looks, label=name)
+    axes.set(xlabel=x, ylabel=y, **properties)
+    for name in percent:
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    handles, labels = axes.get_legend_handles_labels()
+    named = dict(zip(labels, handles))
+    axes.legend(named.values(), named)
+    return png(axes)
 
 
-def histogram(models, quantity, label, sign=1, zero="", log=False):
-    """Share of tokens a bin, one outline a model; ``zero`` names the line at 0."""
-    with panel() as axes:
-        for index, (name, model) in enumerate(models.items()):
-            bins = model["quantities"][quantity]["histogram"]
-            tokens, edges = _numbers(bins, "tokens", "bin_edges")
-            share = tokens / (tokens.sum() + bins["below"] + bins["above"])
-            order, line = slice(None, None, sign), _line(index)
-            outline = share[order], sign * edges[order]
-            axes.stairs(*outline, fill=True, alpha=0.18, color=line["color"])
-            axes.stairs(*outline, **line, linewidth=1.6, label=name)
-        if zero:
-            axes.axvline(0, color=INK, linewidth=0.9)
-            axes.text(0, 1.01, zero, transform=axes.get_xaxis_transform(), ha="center", va="bottom")
-        if log:
-            axes.set_yscale("log")
-        return _labelled(axes, label, "share of tokens", "" if log else "y")
+def histogram(models, quantity, label, sign=1, percent="y", **properties):
+    """Share of tokens a bin, one outline a model."""
+    series = []
+    for name, model in models.items():
+        bins = model["quantities"][quantity]["histogram"]
+        share = np.array(bins["tokens"]) / (sum(bins["tokens"]) + bins["below"] + bins["above"])
+        series.append((name, sign * np.array(bins["bin_edges"]), [*share, 0]))
+    outline = {"dots": 0, "drawstyle": "steps-post", **properties}
+    return lines(series, label, "share of tokens", percent, **outline)
 
 
-def frequency(models):
-    """Accuracy on each class of frequency, a bar a model, with its interval."""
-    classes = list(next(iter(models.values()))["by_frequency"])
-    width, at = 0.8 / len(models), np.arange(len(classes))
-    with panel() as axes:
-        for index, (name, model) in enumerate(models.items()):
-            accuracies = [model["by_frequency"][one]["accuracy"] for one in classes]
-            value, low, high = (
-                _numbers([one[key] for one in accuracies]) for key in ("value", "low", "high")
-            )
-            drawn = axes.bar(
-                at + (index - (len(models) - 1) / 2) * width,
-                value,
-                width * 0.94,
-                yerr=np.nan_to_num([value - low, high - value]).clip(min=0),
-                color=_line(index)["color"],
-                hatch=(None, "//", "..", "xx")[index % 4],
-                edgecolor=PAGE,
-                linewidth=0,
-                error_kw={"elinewidth": 1, "capsize": 3, "ecolor": INK},
-                label=name,
-            )
-            if len(models) <= 3:
-                shown = [f"{one:.0%}" if np.isfinite(one) else "" for one in value]
-                axes.bar_label(drawn, shown, fontsize=9, padding=1)
-        axes.set_xticks(at, classes)
-        axes.grid(visible=False, axis="x")
-        axes.margins(y=0.25)
-        return _labelled(axes, "", "accuracy", "y", ncols=len(models), loc="upper right")
+def with_intervals(models, at, *labels, **options):
+    """Values of each model, dicts of ``value``, ``low`` and ``high``, at places on the x-axis."""
+    series = []
+    for index, (name, measured) in enumerate(models.items()):
+        value, low, high = np.array(
+            [[one[key] for one in measured] for key in ("value", "low", "high")], dtype=float
+        )
+        beside = np.array(at) + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2)
+        # The middle of a bootstrap interval is not quite the value.
+        series.append((name, beside, value, np.maximum([value - low, high - value], 0)))
+    return lines(series, *labels, xticks=at, ylim=(0, None), **options)
 
 
 def reliability(models):
     """Accuracy over confidence; the diagonal is a model that is right as often as it says."""
     series = []
     for name, model in models.items():
-        points = np.array(_numbers(model["calibration"]["reliability"], "confidence", "accuracy"))
+        bins = model["calibration"]["reliability"]
+        points = np.array([bins["confidence"], bins["accuracy"]], dtype=float)
         series.append((name, *points[:, np.isfinite(points).all(0)]))
     labels = "probability of the model's first choice", "how often it is right"
-    return lines(series, *labels, "xy", "upper left", diagonal=True, note="below: overconfident")
+    return lines(series, *labels, "xy", diagonal=True)
 
 
 def roc(models, score):
     """ROC curve of each model for one score of sentences."""
-    series = []
-    for name, of in models.items():
-        label = f"{name}: AUROC {of[score]['auroc']['value']:.3f}"
-        series.append((label, *_numbers(of[score]["roc"], "fpr", "tpr")))
+    series = [
+        (name, *(of[score]["roc"][rate] for rate in ("fpr", "tpr"))) for name, of in models.items()
+    ]
     x, y = (f"{which} sentences accepted" for which in ("out-of-domain", "in-domain"))
-    return lines(series, x, y, "xy", "lower right", dots=0, diagonal=True)
-
-
-def against_noise(models, quantity, label, percent):
-    """A quantity of each model over the rate of noise in characters, with its intervals."""
-    series = []
-    for index, (name, curve) in enumerate(models.items()):
-        value, low, high = _numbers(curve[quantity], "value", "low", "high")
-        at = _numbers(curve["rates"])
-        beside = at + 0.01 * np.ptp(at) * (index - (len(models) - 1) / 2)
-        # The middle of a bootstrap interval is not quite the value.
-        series.append((name, beside, value, np.maximum([value - low, high - value], 0)))
-    x = "characters with noise in the source"
-    return lines(series, x, label, percent, ylim=(0, None), xticks=at)
+    return lines(series, x, y, "xy", dots=0, diagonal=True)
 
 
 def of_runs(curves):
@@ -188,21 +115,30 @@ def of_runs(curves):
 def of_analysis(analysis):
     """The pictures of an ``analysis.json`` by name."""
     models = analysis["models"]
-    deviations, right = "margin (standard deviations of the logits)", "right from here"
+    classes = list(next(iter(models.values()))["by_frequency"])
+    accuracies = {
+        name: [model["by_frequency"][one]["accuracy"] for one in classes]
+        for name, model in models.items()
+    }
+    deviations = "margin (standard deviations of the logits)"
     surprise = "energy - free energy = -log p (nats)"
     drawn = {
-        "margins": histogram(models, "margin", "margin (logits)", zero=right),
-        "margins-relative": histogram(models, "relative_margin", deviations, zero=right),
+        "margins": histogram(models, "margin", "margin (logits)"),
+        "margins-relative": histogram(models, "relative_margin", deviations),
         "energies": histogram(models, "energy", "raw energy -f(x)[y] (logits)"),
-        "energies-relative": histogram(models, "log_prob", surprise, sign=-1, log=True),
+        "energies-relative": histogram(models, "log_prob", surprise, -1, "", yscale="log"),
         "reliability": reliability(models),
         "confidence": histogram(models, "confidence", "probability of the model's first choice"),
-        "frequency": frequency(models),
+        "frequency": with_intervals(
+            accuracies, range(len(classes)), "", "accuracy", "y", xticklabels=classes
+        ),
     }
     for number, one in enumerate(analysis["ood"].values(), start=1):
         drawn[f"roc-{number}"] = roc(one["models"], "mean_log_prob")
     if "noise" in analysis:
-        curves_of_models = analysis["noise"]["characters"]
-        drawn["noise-accuracy"] = against_noise(curves_of_models, "accuracy", "accuracy", "xy")
-        drawn["noise-bleu"] = against_noise(curves_of_models, "bleu", "BLEU", "x")
+        curves = analysis["noise"]["characters"]
+        x, at = "characters with noise in the source", next(iter(curves.values()))["rates"]
+        for quantity, label, percent in (("accuracy", "accuracy", "xy"), ("bleu", "BLEU", "x")):
+            measured = {name: curve[quantity] for name, curve in curves.items()}
+            drawn[f"noise-{quantity}"] = with_intervals(measured, at, x, label, percent)
     return drawn

@@ -112,11 +112,12 @@ def test_wrong_input_is_refused_before_anything_is_written(
     ("options", "reason"),
     [
         (["--noise-sentenses", "5"], "unrecognized arguments: --noise-sentenses 5"),
-        (["--subset", "valid"], "--subset valid .the report sets"),
+        (["--subset", "valid"], "unrecognized arguments: --subset valid"),
         (["--bootstrap", "0"], "expected a whole number from 1"),
     ],
 )
-def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(options, reason):
-    with pytest.raises(UserError, match=f"the analysis refuses its options .*{reason}"):
+def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(options, reason, capsys):
+    with pytest.raises(SystemExit):
         analysis_module.check_given(options)
+    assert reason in capsys.readouterr().err
     analysis_module.check_given(["--noise-sentences", "0", "--beam", "2", "--cpu"])

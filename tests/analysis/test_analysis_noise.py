@@ -74,10 +74,9 @@ def test_noise_curves_begin_at_what_the_clean_data_gives(loaded, monkeypatch):
     arguments = model, dataset, range(43), subwords, 1, 50
     curve = noise.curve(*arguments)
     columns = model.token_columns(dataset, "tokens")
-    assert curve["accuracy"]["value"][0] == pytest.approx(columns["correct"].mean())
+    assert curve["accuracy"][0]["value"] == pytest.approx(columns["correct"].mean())
     assert curve["sentences"] == [43, 43]
-    for low, value, high in zip(*(curve["bleu"][key] for key in ("low", "value", "high"))):
-        assert low < value < high
+    assert all(bleu["low"] < bleu["value"] < bleu["high"] for bleu in curve["bleu"])
     assert "tok:13a" in curve["signature"]
     assert noise.curve(*arguments) == curve
 
@@ -86,7 +85,8 @@ def test_intervals_of_accuracy_are_those_of_drawing_sentences():
     draw = np.random.default_rng(3)
     tokens = draw.integers(5, 15, 400)
     counts = np.stack([draw.binomial(tokens, 0.7), tokens], axis=1)
-    value, low, high = noise.accuracy_of(counts, 2000)
-    assert value == counts[:, 0].sum() / tokens.sum()
+    accuracy = noise.accuracy_of(counts, 2000)
+    assert accuracy["value"] == counts[:, 0].sum() / tokens.sum()
     # Sentences of independent tokens: the standard error is the binomial one.
-    assert high - low == pytest.approx(2 * 1.96 * (0.7 * 0.3 / tokens.sum()) ** 0.5, rel=0.15)
+    width = accuracy["high"] - accuracy["low"]
+    assert width == pytest.approx(2 * 1.96 * (0.7 * 0.3 / tokens.sum()) ** 0.5, rel=0.15)

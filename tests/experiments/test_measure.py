@@ -28,7 +28,8 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
         return folder
 
     monkeypatch.setattr(measure, "evaluate", evaluate)
-    record = {"run": "el-seed1", "scores": {"test": {"best": {"bleu": 30.0}}}}
+    record = {"run": "el-seed1", "loss": "EL", "seed": 1}
+    record["scores"] = {"test": {"best": {"bleu": 30.0}}}
     results = results_of([record], tmp_path / "runs", data=str(tiny.folder), checkpoints=["best"])
     found = measure.measure(results, record, experiment)
     assert found["beams"] == {"test": {"1": {"bleu": 30.0}, "5": {"bleu": 30.0}}}

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 import sacrebleu
-from made import BAD, GOOD, REFERENCES, record, results_of, write_translations
+from made import BAD, GOOD, REFERENCES, record, results_of
 from scipy.stats import ttest_1samp, ttest_rel
 
 from el_fairseq.experiments import significance
@@ -100,24 +100,25 @@ def test_the_bootstrap_tells_systems_apart_and_is_repeatable():
     assert p(odd, even) > 0.2
 
 
-def test_translations_are_spread_over_the_test_set(tmp_path):
-    results = results_of(CE + EL, tmp_path)
-    write_translations(results)
-    lines = comparison.examples(results, 10)
-    assert sum(line.startswith("reference  the cat number") for line in lines) == 10
-    assert lines[1].startswith("       CE  ") and lines[2].startswith("       EL  ")
-
-
 @pytest.mark.parametrize(
-    ("lengths", "count", "expected", "words"),
+    ("lengths", "count", "shown"),
     [
-        ([7, 2, 6, 9], 3, [0, 2, 3], 6),
-        ([7, 2, 6, 9], 2, [0, 2, 3], 6),
-        ([1, 3, 2, 3], 2, [1, 3], 3),
-        ([1, 3, 2, 3], 9, [0, 1, 2, 3], 1),
-        ([], 5, [], 6),
+        ([7, 2, 6, 9], 3, ["1", "3", "4"]),
+        ([7, 2, 6, 9], 1, ["1"]),
+        ([1, 3, 2, 3], 2, ["2", "4"]),
+        ([1, 3], 9, ["1", "2"]),
     ],
 )
-def test_as_many_translations_are_shown_as_were_asked_for(lengths, count, expected, words):
-    sentences = [" ".join(["word"] * length) for length in lengths]
-    assert comparison.long_enough(sentences, count) == (expected, words)
+def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_words(
+    tmp_path, monkeypatch, lengths, count, shown
+):
+    results = results_of(CE + EL, tmp_path)
+    texts = [" ".join(["word"] * length) for length in lengths]
+    monkeypatch.setattr(results, "references", lambda: texts)
+    of_runs = {"el-seed1": ["", *texts[1:]]}
+    monkeypatch.setattr(results, "hypotheses", lambda run: of_runs.get(run, texts))
+    table = comparison.differing(results, count)
+    assert sorted({row[0] for row in table.rows}) == shown
+    first = 0 if "1" in shown else 1
+    assert table.rows[0][1:] == ["reference", "", texts[first]]
+    assert table.rows[2][1:] == ["EL", *(["0", ""] if first == 0 else ["100", texts[1]])]

@@ -12,7 +12,8 @@ from el_fairseq.report import analysing
 def test_one_run_of_each_loss_is_analysed_with_the_checkpoint_it_was_scored_with(tmp_path):
     def models(*losses, kind="averaged5"):
         runs = [record(loss, seed, 0) for loss in losses for seed in (1, 2)]
-        return analysing.models_of(results_of(runs, tmp_path, checkpoints=[kind]))
+        made = results_of(runs, tmp_path, checkpoints=[kind], losses=list(losses))
+        return analysing.models_of(made)
 
     averaged = {
         name: tmp_path / run / "evaluation" / "test-averaged5" / "averaged.pt"

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -10,13 +9,7 @@ from el_fairseq.report import pictures
 KEPT = ROOT / "scripts" / "results"
 
 
-def test_the_gradient_that_is_drawn_fades_for_ce_and_stays_up_to_the_log_end_for_el(call, tmp_path):
-    p, loss, gradient = pictures.curves(0, 0.5)
-    np.testing.assert_allclose(gradient, 1 - p, atol=1e-9)
-    np.testing.assert_allclose(loss, -np.log(p), atol=1e-9)
-    p, loss, gradient = pictures.curves(1, 0.75)
-    np.testing.assert_allclose(gradient[p < 0.75], 1, atol=1e-6)
-    assert (gradient[p > 0.76] < 1).all() and loss.min() > np.log(0.25) - 1
+def test_the_picture_of_the_loss_is_drawn(call, tmp_path):
     call(pictures.main, "formula", tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 

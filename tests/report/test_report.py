@@ -12,7 +12,6 @@ from el_fairseq.common.cli import UserError
 from el_fairseq.common.files import locked
 from el_fairseq.experiments import table as tables_of
 from el_fairseq.experiments.results import read
-from el_fairseq.report import runs
 from el_fairseq.report.__main__ import report
 
 
@@ -65,8 +64,7 @@ def test_the_page_needs_nothing_but_itself_and_is_whole(run_folder, text):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
     assert len(captions) == page.count("<img ") == 15
     assert all(len(caption.strip()) > 20 for caption in captions)
-    sections = re.findall(r'<section id="(.*?)"', page)
-    assert re.findall(r'href="#(.*?)"', page) == sections and len(sections) == 11
+    assert page.count("<section id=") == 11
     assert "undefined" not in page.lower()
     assert AWKWARD not in page and AWKWARD in text
 
@@ -93,17 +91,7 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(text, tiny):
     ):
         assert fact in text
     assert re.search(r"CE as analysed \S.*/averaged\.pt, \d+,\d{3} parameters", text)
-    assert re.search(r"-m el_fairseq\.analysis \S+ .* -m el_fairseq\.report '.*a run'$", text)
-
-
-def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_words():
-    long = [f"a sentence of six words, {number}" for number in range(30)]
-    made = runs.differing(long, {"CE": long, "EL": [*long[:-1], "short"]})
-    assert (len(made["sentences"]), made["words"]) == (20, 6)
-    first = made["sentences"][0]
-    assert (first["number"], first["chrf"]["CE"]) == (30, 100)
-    few = runs.differing(["a b", "c"], {"CE": ["a b", "c"], "EL": ["a b", "d"]})
-    assert [sentence["number"] for sentence in few["sentences"]] == [2, 1] and few["words"] == 1
+    assert re.search(r"-m el_fairseq\.analysis \S+ .* bash scripts/report\.sh '.*a run'$", text)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +105,7 @@ def test_the_translations_that_differ_most_are_shown_but_for_sentences_of_few_wo
         # The mean of -0.61, -0.62, -0.61 and -0.62, as the differences are rounded.
         (
             [(41.84, 41.23), (41.11, 40.49), (40.95, 40.34), (40.0, 39.38)],
-            "on the test set: -0.61 BLEU on average over 4 seeds, 95 % interval",
+            "on the test set test: -0.61 BLEU on average over 4 seeds, 95 % interval",
         ),
     ],
 )
@@ -171,7 +159,7 @@ def test_shares_intervals_every_registered_measure_and_dashes_are_shown(copy):
         model["temperature"]["after"]["nll_nats"] = None
         model["by_frequency"]["rare"]["accuracy"]["value"] = None
         analysis["ood"]["shuffled words"]["models"]["CE"]["mean_log_prob"]["auroc"]["low"] = None
-        analysis["noise"]["characters"]["CE"]["bleu"]["high"][1] = None
+        analysis["noise"]["characters"]["CE"]["bleu"][1]["high"] = None
 
     change(copy, "analysis/analysis.json", changed)
     text = text_of(report(copy))
@@ -230,13 +218,15 @@ def test_nothing_to_report_and_another_process_are_refused(copy, tmp_path):
         report(copy)
 
 
-LOOK = """<script>
+LOOK = """<script type="module">
 const problems = [];
 for (const image of document.images) if (!image.complete || image.naturalWidth < 300)
   problems.push("picture " + image.alt);
 for (const box of document.querySelectorAll(".scroll"))
   if (innerWidth > 1000 && box.scrollWidth > box.clientWidth)
     problems.push(box.getAttribute("aria-label"));
+if (document.querySelectorAll("nav a").length != document.querySelectorAll("section").length)
+  problems.push("nav");
 if (document.documentElement.scrollWidth > innerWidth) problems.push("page");
 document.title = JSON.stringify([innerWidth, ...problems]);
 </script></body>"""
