@@ -28,7 +28,7 @@ from el_fairseq.safe_load import load
 PROGRAM = """
 from el_fairseq.experiments import run
 run.make_report = lambda folder: None
-run.run(run.main)
+run.run(lambda: run.processes.supervise(run.main))
 """
 EXPERIMENT = f"""
 title = "Soak"

@@ -16,6 +16,7 @@ from ..common.paths import ROOT
 from ..common.tables import Table
 from ..experiments import training_log
 from ..experiments.config import read_experiment
+from ..experiments.train import failure
 
 PAIR = "fr-en"
 CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
@@ -30,8 +31,7 @@ def train(command, log):
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
     lines = log.read_text(errors="replace").splitlines()
     if status:
-        last = next(filter(str.strip, reversed(lines)), "it printed nothing")
-        raise UserError(f"fairseq-train ended with status {status}, see {log}: {last}")
+        raise failure("fairseq-train", log, status)
     records = map(training_log.parse, lines)
     of_updates = [record[1] for record in records if record and record[0] == "train_inner"]
     speeds = [numbers["wps"] for numbers in of_updates[1:]]

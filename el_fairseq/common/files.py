@@ -66,21 +66,24 @@ def write_json(path, value):
         file.write("\n")
 
 
-def locked(path, message):
+def locked(path, what):
     """Lock the file ``path`` and return it, open.
 
     The lock is held until the file is closed here and the processes that inherited it have
     ended, however they end; a lock file that is left over locks nothing.
 
     Raises:
-        UserError: another process holds it; ``message`` says what that one does and what to do.
+        UserError: another process holds it, which means that ``what``, such as "x is being made".
     """
     lock = path.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have finished, and removed the file, since it was opened here.
+        if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            raise BlockingIOError
     except BlockingIOError:
         lock.close()
-        raise UserError(message) from None
+        raise UserError(f"{what} by another process: wait for it, or stop it") from None
     return lock
 
 
@@ -132,11 +135,7 @@ def making(folder):
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     path, unfinished = (folder.with_name(f".{folder.name}.{x}") for x in ("lock", "unfinished"))
-    busy = f"{folder} is being made by another process: wait for it, or stop it"
-    with locked(path, busy) as lock:
-        # Another process may have finished, and removed the file, since it was opened here.
-        if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-            raise UserError(busy)
+    with locked(path, f"{folder} is being made"):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()

@@ -1,8 +1,8 @@
 """Programs that start others, and how signals end them.
 
 SIGINT, SIGTERM and SIGHUP end a program at once. Linux then kills its children, and they leave
-nothing half-made (see :mod:`.files`). SIGUSR1 is passed on to the children, which may end as they
-like. No exception comes out of a handler, and no Python runs in a fork.
+nothing half-made (see :mod:`.files`). SIGUSR1 is passed on to the children: it ends them, or lets a
+training write a checkpoint first. No exception comes out of a handler, no Python runs in a fork.
 """
 
 import contextlib
@@ -15,43 +15,35 @@ import sys
 # sysexits.h's EX_TEMPFAIL: stopped by SIGUSR1, the same command goes on.
 STOPPED = 75
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_children = {}  # those that run, with the signal that SIGUSR1 becomes for each
+_children = set()  # those that run
 _asked_to_stop = []
 
 
-class Stopped(SystemExit):
-    """The program was asked to stop; ``code`` is the status that it ends with."""
-
-
 @contextlib.contextmanager
-def started(command, gentle=signal.SIGKILL, **options):
-    """A child that runs ``command``; it has ended when the block ends.
+def started(command, **options):
+    """A child that runs ``command``, a list of words; it has ended when the block ends.
 
-    Linux kills it when this thread ends in any way. It has a session of its own.
-
-    Args:
-        command: list of words.
-        gentle: what SIGUSR1 to this program sends to it.
-        options: those of ``subprocess.Popen``.
+    Linux kills it when this thread ends in any way. It has a session of its own. ``options`` are
+    those of ``subprocess.Popen``.
 
     Raises:
-        Stopped: this program is being stopped.
+        SystemExit: with status 75; this program is being stopped.
     """
     if _asked_to_stop:
-        raise Stopped(STOPPED)
+        raise SystemExit(STOPPED)
     words = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, command)]
     options = {"stdin": subprocess.DEVNULL, **options}
     with subprocess.Popen(words, start_new_session=True, **options) as child:
-        _children[child] = gentle
+        _children.add(child)
         try:
             if _asked_to_stop:  # since, and the handler did not know the child
-                _send(child, gentle)
+                _send(child, signal.SIGUSR1)
             yield child
             child.wait()
         finally:
             if child.poll() is None:
                 _send(child, signal.SIGKILL)
-            del _children[child]
+            _children.remove(child)
 
 
 def call(command, **options):
@@ -67,29 +59,26 @@ def _send(child, number):
 
 def _stop(*_):
     _asked_to_stop.append(True)
-    for child, gentle in list(_children.items()):
-        _send(child, gentle)
+    for child in list(_children):
+        _send(child, signal.SIGUSR1)
 
 
-def supervise(work):
-    """Run ``work()``, which may start children, to its end; returns its result.
+def supervise(main):
+    """Run ``main()``, which may start children, to its end.
 
-    SIGUSR1 sends each child its gentle signal (SIGKILL, unless it has another) and lets it end;
-    stopped so, the program ends with status 75. A signal that is ignored (``nohup``) stays so. To
-    be called from the main thread.
+    SIGUSR1 is passed on to them, and they end; stopped so, the program ends with status 75. A
+    signal that is ignored (``nohup``) stays so. To be called from the main thread.
 
     Raises:
-        Stopped: SIGUSR1 came. And whatever ``work`` raises.
+        SystemExit: SIGUSR1 came. And whatever ``main`` raises.
     """
-    # Python's own handler would raise an exception here, and not end the threads of ``work``.
-    for number, action in ((signal.SIGINT, signal.SIG_DFL), (signal.SIGUSR1, _stop)):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, action)
+    if signal.getsignal(signal.SIGUSR1) is not signal.SIG_IGN:
+        signal.signal(signal.SIGUSR1, _stop)
     try:
-        return work()
+        main()
     except Exception:
         if _asked_to_stop:
-            raise Stopped(STOPPED) from None
+            raise SystemExit(STOPPED) from None
         raise
 
 

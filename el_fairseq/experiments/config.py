@@ -7,7 +7,6 @@ the repository's folder.
 import difflib
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Dict, List, Literal, Optional
 
@@ -92,17 +91,9 @@ class Published(_Section):
     scores: Dict[str, Annotated[List[float], Field(min_length=2, max_length=2)]] = {}
 
 
-@dataclass(frozen=True)
-class Loss:
-    """A loss of an experiment: its name in tables, and what it adds to fairseq-train's options."""
-
-    name: str
-    options: List[str]
-
-    @property
-    def slug(self):
-        """The name in a run's folder: ``ce`` of ``CE``, ``el-0.75`` of ``EL 0.75``."""
-        return re.sub(r"[^\w.]+", "-", self.name).strip("-").lower()
+def slug(loss):
+    """A loss's name in that of a run's folder: ``ce`` of ``CE``, ``el-0.75`` of ``EL 0.75``."""
+    return re.sub(r"[^\w.]+", "-", loss).strip("-").lower()
 
 
 class Experiment(_Section):
@@ -147,10 +138,9 @@ class Experiment(_Section):
         return {**averaged, "best": 0} if self.evaluate.best else averaged
 
     def loss(self, name):
-        """The :class:`Loss` that is called so, in capitals or not."""
-        for known, options in self.losses.items():
-            loss = Loss(name=known, options=options)
-            if name.lower() in (known.lower(), loss.slug):
+        """The one of :attr:`losses` that is called so, in capitals or not."""
+        for loss in self.losses:
+            if name.lower() in (loss.lower(), slug(loss)):
                 return loss
         raise UserError(
             f"there is no loss {name} in {self.argument}: name one of {', '.join(self.losses)}"
@@ -206,7 +196,7 @@ def read_experiment(name_or_file, last=None):
             f"{path}: published.scores names {name}, expected some of the losses "
             f"{', '.join(experiment.losses)}"
         )
-    slugs = [experiment.loss(name).slug for name in experiment.losses]
+    slugs = list(map(slug, experiment.losses))
     if len(set(slugs)) < len(slugs) or not all(slugs):
         raise UserError(
             f"{path}: the losses {', '.join(experiment.losses)} would name their runs "

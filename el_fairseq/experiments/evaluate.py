@@ -73,8 +73,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
         if {**before, "command": None} == {**wanted, "command": None}:
             return out
     out.parent.mkdir(exist_ok=True)
-    busy = f"{folder} is being evaluated by another process; wait for it, or stop it first"
-    with locked(folder / "lock", busy) as lock:
+    with locked(folder / "lock", f"{folder} is being evaluated") as lock:
         shutil.rmtree(out, ignore_errors=True)
         with making(out) as unfinished:
             generated = None
@@ -181,16 +180,12 @@ def main():
     add("--name", type=name, help="an addition to the name of the folder with the scores")
     arguments, theirs = parse(parser)
     folder, data = arguments.run, arguments.data
-
-    def work():
-        corpus, _ = corpus_of(folder, data)
-        for test in [arguments.subset] if arguments.subset else corpus.scored:
-            out = evaluate(folder, arguments.last, test, data, theirs, arguments.name)
-            print(f"{folder.name}, {out.name}:")
-            print("\n".join(scores.shown(scores_in(out))))
-
-    processes.supervise(work)
+    corpus, _ = corpus_of(folder, data)
+    for test in [arguments.subset] if arguments.subset else corpus.scored:
+        out = evaluate(folder, arguments.last, test, data, theirs, arguments.name)
+        print(f"{folder.name}, {out.name}:")
+        print("\n".join(scores.shown(scores_in(out))))
 
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: processes.supervise(main))

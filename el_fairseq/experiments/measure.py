@@ -15,7 +15,6 @@ from ..analysis.calibration import of_checkpoint
 from ..common import processes
 from ..common.cli import run
 from ..common.files import write_json
-from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
 from .evaluate import OPTIONS, evaluate, scores_in
 from .options import check_decoding
@@ -24,7 +23,7 @@ from .results import collect, gather
 
 def measure(results, record, experiment):
     """What ``measures.json`` of a run holds, by its record in the results."""
-    corpus, where = read_corpus(results["data"]), results.folder / record["run"]
+    corpus, where = results.corpus, results.folder / record["run"]
     tests, kind, options = results["tests"], results.kind, experiment.evaluate.options
 
     def scores(name, *more):
@@ -53,19 +52,15 @@ def main():
     experiment = read_experiment(options.experiment)
     folder = options.runs or experiment.folder
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-
-    def work():
-        results = collect(experiment, folder)
-        for record in results["runs"]:
-            if "tempered" not in record:
-                print(f"{record['run']}: measuring")
-                measured = measure(results, record, experiment)
-                write_json(folder / record["run"] / "measures.json", measured)
-        gather(experiment, folder)
-        print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
-
-    processes.supervise(work)
+    results = collect(experiment, folder)
+    for record in results["runs"]:
+        if "tempered" not in record:
+            print(f"{record['run']}: measuring")
+            measured = measure(results, record, experiment)
+            write_json(folder / record["run"] / "measures.json", measured)
+    gather(experiment, folder)
+    print(f"All {len(results['runs'])} finished runs in {folder} are measured.")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: processes.supervise(main))

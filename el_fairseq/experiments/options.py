@@ -18,7 +18,8 @@ REFUSED_IN_TRAINING = {
     "the runs use el_fairseq's": "--user-dir",
     "a run keeps whole checkpoints by fairseq's names and goes on from its own "
     "(--finetune-from-model begins with others)": "--no-save --no-save-optimizer-state "
-    "--no-last-checkpoints --checkpoint-suffix --restore-file",
+    "--no-last-checkpoints --checkpoint-suffix --restore-file --reset-optimizer "
+    "--reset-lr-scheduler --reset-meters --reset-dataloader --optimizer-overrides",
     "the best checkpoint and the tables need it": "--disable-validation",
     "the run's train.log and tensorboard/ have it": "--log-format --log-file --tensorboard-logdir",
     "reproduce.sh and train.sh have --cpu and --gpus-per-run, before --": "--cpu --device-id "
@@ -36,11 +37,11 @@ DECODING = """
 """
 
 
-def check_training(own, loss, given=()):
+def check_training(experiment, loss, given=()):
     """Check that a training is what its name says, by all options that it gets.
 
-    These are its experiment's ``own``, those of its :class:`~.config.Loss`, and those ``given`` on
-    the command line after ``--``. Returns them as fairseq reads them, a namespace.
+    These are its experiment's own, those of one of its losses, and those ``given`` on the command
+    line after ``--``. Returns them as fairseq reads them, a namespace.
     """
     from fairseq import options
 
@@ -53,18 +54,19 @@ def check_training(own, loss, given=()):
     own_options = "the experiment's [losses] have options of their own, and --losses chooses some"
     refused = {flag: why for why, some in REFUSED_IN_TRAINING.items() for flag in some.split()}
     of_all = {**dict.fromkeys(of_a_loss, own_options), **refused}
+    own, of_loss = experiment.train.options, experiment.losses[loss]
     for place, words, table in (
         ("[train] options", own, of_all),
-        (f"the options of the loss {loss.name}", loss.options, refused),
+        (f"the options of the loss {loss}", of_loss, refused),
         ("the options after --", given, of_all),
     ):
         for flag in _flags(words):
             if flag in table:
                 raise UserError(f"{flag} in {place} is refused: {table[flag]}")
-    if "--criterion" not in _flags(loss.options):  # fairseq would take cross_entropy
-        raise UserError(f"the loss {loss.name} has no --criterion: name it in [losses]")
-    words = [*own, *loss.options, *given]
-    everything = _read(options.get_training_parser(), words, f"the options of {loss.name}")
+    if "--criterion" not in _flags(of_loss):  # fairseq would take cross_entropy
+        raise UserError(f"the loss {loss} has no --criterion: name it in [losses]")
+    words = [*own, *of_loss, *given]
+    everything = _read(options.get_training_parser(), words, f"the options of {loss}")
     if not hasattr(everything, "source_lang"):
         raise UserError(
             f"--task {everything.task} is refused: the runs translate from one language into "
@@ -79,7 +81,8 @@ def check_training(own, loss, given=()):
         try:
             checked_spec(**{name: getattr(everything, name) for name in names})
         except ValueError as error:
-            raise UserError(f"the loss {loss.name}: {error}") from None
+            raise UserError(f"the loss {loss}: {error}") from None
+    _check_checkpoints(everything, experiment.evaluate.last)
     return everything
 
 
@@ -136,7 +139,7 @@ def divided_update_freq(everything, gpus):
     return ["--update-freq", ",".join(str(number // gpus) for number in before)]
 
 
-def check_checkpoints(everything, last):
+def _check_checkpoints(everything, last):
     """Raise :class:`UserError` where a training will not keep the ``last`` epochs to average."""
     kept, epochs = everything.keep_last_epochs, everything.max_epoch or math.inf
     for name, left in (
@@ -151,13 +154,13 @@ def check_checkpoints(everything, last):
             )
 
 
-def shared_options(options, loss):
-    """The options of a run that every loss of its experiment has, the seed aside."""
-    own, size = loss.options, len(loss.options)
+def shared_options(options, loss, own):
+    """The options of a run, but for the seed and those that its loss has for its own."""
+    size = len(own)
     at = next((i for i in range(len(options)) if options[i : i + size] == own), None)
     if at is None:
         raise UserError(
-            f"the experiment's loss {loss.name} has the options {shlex.join(own)}, expected some "
+            f"the experiment's loss {loss} has the options {shlex.join(own)}, expected some "
             f"of those that its run was trained with: {shlex.join(options)}"
         )
     rest = [*options[:at], *options[at + size :]]

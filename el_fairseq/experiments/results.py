@@ -1,11 +1,11 @@
 """Finished runs of an experiment, gathered in ``results.json``, and their translations.
 
-``results.json`` says of the experiment: ``format``, ``experiment`` (its name), ``word`` (what
-commands call it by), ``title``, ``data`` and ``corpus`` (folder and checksum), ``source``,
-``target``, ``tokenizer``, ``lowercased``, ``redistributable``, ``published``, ``options`` (that its
-trainings share), ``loss_options`` (of each loss) and ``report_options``. The first of ``losses`` is
-what the others are compared with, on the first of ``tests``, by the first kind of ``checkpoints``;
-``p_values[loss][test][seed]`` tell of that, by the paired bootstrap of BLEU.
+``results.json`` says of the experiment: ``format``, ``experiment`` (its name), ``title``, ``data``
+and ``corpus`` (folder and checksum), ``source``, ``target``, ``tokenizer``, ``lowercased``,
+``redistributable``, ``published``, ``options`` (that its trainings share), ``loss_options`` (of
+each loss) and ``report_options``. The first of ``losses`` is what the others are compared with, on
+the first of ``tests``, by the first kind of ``checkpoints``; ``p_values[loss][test][seed]`` tell of
+that, by the paired bootstrap of BLEU.
 
 ``runs`` holds a record of each run: ``run`` (its name), ``loss``, ``seed``, ``options``,
 ``command``, ``device``, ``gpus``; how the training ended: ``updates``, ``minutes``, ``valid_nll``
@@ -20,12 +20,12 @@ from pathlib import Path
 
 from ..common.cli import UserError
 from ..common.files import lines_of, read_json, write_json, writing
-from ..common.paths import ROOT, shown
+from ..common.paths import ROOT
 from ..corpora.manifest import read as read_corpus
 from . import training_log
 from .options import shared_options
 from .significance import bootstrap_p
-from .train import FORMAT, read_record, read_run
+from .train import FORMAT, check_same, read_record, read_run
 
 
 class Results(dict):
@@ -39,6 +39,11 @@ class Results(dict):
         self.baseline, self.test, self.kind = (
             self[name][0] for name in ("losses", "tests", "checkpoints")
         )
+
+    @property
+    def corpus(self):
+        """The corpus of the runs; ``None`` of exported results, which do not name it."""
+        return self["data"] and read_corpus(ROOT / self["data"])
 
     def of(self, runs):
         """The same with these records alone."""
@@ -120,14 +125,11 @@ class Results(dict):
 
 def tests_of(experiment, corpus):
     """Names of the experiment's test sets: those it chooses, or all of its corpus."""
-    there = read_corpus(corpus).scored
-    for name in experiment.corpus.tests or []:
-        if name not in there:
-            raise UserError(
-                f"{experiment.argument}: corpus.tests names {name}, expected some of "
-                f"{', '.join(there)}, which {corpus} holds"
-            )
-    return experiment.corpus.tests or there
+    corpus = read_corpus(corpus)
+    tests = experiment.corpus.tests or corpus.scored
+    for test in tests:
+        corpus.subsets_of(test)  # refuses what is not there
+    return tests
 
 
 def is_finished(experiment, folder, tests):
@@ -152,32 +154,30 @@ def collect(experiment, folder):
         tests = tests_of(experiment, ROOT / asked["data"])
         if asked["loss"] not in experiment.losses or not is_finished(experiment, run, tests):
             continue
-        loss = experiment.loss(asked["loss"])
-        same = {"corpus": asked["corpus"], "options": shared_options(asked["options"], loss)}
-        if common not in (None, same):
-            raise UserError(
-                f"{run} was trained with other data or options than {records[0]['run']}: a table "
-                "of both would compare more than the loss; move one of them to another folder"
-            )
-        common, data = same, ROOT / asked["data"]
+        own = experiment.losses[asked["loss"]]
+        shared = shared_options(asked["options"], asked["loss"], own)
+        same = {"corpus": asked["corpus"], "options": shared}
+        if common:
+            advice = f"a table compares losses alone: move {run} or the others to another folder"
+            check_same(common, same, same, f"{records[0]['run']} was trained", advice)
+        common, data = same, asked["data"]
         records.append(_record(experiment, run, asked, tests))
     if not records:
         raise UserError(
             f"no run of {experiment.name} is finished in {folder}: "
             f"bash scripts/reproduce.sh {experiment.argument}"
         )
-    corpus, losses = read_corpus(data), list(experiment.losses)
+    corpus = read_corpus(ROOT / data)
     of_corpus = ("source", "target", "tokenizer", "lowercased", "redistributable")
     content = {
         "format": FORMAT,
         "experiment": experiment.name,
-        "word": experiment.argument,
         "title": experiment.title,
-        "data": str(data),
+        "data": data,
         "corpus": common["corpus"],
         **{name: getattr(corpus, name) for name in of_corpus},
-        "losses": losses,
-        "tests": tests_of(experiment, data),
+        "losses": list(experiment.losses),
+        "tests": tests_of(experiment, ROOT / data),
         "checkpoints": list(experiment.models),
         "published": experiment.published.model_dump(mode="json"),
         "options": common["options"],
@@ -202,7 +202,7 @@ def gather(experiment, folder):
                 for seed, both in results.paired(loss).items()
             }
     try:
-        write_json(results.folder / "results.json", {**results, "data": shown(results["data"])})
+        write_json(results.folder / "results.json", results)
     except PermissionError:
         print(f"warning: {folder} is not writable, and its results.json is left as it is")
     return results
@@ -237,7 +237,7 @@ def read(folder):
             f"{path} lacks {', '.join(sorted(missing))}: it is of another version of el_fairseq: "
             f"delete it, and {advice}"
         )
-    return Results(folder, {**content, "data": content["data"] and str(ROOT / content["data"])})
+    return Results(folder, content)
 
 
 def export(results, to):
@@ -249,11 +249,8 @@ def export(results, to):
     to, records, p_values = Path(to), {}, {}
     if to.exists() and any(to.iterdir()):
         kept = read(to)
-        for part in ("experiment", "corpus", "options", "tests", "checkpoints"):
-            if kept[part] != results[part]:
-                raise UserError(
-                    f"--export is {to}, whose results are of another {part}: name another folder"
-                )
+        parts = ("experiment", "corpus", "options", "tests", "checkpoints")
+        check_same(kept, results, parts, f"--export is {to}, made", "name another folder")
         records, p_values = {one["run"]: one for one in kept["runs"]}, kept["p_values"]
 
     def write(lines, path):
@@ -272,6 +269,7 @@ def export(results, to):
     for loss, of_tests in results["p_values"].items():
         for test, of_seeds in of_tests.items():
             p_values.setdefault(loss, {}).setdefault(test, {}).update(of_seeds)
-    kept = {**results, "data": None, "p_values": p_values, "runs": list(records.values())}
-    write_json(to / "results.json", Results(to, kept))
-    return read(to)
+    runs = list(records.values())
+    kept = Results(to, {**results, "data": None, "p_values": p_values, "runs": runs})
+    write_json(to / "results.json", kept)
+    return kept

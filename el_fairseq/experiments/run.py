@@ -6,7 +6,6 @@ Finished steps are skipped: stopped at any point, the same command goes on.
 """
 
 import os
-import queue
 import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from ..common.paths import ROOT, shown, usable
 from ..corpora.languages import sacrebleu_tokenizer
 from ..corpora.manifest import read as read_corpus
 from . import evaluate
-from .config import parser_of, read_experiment
+from .config import parser_of, read_experiment, slug
 from .options import check_decoding
 from .results import gather, is_finished, tests_of
 from .table import print_table
@@ -38,20 +37,24 @@ class Plan:
         self.data = usable(options.data or experiment.data)
         self.folder = usable(options.runs or experiment.folder)
         self.archive = options.archive
-        self.slots = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
-        self.jobs = options.jobs or (len(self.slots) if self.slots[0] else experiment.runs.jobs)
-        losses = map(experiment.loss, options.losses or experiment.losses)
-        losses = {loss.name: loss for loss in losses}.values()
-        threads = max(len(os.sched_getaffinity(0)) // self.jobs, 1)
+        gpus = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
+        jobs = options.jobs or (len(gpus) if gpus[0] else experiment.runs.jobs)
+        self.slots = [gpus[number % len(gpus)] for number in range(jobs)]  # a training in each
+        losses = dict.fromkeys(map(experiment.loss, options.losses or experiment.losses))
+        threads = max(len(os.sched_getaffinity(0)) // jobs, 1)
         self.runs = []
         # One seed after the other, so that what is compared is finished early.
         for seed in dict.fromkeys(options.seeds or experiment.runs.seeds):
             for loss in losses:
-                folder = self.folder / f"{loss.slug}-seed{seed}"
+                folder = self.folder / f"{slug(loss)}-seed{seed}"
                 more = self.slots[0], threads, tuple(given)
                 self.runs.append(Run(experiment, loss, seed, self.data, folder, *more))
         for one in self.runs[: len(losses)]:
             one.options()  # refuses what cannot be trained, of each loss
+        if options.task is not None:
+            if options.task >= len(self.runs):
+                raise UserError(f"--task is {options.task}, expected 0 to {len(self.runs) - 1}")
+            self.runs = [self.runs[options.task]]
         check_decoding(experiment.evaluate.options)
         check_given(experiment.report.options)
 
@@ -70,7 +73,7 @@ class Plan:
         where = "on the CPU"
         if self.slots[0]:
             where = f"with CUDA_VISIBLE_DEVICES={' | '.join(map(','.join, self.slots))}"
-        yield f"# {self.jobs} at a time, {where}"
+        yield f"# {len(self.slots)} at a time, {where}"
         for one in self.runs:
             yield shlex.join(one.command())
             yield f"#   {shlex.join(one.fairseq_command(languages))}"
@@ -83,13 +86,13 @@ class Plan:
         yield shlex.join(table)
 
 
-def train_and_score(plan, one, progress):
+def train_and_score(one, progress):
     """Train, translate and score one run."""
     train(one, progress)
-    options = plan.experiment.evaluate.options
-    for test in tests_of(plan.experiment, plan.data):
-        for last in plan.experiment.models.values():
-            out = evaluate.evaluate(one.folder, last, test, plan.data, options)
+    for test in tests_of(one.experiment, one.data):
+        for last in one.experiment.models.values():
+            options = one.experiment.evaluate.options
+            out = evaluate.evaluate(one.folder, last, test, one.data, options)
             scores = evaluate.scores_in(out)
             print(f"{one.name:12} {out.name}: {scores['bleu']:.2f} BLEU, {scores['chrf']:.2f} chrF")
 
@@ -97,24 +100,17 @@ def train_and_score(plan, one, progress):
 def execute(plan):
     """Train, translate and score all runs, as many at a time as the plan says. Where some fail,
     the others are brought to their end first."""
-    slots, progress, failures = queue.SimpleQueue(), Progress(plan.runs), []
-    for number in range(plan.jobs):
-        slots.put(plan.slots[number % len(plan.slots)])
+    left, progress, failures = iter(plan.runs), Progress(plan.runs), []
 
-    def work(one):
-        slot = slots.get()
-        try:
-            train_and_score(plan, replace(one, gpus=slot), progress)
-        except (UserError, OSError) as error:
-            failures.append(f"{one.name}: {error}")
-        except processes.Stopped:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            slots.put(slot)
+    def work(gpus):
+        for one in left:
+            try:
+                train_and_score(replace(one, gpus=gpus), progress)
+            except (UserError, OSError) as error:
+                failures.append(f"{one.name}: {error}")
 
-    with ThreadPoolExecutor(plan.jobs) as pool:
-        list(pool.map(work, plan.runs))
+    with ThreadPoolExecutor(len(plan.slots)) as pool:
+        list(pool.map(work, plan.slots))
     if failures:
         raise UserError(
             f"{len(failures)} of {len(plan.runs)} runs failed; fix the cause and run the same "
@@ -126,8 +122,7 @@ def reproduce(plan):
     """Make the corpus and the runs, unless they exist, then their report and their table."""
     experiment, folder = plan.experiment, plan.folder
     folder.mkdir(parents=True, exist_ok=True)
-    busy = f"another process is running this experiment in {folder}: wait for it, or stop it"
-    with locked(folder / "lock", busy):
+    with locked(folder / "lock", f"the experiment in {folder} is being run"):
         if processes.call(plan.prepare_command(), cwd=ROOT):
             raise UserError("the data could not be prepared; see the error above")
         tests, count = tests_of(experiment, plan.data), len(plan.runs)
@@ -148,13 +143,6 @@ def make_report(folder):
     """Write ``report.html`` of the runs in a folder."""
     if processes.call([sys.executable, "-m", "el_fairseq.report", str(folder)], cwd=ROOT):
         raise UserError("the report could not be made; see the error above")
-
-
-def task(plan, number):
-    """Train, translate and score one run of the plan, as a task of a cluster's array."""
-    if number >= len(plan.runs):
-        raise UserError(f"--task is {number}, expected 0 to {len(plan.runs) - 1}")
-    train_and_score(plan, plan.runs[number], Progress([plan.runs[number]]))
 
 
 def comma_list(read):
@@ -195,10 +183,11 @@ def main():
             "are made for one: use such a machine, or add --cpu to start all the same (a line will "
             "say how long it takes)"
         )
-    processes.supervise(
-        lambda: reproduce(plan) if options.task is None else task(plan, options.task)
-    )
+    if options.task is None:
+        reproduce(plan)
+    else:  # the experiment's other runs may be other tasks
+        execute(plan)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(lambda: processes.supervise(main))

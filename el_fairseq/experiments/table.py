@@ -15,7 +15,6 @@ from sacrebleu import CHRF
 from ..common.cli import UserError, run, whole_number
 from ..common.files import writing
 from ..common.tables import Table
-from ..corpora.manifest import read as read_corpus
 from .config import parser_of, read_experiment
 from .results import collect, export, gather, read
 from .scores import PLAIN, SCORES, TOKENS
@@ -237,9 +236,8 @@ def differing(results, count):
     """
     references, metric, compared, rows = results.references(), CHRF(), [], []
     given = {"reference": references}
-    if results["data"]:
-        corpus = read_corpus(results["data"])
-        given = {"source": corpus.plain(results.test, corpus.source), **given}
+    if results.corpus:
+        given = {"source": results.corpus.plain(results.test, results["source"]), **given}
     runs = {loss: next(iter(seeds.values()))["run"] for loss, seeds in results.by_loss().items()}
     made = {loss: results.hypotheses(run) for loss, run in runs.items()}
     lengths = [len(text.split()) for text in references]

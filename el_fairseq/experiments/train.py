@@ -27,8 +27,8 @@ from ..common.paths import shown, usable
 from ..corpora import manifest
 from ..corpora.sources import checksum
 from ..safe_load import load
-from .config import Experiment, Loss, parser_of, read_experiment
-from .options import check_checkpoints, check_training, divided_update_freq
+from .config import Experiment, parser_of, read_experiment, slug
+from .options import check_training, divided_update_freq
 from .training_log import Progress
 
 # Of run.json and results.json; those of versions that wrote another one are refused.
@@ -49,7 +49,7 @@ class Run:
     ``gpus`` names of GPUs as in CUDA_VISIBLE_DEVICES, none for the CPU."""
 
     experiment: Experiment
-    loss: Loss
+    loss: str
     seed: int
     data: Path
     folder: Path
@@ -60,7 +60,7 @@ class Run:
     @property
     def name(self):
         """Name of the run's folder, such as ``ce-seed1``."""
-        return f"{self.loss.slug}-seed{self.seed}"
+        return self.folder.name
 
     @property
     def is_trained(self):
@@ -69,20 +69,20 @@ class Run:
     @functools.cached_property
     def checked(self):
         """All of fairseq's options of this run, as fairseq's parser reads them; a namespace."""
-        checked = check_training(self.experiment.train.options, self.loss, list(self.given))
-        check_checkpoints(checked, self.experiment.evaluate.last)
-        return checked
+        return check_training(self.experiment, self.loss, self.given)
 
     def options(self):
         """The options that shape the training."""
-        words = [*self.experiment.train.options, *self.loss.options, *self.given]
-        words += [] if "--report-accuracy" in words else ["--report-accuracy"]
+        experiment = self.experiment
+        words = [*experiment.train.options, *experiment.losses[self.loss], *self.given]
+        if getattr(self.checked, "report_accuracy", None) is False:  # not every criterion knows it
+            words.append("--report-accuracy")
         share = divided_update_freq(self.checked, len(self.gpus))
         return [*words, *share, "--seed", str(self.seed)]
 
     def command(self):
         """What a user types in the repository's folder to train it."""
-        words = ["bash", "scripts/train.sh", self.experiment.argument, self.loss.slug]
+        words = ["bash", "scripts/train.sh", self.experiment.argument, slug(self.loss)]
         words += [str(self.seed), "--data", shown(self.data), "--out", shown(self.folder)]
         words += ["--gpus-per-run", str(len(self.gpus))] if len(self.gpus) > 1 else []
         return words + (["--", *self.given] if self.given else [])
@@ -113,7 +113,7 @@ class Run:
         return {
             "format": FORMAT,
             "experiment": self.experiment.name,
-            "loss": self.loss.name,
+            "loss": self.loss,
             "seed": self.seed,
             "data": shown(self.data),
             "corpus": identity_of_corpus(self.data / "bin"),
@@ -154,12 +154,11 @@ def train(run, progress):
     """Train a run to its end, or go on from its last checkpoint; nothing where it is finished.
 
     fairseq's whole output is appended to ``train.log``; ``training.json`` says that it finished.
-    Raises :class:`~..common.processes.Stopped` where SIGUSR1 stopped it after a checkpoint.
+    Raises ``SystemExit`` with status 75 where SIGUSR1 stopped it after a checkpoint.
     """
     out, record = run.folder, run.record()
     out.mkdir(parents=True, exist_ok=True)
-    busy = f"{out} is being trained by another process; wait for it, or stop it first"
-    with locked(out / "lock", busy) as lock:
+    with locked(out / "lock", f"{out} is being trained") as lock:
         claim(out, record)
         if run.is_trained:
             return
@@ -173,7 +172,6 @@ def train(run, progress):
             print(f"\n{shlex.join(command)}", file=copy, flush=True)
             with processes.started(
                 command,
-                gentle=signal.SIGUSR1,
                 stdin=lock,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -188,7 +186,7 @@ def train(run, progress):
                     progress.see(run, line)
     if child.returncode in (processes.STOPPED, -signal.SIGUSR1):  # the latter: while it started
         print(f"{run.name:12} stopped; the same command goes on from its last checkpoint")
-        raise processes.Stopped(processes.STOPPED)
+        sys.exit(processes.STOPPED)
     if child.returncode:
         raise failure("fairseq-train", log, child.returncode)
     if not last.exists():
@@ -235,7 +233,7 @@ def check_same(before, now, names, made, advice):
             both = [re.split(" (?=--)", shlex.join(options)) for options in (was, own)]
             only = [[one for one in some if one not in other] for some, other in (both, both[::-1])]
             told = [f"'{' '.join(some)}'" for some in only]
-        raise UserError(f"{made} with {name} {told[0]}, now it is {told[1]}; {advice}")
+        raise UserError(f"{made} with {name} {told[0]}, not {told[1]}; {advice}")
 
 
 def failure(program, log, status):
@@ -281,12 +279,12 @@ def main():
     experiment = read_experiment(arguments.experiment)
     loss, seed = experiment.loss(arguments.loss), arguments.seed
     data = usable(arguments.data or experiment.data)
-    out = usable(arguments.out or experiment.folder / f"{loss.slug}-seed{seed}")
+    out = usable(arguments.out or experiment.folder / f"{slug(loss)}-seed{seed}")
     gpus = gpus_of_runs(arguments.gpus_per_run, arguments.cpu)[0]
     run = Run(experiment, loss, seed, data, out, gpus, given=tuple(theirs))
-    processes.supervise(lambda: train(run, Progress([run])))
+    train(run, Progress([run]))
     print(f"{run.folder.name} is trained: {shown(run.folder)}")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: processes.supervise(main))

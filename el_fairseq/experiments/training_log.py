@@ -35,7 +35,7 @@ def curves(path):
     (percent), ``valid_nll`` and ``valid_accuracy``, of a log file.
 
     Where an epoch was trained again after an interruption, the later record counts. An epoch
-    that was not validated is left out.
+    that was not validated is left out. ``None`` where the criterion logs no nll or accuracy.
     """
     epochs = {}
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
@@ -46,6 +46,8 @@ def curves(path):
     values = {"updates": [int(epoch["valid"]["num_updates"]) for epoch in whole]}
     for part in ("train", "valid"):
         for name, key in (("nll", "nll_loss"), ("accuracy", "accuracy")):
+            if any(key not in epoch[part] for epoch in whole):
+                return None
             values[f"{part}_{name}"] = [epoch[part][key] for epoch in whole]
     return values
 

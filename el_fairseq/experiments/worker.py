@@ -21,11 +21,11 @@ from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
-from omegaconf import open_dict
 
 from .. import criterion  # noqa: F401  (registers it, and has checkpoints read safely)
 from ..common.cli import UserError, run
 from ..common.processes import STOPPED
+from ..corpora.data_bin import test_sets
 from .checkpoints import copy, save
 
 logger = logging.getLogger(__name__)
@@ -89,16 +89,11 @@ def _save_checkpoint(original, self, filename, extra_state):
 
 @_instead_of(checkpoint_utils, "load_checkpoint")
 def _load_checkpoint(original, config, trainer, **options):
-    """With ``--restore-file`` and ``--reset-...`` fairseq starts from that file each time. Here a
-    run that has a checkpoint of its own goes on from that. Resumed from the last one, fairseq
-    trains at least one more update; here it stops where the training was at its end."""
-    if not Path(config.save_dir, "checkpoint_last.pt").exists():
-        return original(config, trainer, **options)
-    with open_dict(config):
-        config.restore_file = "checkpoint_last.pt"
-        for what in ("optimizer", "lr_scheduler", "meters", "dataloader"):
-            config[f"reset_{what}"] = False
+    """Resumed from the last checkpoint, fairseq trains at least one more update; here it stops
+    where the training was at its end."""
     extra_state, iterator = original(config, trainer, **options)
+    if not Path(config.save_dir, "checkpoint_last.pt").exists():
+        return extra_state, iterator
     _last_validation.update(extra_state.get("last_validation", {}))
     vars(fairseq_train.should_stop_early).update(extra_state.get("early_stopping", {}))
     position = extra_state["train_iterator"]
@@ -122,9 +117,7 @@ def _init(original, self, config, task, model, *arguments, **options):
     refuses when all is trained, is refused before the first update."""
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
     pair = task.cfg.source_lang, task.cfg.target_lang
-    patterns = [f"test*.{'-'.join(languages)}.*.idx" for languages in (pair, pair[::-1])]
-    paths = {path for pattern in patterns for path in Path(task.cfg.data).glob(pattern)}
-    for subset in sorted({path.name.partition(".")[0] for path in paths}):
+    for subset in test_sets(Path(task.cfg.data), pair):
         task.load_dataset(subset)
         dataset = task.dataset(subset)
         too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), positions)[1]

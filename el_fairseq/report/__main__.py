@@ -24,7 +24,6 @@ with needs_extra("scripts"):
     from ..analysis import tables
     from ..common.files import locked, read_json, writing
     from ..common.paths import ROOT, shown
-    from ..corpora import manifest
     from ..corpora.prepare import versions
     from ..experiments.results import read
     from ..experiments.significance import over_seeds
@@ -53,8 +52,7 @@ def report(folder, title=None, analysis_options=()):
             "(bash scripts/reproduce.sh), or python -m el_fairseq.analysis with --out "
             f"{folder / 'analysis'}"
         )
-    busy = f"another process is making the report in {folder}: wait for it, and run this again"
-    with locked(folder / "report.lock", busy):
+    with locked(folder / "report.lock", f"the report in {folder} is being made"):
         results = read(folder) if results_file.is_file() else None
         if results and results["data"]:
             analyse(results, [*results["report_options"], *analysis_options])
@@ -114,7 +112,7 @@ def page(folder, title, results, analysis):
 
 def facts(results):
     """The template's ``runs``, from :class:`~..experiments.results.Results`."""
-    corpus = manifest.read(results["data"]) if results["data"] else None
+    corpus = results.corpus
     curves = [(one["loss"], results.curves(one)) for one in results["runs"]]
     made = {
         "tables": all_tables(results),

@@ -16,7 +16,6 @@ from ..common import processes
 from ..common.cli import UserError
 from ..common.files import lines_of, writing
 from ..common.paths import ROOT, shown
-from ..corpora import manifest
 from ..corpora.binarize import binarize, shuffled
 from ..corpora.sources import checksum
 from ..corpora.subwords import Subwords
@@ -69,7 +68,7 @@ def analyse(results, options):
     compared by checksum, not by time.
     """
     check_given(options)
-    corpus = manifest.read(results["data"])
+    corpus = results.corpus
     test, out, models = results.test, results.folder / "analysis", models_of(results)
     arguments = [shown(corpus.bin), "--subset", ",".join(corpus.subsets_of(test))]
     arguments += ["--out", shown(out)]

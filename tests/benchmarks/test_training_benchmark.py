@@ -21,7 +21,7 @@ def logging(speeds):
 def test_a_trainings_speed_is_the_median_without_the_first_record(tmp_path):
     assert training.train(logging([1, 1000, 1200, 1300]), tmp_path / "log") == 1200
     for command, reason in (
-        (["sh", "-c", "echo a reason; exit 3"], "ended with status 3, see .*log: a reason"),
+        (["sh", "-c", "echo a reason; exit 3"], "fairseq-train failed: a reason .*log"),
         (logging([1]), "log has fewer than two records of training: raise --updates"),
     ):
         with pytest.raises(UserError, match=reason):

@@ -75,7 +75,7 @@ def test_scores_that_are_there_are_shown_again_also_where_nothing_can_be_written
 def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
     run, translated = trained
     evaluate(run, 5, "test")
-    with pytest.raises(UserError, match=r"averaged5 holds scores with options '', now it is '--be"):
+    with pytest.raises(UserError, match=r"averaged5 holds scores with options '', not '--be"):
         evaluate(run, 5, "test", options=["--beam", "1"])
     other = evaluate(run, 5, "test", options=["--beam", "1"], name="greedy")
     assert other.name == "test-averaged5-greedy"
@@ -89,7 +89,7 @@ def test_scores_are_those_of_a_corpus_by_its_content_wherever_it_is(trained, tmp
     evaluate(run, 5, "test", tmp_path / "moved")
     assert len(translated) == 1
     (tmp_path / "moved" / "bin" / "test.de-en.de.bin").write_text("another test set")
-    with pytest.raises(UserError, match=r"test-averaged5 holds scores with corpus .*, now it"):
+    with pytest.raises(UserError, match=r"test-averaged5 holds scores with corpus .*, not "):
         evaluate(run, 5, "test", tmp_path / "moved")
     assert len(translated) == 1
 

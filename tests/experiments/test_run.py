@@ -128,7 +128,7 @@ def plan(tmp_path, small):
 def test_a_run_that_fails_is_told_and_the_others_are_brought_to_their_end(plan, monkeypatch):
     done = []
 
-    def train_and_score(plan, a_run, progress):
+    def train_and_score(a_run, progress):
         if a_run.name == "el-seed1":
             raise UserError("a full disk")
         done.append(a_run.name)
@@ -142,17 +142,20 @@ def test_a_run_that_fails_is_told_and_the_others_are_brought_to_their_end(plan, 
 def test_once_the_program_is_being_stopped_no_other_run_is_begun(plan, monkeypatch):
     begun = []
 
-    def train_and_score(plan, a_run, progress):
+    def train_and_score(a_run, progress):
         begun.append(a_run.name)
-        raise processes.Stopped(processes.STOPPED)
+        raise SystemExit(processes.STOPPED)
 
     monkeypatch.setattr(run, "train_and_score", train_and_score)
-    plan.jobs = 1
-    with pytest.raises(processes.Stopped):
+    plan.slots = plan.slots[:1]
+    with pytest.raises(SystemExit):
         run.execute(plan)
     assert begun == ["ce-seed1"]
 
 
-def test_a_task_that_is_not_there_is_refused(plan):
+def test_a_task_is_one_run_of_the_plan_and_refused_where_there_is_none(dry_run, gpus):
+    gpus(1)
+    lines = trainings(dry_run("--seeds", "1,2", "--task", "3"))
+    assert [line.split("/")[-1] for line in lines] == ["el-seed2"]
     with pytest.raises(UserError, match="--task is 4, expected 0 to 3"):
-        run.task(plan, 4)
+        dry_run("--seeds", "1,2", "--task", "4")

@@ -19,7 +19,7 @@ from tiny import write_text
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import results
 from el_fairseq.experiments.config import read_experiment
-from el_fairseq.experiments.run import Plan, parser, reproduce, task
+from el_fairseq.experiments.run import Plan, execute, parser, reproduce
 
 # Two test sets, scored together too, of a language that a model of a few thousand weights learns.
 EXPERIMENT = """
@@ -152,7 +152,7 @@ def test_stopped_at_every_stage_it_ends_with_the_same_hypotheses(runs, call, exp
 
     started = Started(*words)
     started.wait_for("to do: ce-seed1")
-    with pytest.raises(UserError, match="another process is running this experiment"):
+    with pytest.raises(UserError, match="is being run by another process"):
         reproduce(Plan(parser().parse_args([str(word) for word in words[1:]]), []))
     started.wait_for("epoch   2")
     assert started.end(signal.SIGKILL, everything=True) == -signal.SIGKILL
@@ -176,9 +176,9 @@ def test_a_moved_experiment_is_known_again(runs, experiment, tmp_path, capsys):
     moved = tmp_path / "elsewhere"
     shutil.copytree(experiment.parent, moved, symlinks=True)
     words = [moved / "mine.toml", "--seeds", "1", "--cpu"]
-    words += ["--data", moved / "corpus", "--runs", moved / "runs"]
+    words += ["--data", moved / "corpus", "--runs", moved / "runs", "--task", 1]
     plan = Plan(parser().parse_args(list(map(str, words))), [])
-    task(plan, 1)
+    execute(plan)
     assert "translating" not in capsys.readouterr().out
 
 
