@@ -25,9 +25,8 @@ from .fairseq_compat import (
     check_fusible,
     check_served,
     is_plain_transformer,
-    mend,
+    layers_of,
     predicts_by_softmax,
-    unwrapped,
 )
 from .loss import BASE_LOSSES, checked_spec
 from .ops.function import loss_of
@@ -187,7 +186,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         return loss, sample_size, logging_output
 
     def compute_loss(self, model, net_output, sample, reduce=True):
-        in_place, whole = self._in_place, unwrapped(model)
+        in_place, whole = self._in_place, layers_of(model)[-1]
         if self.fused_projection or predicts_by_softmax(whole):
             output, target = net_output[0], model.get_targets(sample, net_output)
             if self.ignore_prefix_size > 0:
@@ -250,6 +249,3 @@ def class_weights(dictionary, power, smoothing):
     weights = (counts + smoothing) ** -power
     weights = (weights * counts.sum() / (weights * counts).sum()).float()
     return torch.cat([torch.ones(dictionary.nspecial), weights])
-
-
-mend()  # fairseq imports this module by --user-dir

@@ -1,6 +1,8 @@
-"""What the criterion needs to know about fairseq: its models, and fixes for its packages."""
+"""What the criterion needs to know about fairseq: its models, and fixes for its packages.
 
-import functools
+Importing it applies the fixes; two functions of fairseq then warn of what it does silently.
+"""
+
 import logging
 import types
 
@@ -26,7 +28,6 @@ from fairseq.models.transformer import (
 )
 from fairseq.models.transformer_lm import TransformerLanguageModel
 from fairseq.nan_detector import NanDetector
-from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from .safe_load import trust_fairseq_checkpoints
@@ -42,17 +43,23 @@ _WRAPPERS = (
 )
 
 
+def instead_of(owner, name):
+    """Put a function in place of ``owner.name``, which it is given as its first argument."""
+
+    def replace(function):
+        original = getattr(owner, name)
+        setattr(owner, name, lambda *args, **options: function(original, *args, **options))
+        return function
+
+    return replace
+
+
 def layers_of(model):
     """The wrappers of distributed training around a model, outermost first, then the model."""
     layers = [model]
     while not isinstance(layers[-1], BaseFairseqModel) and hasattr(layers[-1], "module"):
         layers.append(layers[-1].module)
     return layers
-
-
-def unwrapped(model):
-    """The fairseq model itself, without the wrappers of distributed training."""
-    return layers_of(model)[-1]
 
 
 def predicts_by_softmax(model):
@@ -90,7 +97,7 @@ def is_plain_transformer(model):
 
 def check_served(model):
     """End the program if the model does not predict a target token by token."""
-    model = unwrapped(model)
+    *_, model = layers_of(model)
     others = {RobertaModel: "masked_lm", MaskedLMModel: "masked_lm", FairseqNATModel: "nat_loss"}
     for kind, own in others.items():
         if isinstance(model, kind):
@@ -143,74 +150,51 @@ def _hooks(*modules):
     return [hook for hook in hooks if not isinstance(getattr(hook, "__self__", None), NanDetector)]
 
 
-@functools.lru_cache(maxsize=None)
-def mend():
-    """Apply the fixes of this module to fairseq, once in each process; the criterion calls it.
-
-    It replaces two functions of fairseq, which then warn of what fairseq does silently.
-    """
-    trust_fairseq_checkpoints()
-    # Without it, language models with --sample-break-mode eos and translation with
-    # --num-batch-buckets fail with an AttributeError.
-    if not hasattr(np, "compat"):
-        np.compat = types.SimpleNamespace(long=int)
-    data_utils.batch_by_size = _with_warning_of_dropped_sentences(data_utils.batch_by_size)
-    checkpoint_utils.load_checkpoint = _with_warning_of_metric(checkpoint_utils.load_checkpoint)
+trust_fairseq_checkpoints()
+# Without it, language models with --sample-break-mode eos and translation with
+# --num-batch-buckets fail with an AttributeError.
+if not hasattr(np, "compat"):
+    np.compat = types.SimpleNamespace(long=int)
+_warned = []
 
 
-def _warn(message):
-    """Log a warning, in the first process only."""
-    if not distributed.is_initialized() or distributed.get_rank() == 0:
-        logger.warning(message)
-
-
-def _with_warning_of_dropped_sentences(batch_by_size):
-    """Make fairseq warn, once, if it leaves sentences out.
+@instead_of(data_utils, "batch_by_size")
+def _batch_by_size(original, indices, *args, **options):
+    """Warns, once, if fairseq leaves sentences out.
 
     Its main branch, and so ve-fairseq, silently drops a last batch whose size is not a multiple of
     ``--required-batch-size-multiple`` (8 by default). No class that an extension can register
     sees both the option and the data.
     """
-    warned = []
-
-    @functools.wraps(batch_by_size)
-    def watched(indices, *args, **kwargs):
-        if not isinstance(indices, np.ndarray):
-            indices = np.fromiter(indices, dtype=np.int64)
-        batches = batch_by_size(indices, *args, **kwargs)
-        dropped = len(indices) - sum(map(len, batches))
-        if dropped and not warned:
-            warned.append(True)
-            _warn(
-                f"fairseq leaves out {dropped} of these {len(indices)} sentences, the longest, in "
-                "validation and test sets too: --required-batch-size-multiple 1 keeps every "
-                "sentence"
-            )
-        return batches
-
-    return watched
+    if not isinstance(indices, np.ndarray):
+        indices = np.fromiter(indices, dtype=np.int64)
+    batches = original(indices, *args, **options)
+    dropped = len(indices) - sum(map(len, batches))
+    if dropped and not _warned:
+        _warned.append(True)
+        logger.warning(
+            f"fairseq leaves out {dropped} of these {len(indices)} sentences, the longest, in "
+            "validation and test sets too: --required-batch-size-multiple 1 keeps every sentence"
+        )
+    return batches
 
 
-def _with_warning_of_metric(load_checkpoint):
-    """Make a training with a bonus warn if its best checkpoint is chosen by a loss.
+@instead_of(checkpoint_utils, "load_checkpoint")
+def _load_checkpoint(original, cfg, trainer, *args, **options):
+    """Warns before a training with a bonus whose best checkpoint is chosen by a loss.
 
-    fairseq calls this function before a training, with the options of checkpoints and the trainer.
-    A criterion gets neither.
+    fairseq calls this function with the options of checkpoints and the trainer. A criterion gets
+    neither.
     """
-
-    @functools.wraps(load_checkpoint)
-    def watched(cfg, trainer, *args, **kwargs):
-        if (
-            getattr(trainer.get_criterion(), "has_bonus", False)
-            and cfg.best_checkpoint_metric in ("loss", "nll_loss", "ppl")
-            and not (cfg.no_save or trainer.cfg.dataset.disable_validation)
-        ):
-            _warn(
-                f"checkpoint_best.pt is going to be chosen by {cfg.best_checkpoint_metric}, which "
-                "is a bad criterion under the encouraging loss. Choose by accuracy: "
-                "--best-checkpoint-metric accuracy --report-accuracy "
-                "--maximize-best-checkpoint-metric (or by bleu with --eval-bleu)"
-            )
-        return load_checkpoint(cfg, trainer, *args, **kwargs)
-
-    return watched
+    if (
+        getattr(trainer.get_criterion(), "has_bonus", False)
+        and cfg.best_checkpoint_metric in ("loss", "nll_loss", "ppl")
+        and not (cfg.no_save or trainer.cfg.dataset.disable_validation)
+    ):
+        logger.warning(
+            f"checkpoint_best.pt is going to be chosen by {cfg.best_checkpoint_metric}, which is "
+            "a bad criterion under the encouraging loss. Choose by accuracy: "
+            "--best-checkpoint-metric accuracy --report-accuracy "
+            "--maximize-best-checkpoint-metric (or by bleu with --eval-bleu)"
+        )
+    return original(cfg, trainer, *args, **options)

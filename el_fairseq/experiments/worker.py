@@ -26,24 +26,14 @@ from .. import criterion  # noqa: F401  (registers it, and has checkpoints read 
 from ..common.cli import UserError, run
 from ..common.processes import STOPPED
 from ..corpora.data_bin import test_sets
+from ..fairseq_compat import instead_of
 from .checkpoints import copy, save
 
 logger = logging.getLogger(__name__)
 _last_validation, _stop_asked = {}, []
 
 
-def _instead_of(owner, name):
-    """Put a function in place of ``owner.name``, which it is given as its first argument."""
-
-    def replace(function):
-        original = getattr(owner, name)
-        setattr(owner, name, lambda *args, **options: function(original, *args, **options))
-        return function
-
-    return replace
-
-
-@_instead_of(FairseqTask, "get_batch_iterator")
+@instead_of(FairseqTask, "get_batch_iterator")
 def _get_batch_iterator(original, self, dataset, *arguments, **options):
     """fairseq composes batches by its seed and the epoch at which the process started. Here they
     are always those of a process that started at epoch 1."""
@@ -57,18 +47,18 @@ def _get_batch_iterator(original, self, dataset, *arguments, **options):
     return original(self, dataset, *arguments, **options)
 
 
-@_instead_of(checkpoint_utils, "torch_persistent_save")
+@instead_of(checkpoint_utils, "torch_persistent_save")
 def _save(original, state, path, async_write=False):
     save(state, path)
 
 
-@_instead_of(PathManager, "copy")
+@instead_of(PathManager, "copy")
 def _copy(original, source, target, overwrite=False):
     copy(source, target)
     return True
 
 
-@_instead_of(fairseq_train, "get_valid_stats")
+@instead_of(fairseq_train, "get_valid_stats")
 def _get_valid_stats(original, *arguments):
     stats = original(*arguments)
     _last_validation.update(
@@ -77,7 +67,7 @@ def _get_valid_stats(original, *arguments):
     return stats
 
 
-@_instead_of(Trainer, "save_checkpoint")
+@instead_of(Trainer, "save_checkpoint")
 def _save_checkpoint(original, self, filename, extra_state):
     """``extra_state`` also holds the last validation, and how long ``--patience`` has waited."""
     more = {
@@ -87,7 +77,7 @@ def _save_checkpoint(original, self, filename, extra_state):
     return original(self, filename, {**extra_state, **more})
 
 
-@_instead_of(checkpoint_utils, "load_checkpoint")
+@instead_of(checkpoint_utils, "load_checkpoint")
 def _load_checkpoint(original, config, trainer, **options):
     """Resumed from the last checkpoint, fairseq trains at least one more update; here it stops
     where the training was at its end."""
@@ -111,7 +101,7 @@ def _load_checkpoint(original, config, trainer, **options):
     return extra_state, iterator
 
 
-@_instead_of(Trainer, "__init__")
+@instead_of(Trainer, "__init__")
 def _init(original, self, config, task, model, *arguments, **options):
     """A test set with sentences that are longer than the model takes, which fairseq-generate
     refuses when all is trained, is refused before the first update."""
@@ -131,7 +121,7 @@ def _init(original, self, config, task, model, *arguments, **options):
     original(self, config, task, model, *arguments, **options)
 
 
-@_instead_of(fairseq_train, "validate_and_save")
+@instead_of(fairseq_train, "validate_and_save")
 def _validate_and_save(original, config, trainer, task, iterator, *arguments):
     """After SIGUSR1 it writes a checkpoint and ends the process with status 75."""
     losses, should_stop = original(config, trainer, task, iterator, *arguments)

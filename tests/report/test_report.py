@@ -213,7 +213,7 @@ def test_a_damaged_or_cut_file_is_named_in_one_line(copy, name, how, says):
 def test_nothing_to_report_and_another_process_are_refused(copy, tmp_path):
     with pytest.raises(UserError, match=r"neither results\.json nor analysis"):
         report(tmp_path)
-    busy = pytest.raises(UserError, match="report in .* is being made by another process")
+    busy = pytest.raises(UserError, match=r"report in .* is being made by another process")
     with locked(copy / "report.lock", "free"), busy:
         report(copy)
 
