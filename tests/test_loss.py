@@ -191,12 +191,21 @@ def test_an_ignored_row_counts_for_nothing_whatever_its_logits(value, base_loss)
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"base_loss": "mse"}])
-def test_without_classes_all_targets_are_ignored(rows, options):
+def test_without_classes_all_targets_are_ignored(rows):
     logits = torch.zeros(rows, 0, requires_grad=True)
-    loss = encouraging_loss(logits, torch.full((rows,), -100), **options)
+    loss = encouraging_loss(logits, torch.full((rows,), -100), label_smoothing=0.1)
     assert loss == 0
     assert torch.autograd.grad(loss, logits)[0].shape == (rows, 0)
+
+
+@pytest.mark.parametrize("base_loss", ["ce", "mse"])
+def test_it_validates_in_inference_mode_as_cross_entropy_does(base_loss):
+    with torch.inference_mode():
+        logits, target = torch.zeros(3, 4), torch.tensor([0, 1, -100])
+        loss = encouraging_loss(logits, target, bonus_weight=0.0, base_loss=base_loss)
+        linear = linear_encouraging_loss(logits, torch.zeros(5, 4), target, bonus_weight=0.0)
+    assert loss == pytest.approx(torch.tensor(4.0).log() if base_loss == "ce" else 0.1875)
+    assert linear == pytest.approx(torch.tensor(5.0).log())
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ def gradient_size(prob, log_end=None):
     ``-p b'(p)`` (arXiv 2110.06537, section 3). No label smoothing. ``prob`` holds probabilities
     of targets, in any shape; ``log_end`` is in (0, 1], or ``None`` for cross-entropy.
     """
-    p = torch.from_numpy(np.asarray(prob, dtype=np.float64))
-    of_bonus = Spec(log_end).slope(p, 1 - p) if log_end is not None else 0
-    return (2 * (1 - p) * (1 + of_bonus)).numpy()
+    p = torch.tensor(np.asarray(prob, dtype=np.float64), requires_grad=True)
+    slope = torch.zeros_like(p)
+    if log_end is not None:
+        (slope,) = torch.autograd.grad(Spec(log_end).bonus(p, 1 - p).sum(), p)
+    return (2 * (1 - p) * (1 - p * slope)).detach().numpy()
 
 
 def gradient_shares(prob, log_end):

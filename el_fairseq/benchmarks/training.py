@@ -4,31 +4,31 @@ The demo's model trains on the demo's data, without validation and checkpoints. 
 minutes on two CPU cores; run nothing else on them meanwhile.
 """
 
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from ..common.cli import UserError, command_line, parse, run, whole_number
 from ..common.paths import ROOT
 from ..common.tables import Table
+from ..corpora import manifest
 from ..experiments import training_log
-from ..experiments.config import read_experiment
-from ..experiments.train import failure
+from ..experiments.config import read_experiment, slug
+from ..experiments.train import Run, failure, gpus_of_runs
 
 PAIR = "fr-en"
-CRITERIA = {"ce": "label_smoothed_cross_entropy", "el": "encouraging_loss"}
 
 
-def train(command, log):
+def train(command, log, environment=None):
     """Run a training with a JSON log in a file; returns its words per second.
 
     This is the median over the records of the log, without the first, in which memory is mapped.
     """
     with log.open("w") as file:
-        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        to_file = {"stdout": file, "stderr": subprocess.STDOUT}
+        status = subprocess.run(command, env=environment, **to_file).returncode
     lines = log.read_text(errors="replace").splitlines()
     if status:
         raise failure("fairseq-train", log, status)
@@ -52,30 +52,26 @@ def main():
     options, more = parse(parser)
     if options.data == corpus and not corpus.exists():
         subprocess.run(["bash", ROOT / "data-prep/home-assistant.sh", PAIR], check=True)
-    if not (options.data / "bin").is_dir():
-        raise UserError(f"{options.data} has no bin/: name a corpus made by data-prep/")
+    corpus, experiment = manifest.read(options.data), read_experiment(f"home-assistant-{PAIR}")
     options.out.mkdir(parents=True, exist_ok=True)
-    device = ["--fp16", "--distributed-world-size", "1"] if torch.cuda.is_available() else ["--cpu"]
-    command = [
-        *(sys.executable, "-m", "fairseq_cli.train", options.data / "bin", *device),
-        *("--user-dir", ROOT / "el_fairseq"),
-        *read_experiment(f"home-assistant-{PAIR}").train.options,
-        *("--max-update", str(options.updates), "--log-interval", "10", "--log-format", "json"),
-        # fairseq makes a folder for checkpoints even if it saves none.
-        *("--no-save", "--save-dir", options.out, "--disable-validation", "--seed", "1"),
-    ]
-    speeds, rows = {name: [] for name in CRITERIA}, []
+    # fairseq makes a folder for checkpoints even if it saves none.
+    more = ["--no-save", "--save-dir", options.out, "--disable-validation", *more]
+    more = ["--tensorboard-logdir", "", "--log-interval", "10", *more]
+    more = ["--max-update", str(options.updates), *more]
+    speeds, rows = {loss: [] for loss in experiment.losses}, []
     for number in range(1, options.rounds + 1):
         print(f"round {number} of {options.rounds}", file=sys.stderr)
-        for name, criterion in CRITERIA.items():
-            log = options.out / f"{name}-{number}.log"
-            speeds[name].append(train([*command, "--criterion", criterion, *more], log))
-    base = statistics.median(speeds["ce"])
+        for loss, of_loss in speeds.items():
+            one = Run(experiment, loss, 1, options.data, options.out, gpus_of_runs(1)[0])
+            command = [*one.fairseq_command((corpus.source, corpus.target)), *more]
+            log = options.out / f"{slug(loss)}-{number}.log"
+            of_loss.append(train(command, log, {**os.environ, **one.environment()}))
+    base = statistics.median(next(iter(speeds.values())))
     for name, values in speeds.items():
         median = statistics.median(values)
         shown = f"{median:.0f} ({min(values):.0f} to {max(values):.0f})"
         rows.append([name, shown, f"{base / median:.3f}"])
-    columns = ["criterion", "words per second (least to most)", "time an update"]
+    columns = ["loss", "words per second (least to most)", "time an update"]
     print(Table("", columns, rows).text("github"))
 
 

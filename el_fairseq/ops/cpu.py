@@ -107,7 +107,7 @@ def _value(p, q, floor, start, is_normal):
 
 @_scalar
 def _slope(p, q, floor, start, is_normal):
-    """``Spec.slope`` of one probability."""
+    """``-p b'(p)`` of one probability."""
     return 0.0 if p < start or (is_normal and q < floor) else p / max(q, floor)
 
 
@@ -164,10 +164,7 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
     inverse, log_sum = 1 / (1 + rest), math.log1p(rest)
     p, q = exps[target] * inverse, (rest + (1 - exps[target])) * inverse
     p_max, q_max = inverse, rest * inverse
-    if math.isnan(log_sum):  # NaN counts as the largest, and infinity less itself is NaN
-        correct = np.argmax(logits) == target
-    else:
-        correct = logits[target] == largest and (target == 0 or _max(logits[:target]) < largest)
+    correct = logits[target] == largest and (target == 0 or _max(logits[:target]) < largest)
 
     nll = log_sum - target_logit
     loss = (1 - eps) * (nll + weight * _value(p, q, floor, start, is_normal))
@@ -259,27 +256,10 @@ def _compiled(function, dtype=torch.int64):
             numba.config.CACHE_DIR = given
 
 
-def _openmp():
-    """``GOMP_parallel`` of PyTorch's own OpenMP, or ``None`` if it has none."""
-    parallel = getattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel", None)
-    if parallel is not None:
-        parallel.argtypes = _CALLBACK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
-        parallel.restype = None
-    return parallel
-
-
+# PyTorch's own OpenMP, or ``None`` if it has none.
+_parallel = getattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel", None)
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_parallel = _openmp()
-
-
-def _leave_openmp():
-    """Called in the child of a fork: there, OpenMP would wait for threads that do not exist."""
-    global _parallel
-    _parallel = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_openmp)
+_PROCESS = os.getpid()
 
 
 def _share(work, rows, classes):
@@ -302,7 +282,8 @@ def _share(work, rows, classes):
         except BaseException as error:  # also an interrupt; ctypes would only print it
             errors.append(error)
 
-    if _parallel is not None:
+    # In the child of a fork, OpenMP would wait for threads that do not exist.
+    if _parallel is not None and os.getpid() == _PROCESS:
         _parallel(_CALLBACK(work_on), None, threads, 0)
     else:
         with ThreadPoolExecutor(threads) as pool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import reference
-from .reference import Rows, Spec, in_blocks, number_type, rows_of
+from .reference import Spec, in_blocks, number_type, rows_of
 
 KERNELS = {"cpu": ".cpu", "cuda": ".gpu"}
 # Entries of a block, 128 MiB of float32, on every device: large enough that adding each block's
@@ -58,7 +58,7 @@ def loss_of(inputs, target, spec, class_weight=None):
     # for it. The range of float16 is too small to multiply by the loss scale later: without it,
     # most entries, near label_smoothing / V, would be 0.
     waits = dtype == torch.float16 or (len(inputs) > 1 and spec.reduction == "none")
-    versions = _versions(inputs)
+    versions = _versions(inputs) if any(wanted) else None  # inference tensors have none
     now = [each and not waits for each in wanted]
     losses, gradients = problem.losses(inputs, scale, now, spec.inplace_backward)
     loss = problem.reduced(losses.loss)
@@ -95,7 +95,7 @@ class _Problem(NamedTuple):
     def reference_loss(self, inputs):
         """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
         logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
-        loss, nll, correct = Rows(logits, self.target, self.spec, self.class_weight).losses()
+        loss, nll, correct = reference.losses(logits, self.target, self.spec, self.class_weight)
         return self.reduced(loss), nll.detach(), correct
 
     def losses(self, inputs, scale, wanted, in_place=False):

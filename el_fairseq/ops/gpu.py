@@ -8,7 +8,6 @@ gradient, 42 without smoothing (half precision, Triton 3.7, compute capability 9
 timed it on a GPU.**
 """
 
-import contextlib
 import math
 
 import torch
@@ -36,14 +35,9 @@ def _value(p, q, start, log_rest, floor, IS_NORMAL: tl.constexpr):
 
 
 @triton.jit
-def _slope(
-    p, q, start, floor, IS_NORMAL: tl.constexpr, HAS_START: tl.constexpr, IS_FAST: tl.constexpr
-):
-    """``Spec.slope``; ``IS_FAST`` divides within 2 units in the last place."""
-    if IS_FAST:  # noqa: SIM108  (the interpreter would run both)
-        slope = libdevice.fast_dividef(p, tl.maximum(q, floor))
-    else:
-        slope = p / tl.maximum(q, floor)
+def _slope(p, q, start, floor, IS_NORMAL: tl.constexpr, HAS_START: tl.constexpr):
+    """``-p b'(p)``, within 2 units in the last place."""
+    slope = libdevice.fast_dividef(p, tl.maximum(q, floor))
     if IS_NORMAL:
         slope = tl.where(q < floor, 0.0, slope)
     if HAS_START:
@@ -82,7 +76,6 @@ def _row_kernel(
     HAS_START: tl.constexpr,
     IS_SMOOTHED: tl.constexpr,
     WITH_GRADIENT: tl.constexpr,
-    IS_FAST: tl.constexpr,
     BLOCK: tl.constexpr,
     IS_HELD: tl.constexpr,
 ):
@@ -124,11 +117,6 @@ def _row_kernel(
         lane_index = tl.minimum(lane_index, tl.where(block == largest, at, classes))
     count = tl.sum(lane_count, axis=0)
     rest = tl.sum(lane_below, axis=0) + (count - 1)
-    if rest != rest:  # NaN counts as the largest: the first NaN, as a negative index
-        for first in range(0, end, BLOCK):
-            at = first + lanes
-            block = held if IS_HELD else _read(logits_ptr, at, classes)
-            lane_index = tl.minimum(lane_index, tl.where(block != block, at - classes, classes))
     inverse = 1 / (1 + rest)
     log_sum = tl.log(1 + rest)
     target_exp = tl.exp(target_logit)
@@ -140,8 +128,8 @@ def _row_kernel(
     nll = log_sum - target_logit
     loss = (1 - eps) * (nll + weight * _value(p, q, start, log_rest, floor, IS_NORMAL))
     share = eps / classes
-    slope = _slope(p, q, start, floor, IS_NORMAL, HAS_START, False)
-    slope_max = _slope(p_max, q_max, start, floor, IS_NORMAL, HAS_START, False)
+    slope = _slope(p, q, start, floor, IS_NORMAL, HAS_START)
+    slope_max = _slope(p_max, q_max, start, floor, IS_NORMAL, HAS_START)
     of_class = share * (1 + weight * slope)
     of_target = (1 - eps) * (1 + weight * slope)
     of_largest = share * (1 + weight * slope_max)
@@ -164,7 +152,7 @@ def _row_kernel(
             if not IS_NORMAL:
                 lane_beyond += tl.maximum(1 - q_k * inverse_floor, 0.0)
             lane_product *= tl.maximum(q_k, floor)
-            slope_k = _slope(p_k, q_k, start, floor, IS_NORMAL, HAS_START, IS_FAST)
+            slope_k = _slope(p_k, q_k, start, floor, IS_NORMAL, HAS_START)
             lane_slope += tl.where(exps == 1, 0.0, slope_k)
         of_others += share * weight * tl.sum(lane_slope, axis=0)
         values = tl.log(tl.reduce(lane_product, 0, _product)) - tl.sum(lane_beyond, axis=0)
@@ -173,8 +161,7 @@ def _row_kernel(
         loss += share * (classes * log_sum - tl.sum(lane_total, axis=0) + weight * values)
     tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss))
     tl.store(nll_ptr + row, tl.where(is_ignored, 0.0, nll))
-    index = tl.min(lane_index, axis=0)
-    is_first = target == tl.where(index < 0, index + classes, index)
+    is_first = target == tl.min(lane_index, axis=0)
     tl.store(correct_ptr + row, is_first & (is_ignored == 0))
 
     if WITH_GRADIENT:
@@ -193,7 +180,7 @@ def _row_kernel(
             entry = exps * factor
             if IS_SMOOTHED:
                 p_k = exps * inverse
-                slope_k = _slope(p_k, 1 - p_k, start, floor, IS_NORMAL, HAS_START, IS_FAST)
+                slope_k = _slope(p_k, 1 - p_k, start, floor, IS_NORMAL, HAS_START)
                 entry -= share + of_bonus * slope_k
             entry = tl.where(exps == 1, at_largest, entry)
             entry = tl.where(at == target, at_target, entry)
@@ -223,7 +210,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
     log_end, start, weight = map(float, (spec.log_end, spec.bonus_start, spec.bonus_weight))
     floor = FLOOR if log_end == 1 else 1 - log_end
     lanes = lanes_of(classes)
-    with _device_of(logits):
+    with torch.cuda.device_of(logits):
         _row_kernel[(rows,)](
             *(logits, target, logits if gradient is None else gradient, scale, *results),
             *(classes, logits.stride(0), target.stride(0), scale.stride(0), spec.ignore_index),
@@ -233,16 +220,11 @@ def row_losses(logits, target, spec, scale, gradient=None):
             HAS_START=start > 0,
             IS_SMOOTHED=spec.label_smoothing > 0,
             WITH_GRADIENT=gradient is not None,
-            IS_FAST=logits.is_cuda,  # Triton's interpreter has no such division
             BLOCK=lanes,
             IS_HELD=classes <= lanes,
             num_warps=warps_of(lanes),
         )
     return results
-
-
-def _device_of(tensor):
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
 @triton.jit(do_not_specialize=["ignore_index"])
@@ -269,7 +251,7 @@ def count(target, classes, ignore_index):
     number = target.new_empty(1, dtype=torch.int32)
     is_valid = target.new_empty(1, dtype=torch.bool)
     arguments = len(target), target.stride(0), classes, ignore_index
-    with _device_of(target):
+    with torch.cuda.device_of(target):
         _count_kernel[(1,)](target, number, is_valid, *arguments, BLOCK=1024)
     torch._assert_async(is_valid)
     return number
@@ -289,6 +271,6 @@ def _multiply_kernel(values_ptr, factor_ptr, count, BLOCK: tl.constexpr):
 def multiply(values, factor):
     """Multiply contiguous values in place by a tensor of one number. If it is 1, the kernel neither
     reads nor writes them."""
-    with _device_of(values):
+    with torch.cuda.device_of(values):
         _multiply_kernel[(PROGRAMS,)](values, factor, values.numel(), BLOCK=4096, num_warps=8)
     return values

@@ -8,7 +8,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # With log_end = 1, 1 - p is clamped to this minimum, as in the authors' code. Beyond it, the bonus
@@ -39,19 +38,13 @@ class Spec(NamedTuple):
             value = (value - math.log1p(-self.bonus_start)).masked_fill(p < self.bonus_start, 0)
         return value
 
-    def slope(self, p, q):
-        """``-p b'(p)``: minus the derivative of the bonus with respect to ``log p``; 0 or more."""
-        if self.log_end == 1:
-            return (p / q.clamp(min=FLOOR)).masked_fill((q < FLOOR) | (p < self.bonus_start), 0)
-        return (p / q.clamp(min=1 - self.log_end)).masked_fill(p < self.bonus_start, 0)
-
 
 class RowLosses(NamedTuple):
     """Results of each row, each (N,).
 
     ``loss`` and ``nll`` (negative log-likelihood) are in nats, 0 for an ignored target, float64 for
     float64 logits and float32 otherwise. ``correct``: whether the first of the largest logits is
-    that of the target (NaN counts as the largest, as for ``argmax``); false for an ignored target.
+    that of the target; false for an ignored target, unspecified where the loss is NaN.
     """
 
     loss: Tensor
@@ -83,7 +76,7 @@ def in_blocks(row_losses, entries, like, classes):
 
 
 def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
-    """Losses of rows, and the gradient of ``sum(scale * loss)`` in closed form, without autograd.
+    """Losses of rows, and the gradient of ``sum(scale * loss)``.
 
     Args:
         logits: (N, V), floating point; float16 and bfloat16 are computed in float32.
@@ -99,69 +92,43 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
     """
 
     def of_block(block):
-        rows = Rows(logits[block], target[block], spec, class_weight)
-        losses = rows.losses()
-        if gradient is not None:
-            gradient[block] = rows.gradient() * scale[block].unsqueeze(1)
-        return losses
+        is_wanted = gradient is not None
+        rows = logits[block].detach().requires_grad_(is_wanted)
+        with torch.set_grad_enabled(is_wanted):
+            results = losses(rows, target[block], spec, class_weight)
+        if is_wanted:
+            (gradient[block],) = torch.autograd.grad(results.loss, rows, scale[block])
+        return RowLosses(*(each.detach() for each in results))
 
     return in_blocks(of_block, 2**22 if logits.is_cuda else 2**18, logits, logits.size(1))
 
 
-class Rows:
-    """Rows of probabilities with what is made of them; matrices are (N, V), columns (N, 1)."""
-
-    def __init__(self, logits, target, spec: Spec, class_weight=None):
-        self.spec, self.classes = spec, logits.size(1)
-        self.counts = (target != spec.ignore_index).unsqueeze(1)
-        self.target = target.unsqueeze(1).masked_fill(~self.counts, 0)
-        if not self.classes:  # no target counts
-            logits = F.pad(logits, (0, 1))
-        logits = logits.to(number_type(logits)).masked_fill(~self.counts, 0)
-        self.weight = 1 if class_weight is None else class_weight
-        self.correct = logits.argmax(1, keepdim=True) == self.target
-        shifted = logits - logits.detach().amax(1, keepdim=True)
-        exps = shifted.exp()
-        self.is_largest = exps == 1
-        below, largest = self._sums(exps)
-        rest = below + (largest - 1)
-        self.log_p = shifted - rest.log1p()
-        self.p = exps / (1 + rest)
-        # The q of a single largest entry does not contain its own exponential. Otherwise autograd
-        # would add and subtract it, and divide the rounding error by q.
-        others = torch.where(self.is_largest & (largest == 1), below, rest + (1 - exps))
-        self.q = others / (1 + rest)
-
-    def losses(self):
-        """:class:`RowLosses`, differentiable as often as wanted."""
-        spec, eps = self.spec, self.spec.label_smoothing
-        losses = -self.log_p
-        if spec.base_loss == "mse":  # the same for every class (appendix of the paper)
-            y = torch.zeros_like(self.p).scatter(1, self.target, 1)
-            squares = (y - self.p) ** 2 - spec.bonus_weight * (y - self.q) ** 2
-            losses = squares.mean(1, keepdim=True).expand_as(losses)
-        elif spec.bonus_weight:
-            losses = losses + spec.bonus_weight * spec.bonus(self.p, self.q)
-        losses = self.weight * losses
-        loss = (1 - eps) * losses.gather(1, self.target)
-        if eps:
-            loss = loss + eps * losses.mean(1, keepdim=True)
-        results = loss, -self.log_p.gather(1, self.target), self.correct
-        return RowLosses(*(each.masked_fill(~self.counts, 0).squeeze(1) for each in results))
-
-    def gradient(self):
-        """The gradient of the sum of the losses (``ce``) with respect to the logits."""
-        eps = self.spec.label_smoothing
-        h = self.weight * (1 + self.spec.bonus_weight * self.spec.slope(self.p, self.q))
-        qh = h * (eps / self.p.size(1))
-        qh.scatter_add_(1, self.target, (1 - eps) * h.gather(1, self.target))
-        below, largest = self._sums(qh)
-        gradient = self.p * (below + (largest - qh)) - self.q * qh
-        return gradient.masked_fill_(~self.counts, 0)[:, : self.classes]
-
-    def _sums(self, values):
-        """Sums over a row of the values: without the largest entries, and of these alone."""
-        return (
-            values.masked_fill(self.is_largest, 0).sum(1, keepdim=True),
-            values.masked_fill(~self.is_largest, 0).sum(1, keepdim=True),
-        )
+def losses(logits, target, spec, class_weight=None):
+    """:class:`RowLosses` by the formula, differentiable as often as wanted; as above."""
+    eps, counts = spec.label_smoothing, (target != spec.ignore_index).unsqueeze(1)
+    target = target.unsqueeze(1).masked_fill(~counts, 0)
+    logits = logits.to(number_type(logits)).masked_fill(~counts, 0)
+    shifted = logits - logits.detach().amax(1, keepdim=True)
+    exps = shifted.exp()
+    is_largest = exps == 1
+    below = exps.masked_fill(is_largest, 0).sum(1, keepdim=True)
+    largest = exps.masked_fill(~is_largest, 0).sum(1, keepdim=True)
+    rest = below + (largest - 1)
+    log_p, p = shifted - rest.log1p(), exps / (1 + rest)
+    # The q of a single largest entry does not contain its own exponential. Otherwise autograd
+    # would add and subtract it, and divide the rounding error by q.
+    q = torch.where(is_largest & (largest == 1), below, rest + (1 - exps)) / (1 + rest)
+    of_classes = -log_p
+    if spec.base_loss == "mse":  # the same for every class (appendix of the paper)
+        y = torch.zeros_like(p).scatter(1, target, 1)
+        squares = (y - p) ** 2 - spec.bonus_weight * (y - q) ** 2
+        of_classes = squares.mean(1, keepdim=True).expand_as(p)
+    elif spec.bonus_weight:
+        of_classes = of_classes + spec.bonus_weight * spec.bonus(p, q)
+    if class_weight is not None:
+        of_classes = class_weight * of_classes
+    loss = (1 - eps) * of_classes.gather(1, target)
+    if eps:
+        loss = loss + eps * of_classes.mean(1, keepdim=True)
+    results = loss, -log_p.gather(1, target), logits.argmax(1, keepdim=True) == target
+    return RowLosses(*(each.masked_fill(~counts, 0).squeeze(1) for each in results))

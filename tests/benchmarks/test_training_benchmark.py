@@ -31,7 +31,7 @@ def test_a_trainings_speed_is_the_median_without_the_first_record(tmp_path):
 def test_the_trainings_take_turns_and_leave_logs_beside_what_is_there(
     small, tmp_path, call, capsys
 ):
-    with pytest.raises(UserError, match="nowhere has no bin/: name a corpus made by data-prep/"):
+    with pytest.raises(UserError, match=r"there is no nowhere/manifest\.json: prepare the corpus"):
         call(training.main, "--data", "nowhere", "--out", tmp_path / "out")
     (tmp_path / "thesis.log").write_text("years of work")
     call(

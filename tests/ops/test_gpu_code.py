@@ -45,7 +45,7 @@ def machine_code(dtype, classes, smoothed, start, capability):
     lanes = lanes_of(classes)
     constants = {
         **{"ALIGN": 8, "IS_NORMAL": False, "HAS_START": start, "IS_SMOOTHED": smoothed},
-        **{"WITH_GRADIENT": True, "IS_FAST": True, "BLOCK": lanes, "IS_HELD": classes <= lanes},
+        **{"WITH_GRADIENT": True, "BLOCK": lanes, "IS_HELD": classes <= lanes},
     }
     aligned = {(k,): [["tt.divisibility", 16]] for k, n in enumerate(names) if n.endswith("_ptr")}
     kernel = triton.compile(
