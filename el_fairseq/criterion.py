@@ -121,7 +121,7 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
         if self.fused_projection and cfg.base_loss == "mse":
             raise ValueError("fused_projection is for base_loss 'ce', not 'mse': leave it out")
         self.delay, self.warmup = cfg.bonus_delay_updates, cfg.bonus_warmup_updates
-        self.has_bonus, self._in_place = cfg.bonus_weight > 0, False
+        self.has_bonus = cfg.bonus_weight > 0
         self._class_weight, self.class_weight_delay = None, cfg.class_weight_delay_updates
         if cfg.class_weight_power:
             self._class_weight = class_weights(
@@ -167,26 +167,24 @@ class EncouragingLossCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         check_served(model)
-        if self.fused_projection:
-            check_fusible(model)
-            sample = {**sample, "net_input": {**sample["net_input"], "features_only": True}}
         # Nothing but this method sees what the model returns, unless a subclass does.
-        self._in_place = (
+        in_place = (
             type(self) is EncouragingLossCriterion
             and not self.no_inplace
             and model.training
             and is_plain_transformer(model)
         )
-        try:
-            loss, sample_size, logging_output = super().forward(model, sample, reduce)
-        finally:
-            self._in_place = False
+        sample = {**sample, "in_place": in_place}
+        if self.fused_projection:
+            check_fusible(model)
+            sample["net_input"] = {**sample["net_input"], "features_only": True}
+        loss, sample_size, logging_output = super().forward(model, sample, reduce)
         if self.delay or self.warmup:
             logging_output["bonus_weight"] = self.current_bonus_weight() * sample_size
         return loss, sample_size, logging_output
 
     def compute_loss(self, model, net_output, sample, reduce=True):
-        in_place, whole = self._in_place, layers_of(model)[-1]
+        in_place, whole = sample.get("in_place", False), layers_of(model)[-1]
         if self.fused_projection or predicts_by_softmax(whole):
             output, target = net_output[0], model.get_targets(sample, net_output)
             if self.ignore_prefix_size > 0:

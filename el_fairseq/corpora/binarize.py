@@ -44,7 +44,7 @@ def binarize(like, subwords, texts, out, languages=(None, None)):
         texts: (name, sentences) of source and target, tokenized as the training text was.
         languages: source and target, needed where ``like`` has several pairs.
     """
-    pair, dictionaries = languages_and_dictionaries(like, *languages)
+    pair, _, dictionaries = languages_and_dictionaries(like, *languages)
     if Path(out).exists():
         raise UserError(f"{out} exists already; remove it, or choose another --out")
     counts = [len(lines) for _, lines in texts]
@@ -88,9 +88,10 @@ def shuffled(lines, seed):
 
 
 def languages_and_dictionaries(folder, source=None, target=None):
-    """Languages (source, target) of a folder of binary data, and paths of their dictionaries.
+    """Of a folder of binary data: languages (source, target), the pair as its files are called, and
+    paths of the dictionaries.
 
-    Both may be left out where the folder has one pair alone.
+    Both languages may be left out where the folder has one pair alone.
 
     Raises:
         UserError: there is no such pair, or there are several to choose from.
@@ -107,7 +108,8 @@ def languages_and_dictionaries(folder, source=None, target=None):
             "name one pair of a folder that fairseq-preprocess made"
         )
     [pair] = fitting
-    return pair, [str(Path(folder, f"dict.{language}.txt")) for language in pair]
+    name = "-".join(pair) if "-".join(pair) in names else "-".join(pair[::-1])
+    return pair, name, [str(Path(folder, f"dict.{language}.txt")) for language in pair]
 
 
 def main():

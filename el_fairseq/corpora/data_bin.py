@@ -22,18 +22,10 @@ from .subwords import MODELS, REMOVE_BPE, Subwords, text_of
 MARKS = {"sentencepiece": "\u2581", "subword-nmt": "@@"}
 
 
-def prefix_of(data, subset, pair, language):
-    """Path of binary data without its ending; fairseq reads a pair in both directions."""
-    forth, back = (data / f"{subset}.{a}-{b}.{language}" for a, b in (pair, pair[::-1]))
-    return back if Path(f"{back}.idx").is_file() else forth
-
-
 def test_sets(data, pair):
-    """The test sets of a pair in binary data, as fairseq names them: ``test``, ``test1``, ..."""
+    """The test sets of a pair, such as ``de-en``, in binary data: ``test``, ``test1``, ..."""
     names = (f"test{number or ''}" for number in itertools.count())
-    there = itertools.takewhile(
-        lambda name: Path(f"{prefix_of(data, name, pair, pair[1])}.idx").is_file(), names
-    )
+    there = itertools.takewhile(lambda name: any(data.glob(f"{name}.{pair}.*.idx")), names)
     return list(there) or ["test"]
 
 
@@ -105,7 +97,8 @@ def main():
         None if given == "none" else given for given in (options.subwords, options.tokenizer)
     )
     tests, references = named_tests(options.test)
-    pair, dictionaries = languages_and_dictionaries(data, options.source, options.target)
+    languages = options.source, options.target
+    pair, files, dictionaries = languages_and_dictionaries(data, *languages)
     settings = {
         "languages": list(pair),
         "content": content_of(data, pair, dictionaries),
@@ -121,11 +114,11 @@ def main():
 
     def make(folder):
         (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
-        sets, placed = tests or {subset: subset for subset in test_sets(data, pair)}, []
+        sets, placed = tests or {subset: subset for subset in test_sets(data, files)}, []
         loaded = [Dictionary.load(path) for path in dictionaries]
         for subset in sets.values():
             sides = [
-                text_in(prefix_of(data, subset, pair, language), dictionary, options.subwords)
+                text_in(data / f"{subset}.{files}.{language}", dictionary, options.subwords)
                 for language, dictionary in zip(pair, loaded)
             ]
             placed += [(subset, both) for both in zip(*sides)]

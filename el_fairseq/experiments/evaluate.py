@@ -7,6 +7,7 @@ fairseq-generate wrote: several that are scored together are put together from t
 with the same options, it shows the scores that are there.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from .train import check_same, failure, identity_of_corpus, read_run
 OPTIONS = ["--beam", "5", "--batch-size", "128"]
 
 
-def evaluate(folder, last, test, data=None, options=(), name=None):
+def evaluate(folder, last, test, data=None, options=(), name=None, gpus=()):
     """Translate and score a test set with the finished run in a folder, unless that is done.
 
     Args:
@@ -39,6 +40,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
         options: more options for fairseq-generate, some of :data:`~.options.DECODING`.
         name: an addition to the name of the folder with the scores, which is returned:
             ``evaluation/TEST-averagedN`` or ``TEST-best`` in the run's.
+        gpus: as in CUDA_VISIBLE_DEVICES; the first translates. Without any, what is visible.
     """
     corpus, record = corpus_of(folder, data)
     options = list(options)
@@ -65,7 +67,8 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
     parts = []
     if len(subsets) > 1:
         single = {subset: one for one, subset in corpus.tests.items()}
-        parts = [evaluate(folder, last, single[subset], data, options, name) for subset in subsets]
+        more = data, options, name, gpus
+        parts = [evaluate(folder, last, single[subset], *more) for subset in subsets]
     if (out / "evaluation.json").exists():
         before = read_json(out / "evaluation.json", f"delete {out} to evaluate again")
         advice = "give a --name to have these beside them, or delete that folder"
@@ -88,7 +91,9 @@ def evaluate(folder, last, test, data=None, options=(), name=None):
                     average_last(folder / "checkpoints", last, checkpoint)
                 _check_fits(checkpoint, corpus, record)
                 print(f"{folder.name:12} translating {test} with {kind}")
-                _translate(folder, unfinished, checkpoint, corpus, subsets[0], options, lock)
+                visible = {"CUDA_VISIBLE_DEVICES": gpus[0]} if gpus else {}
+                how = {"stdin": lock, "env": {**os.environ, **visible}}
+                _translate(folder, unfinished, checkpoint, corpus, subsets[0], options, **how)
                 generated = unfinished / f"generate-{subsets[0]}.txt"
                 count = len(corpus.plain(test, corpus.target))
                 hypotheses = corpus.detokenize(scores.hypotheses(generated, count), corpus.target)
@@ -146,7 +151,7 @@ def _score(folder, corpus, test, hypotheses, generated):
     write_json(folder / "scores.json", {"test": test, **scores.scores(translation)})
 
 
-def _translate(run, folder, checkpoint, corpus, subset, options, lock):
+def _translate(run, folder, checkpoint, corpus, subset, options, **how):
     words = [sys.executable, "-m", "fairseq_cli.generate", str(corpus.bin)]
     words += ["--user-dir", str(Path(__file__).parents[1]), "--path", str(checkpoint)]
     words += ["--source-lang", corpus.source, "--target-lang", corpus.target]
@@ -160,7 +165,7 @@ def _translate(run, folder, checkpoint, corpus, subset, options, lock):
     words += [*([] if torch.cuda.is_available() else ["--cpu"]), *options]
     log = run / "generate.log"
     with log.open("w") as output:
-        status = processes.call(words, stdout=output, stderr=subprocess.STDOUT, stdin=lock)
+        status = processes.call(words, stdout=output, stderr=subprocess.STDOUT, **how)
     if status:
         raise failure("fairseq-generate", log, status)
 

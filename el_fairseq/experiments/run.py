@@ -92,7 +92,7 @@ def train_and_score(one, progress):
     for test in tests_of(one.experiment, one.data):
         for last in one.experiment.models.values():
             options = one.experiment.evaluate.options
-            out = evaluate.evaluate(one.folder, last, test, one.data, options)
+            out = evaluate.evaluate(one.folder, last, test, one.data, options, gpus=one.gpus)
             scores = evaluate.scores_in(out)
             print(f"{one.name:12} {out.name}: {scores['bleu']:.2f} BLEU, {scores['chrf']:.2f} chrF")
 

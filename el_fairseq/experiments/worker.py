@@ -25,6 +25,7 @@ from fairseq.trainer import Trainer
 from .. import criterion  # noqa: F401  (registers it, and has checkpoints read safely)
 from ..common.cli import UserError, run
 from ..common.processes import STOPPED
+from ..corpora.binarize import languages_and_dictionaries
 from ..corpora.data_bin import test_sets
 from ..fairseq_compat import instead_of
 from .checkpoints import copy, save
@@ -106,7 +107,8 @@ def _init(original, self, config, task, model, *arguments, **options):
     """A test set with sentences that are longer than the model takes, which fairseq-generate
     refuses when all is trained, is refused before the first update."""
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-    pair = task.cfg.source_lang, task.cfg.target_lang
+    languages = task.cfg.source_lang, task.cfg.target_lang
+    _, pair, _ = languages_and_dictionaries(task.cfg.data, *languages)
     for subset in test_sets(Path(task.cfg.data), pair):
         task.load_dataset(subset)
         dataset = task.dataset(subset)

@@ -297,9 +297,7 @@ def have_memory(*tensors):
         or _modes_active()
         or _transforms_active()
         or any(
-            tensor.is_meta
-            or type(tensor).__torch_dispatch__ is not _no_dispatch
-            or _is_batched(tensor)
+            type(tensor).__torch_dispatch__ is not _no_dispatch or _is_batched(tensor)
             for tensor in tensors
             if tensor is not None
         )

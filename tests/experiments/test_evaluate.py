@@ -38,8 +38,8 @@ def trained(tmp_path, monkeypatch):
     task = {"source_lang": "de", "target_lang": "en"}
     monkeypatch.setattr(evaluation, "load", lambda path: {"cfg": {"task": task}})
 
-    def translate(run, folder, checkpoint, corpus, subset, options, lock):
-        translated.append(options)
+    def translate(run, folder, checkpoint, corpus, subset, options, stdin, env):
+        translated.append((env.get("CUDA_VISIBLE_DEVICES"), options))
         lines = (corpus.folder / "text" / f"{subset}.en").read_text().splitlines()
         text = "".join(f"H-{i}\t-1\t{line}\n" for i, line in enumerate(lines))
         (folder / f"generate-{subset}.txt").write_text(text)
@@ -49,11 +49,11 @@ def trained(tmp_path, monkeypatch):
     return run, translated
 
 
-def test_test_sets_that_are_scored_together_are_translated_once_each(trained):
+def test_test_sets_that_are_scored_together_are_translated_once_each_on_the_runs_gpu(trained):
     run, translated = trained
-    evaluate(run, 5, "news")
-    out = evaluate(run, 5, "all")
-    assert len(translated) == 2
+    evaluate(run, 5, "news", gpus=("3", "4"))
+    out = evaluate(run, 5, "all", gpus=("2",))
+    assert translated == [("3", []), ("2", [])]
     assert (out / "hypotheses.en").read_text() == "a house\na tree\na hill\n"
     found = json.loads((out / "scores.json").read_text())
     assert (found["sentences"], found["chrf"], "tokenized_bleu" in found) == (3, 100, False)
@@ -79,7 +79,7 @@ def test_scores_with_other_options_are_refused_or_made_beside_them(trained):
         evaluate(run, 5, "test", options=["--beam", "1"])
     other = evaluate(run, 5, "test", options=["--beam", "1"], name="greedy")
     assert other.name == "test-averaged5-greedy"
-    assert translated == [[], ["--beam", "1"]]
+    assert [options for _, options in translated] == [[], ["--beam", "1"]]
 
 
 def test_scores_are_those_of_a_corpus_by_its_content_wherever_it_is(trained, tmp_path):
