@@ -76,7 +76,8 @@ def page(folder, title, results, analysis):
     """Text of the page of a folder; ``results`` or ``analysis`` is ``None`` where there is none."""
     images, commands, of_runs = {}, [], None
     if results:
-        test, of_runs = f"the test set {results.test}", facts(results)
+        test, of_runs = "the test set", facts(results)
+        test += f" {results.test}" * (results["tests"] != ["test"])
         images.update(figures.of_runs(of_runs["curves"]))
         commands += of_runs["commands"]
     else:

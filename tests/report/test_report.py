@@ -105,7 +105,7 @@ def test_the_set_up_says_what_was_trained_on_what_by_which_commands(text, tiny):
         # The mean of -0.61, -0.62, -0.61 and -0.62, as the differences are rounded.
         (
             [(41.84, 41.23), (41.11, 40.49), (40.95, 40.34), (40.0, 39.38)],
-            "on the test set test: -0.61 BLEU on average over 4 seeds, 95 % interval",
+            "on the test set: -0.61 BLEU on average over 4 seeds, 95 % interval",
         ),
     ],
 )
