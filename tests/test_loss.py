@@ -191,9 +191,10 @@ def test_an_ignored_row_counts_for_nothing_whatever_its_logits(value, base_loss)
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_without_classes_all_targets_are_ignored(rows):
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"base_loss": "mse"}])
+def test_without_classes_all_targets_are_ignored(rows, options):
     logits = torch.zeros(rows, 0, requires_grad=True)
-    loss = encouraging_loss(logits, torch.full((rows,), -100), label_smoothing=0.1)
+    loss = encouraging_loss(logits, torch.full((rows,), -100), **options)
     assert loss == 0
     assert torch.autograd.grad(loss, logits)[0].shape == (rows, 0)
 

@@ -160,7 +160,8 @@ def named_subset(text):
 
 def parser(of_report=False):
     """The options, or those of how to analyse alone, which a report passes on."""
-    made = command_line("python -m el_fairseq.analysis", __doc__)
+    name = "options of a report's analysis" if of_report else "python -m el_fairseq.analysis"
+    made = command_line(name, __doc__)
     add, count = made.add_argument, whole_number(1)
     drawn = "with --subwords: random sentences to measure noise on; 0 for no noise (%(default)s)"
     add("--noise-sentences", type=whole_number(0), default=200, metavar="N", help=drawn)

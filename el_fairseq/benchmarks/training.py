@@ -31,7 +31,7 @@ def train(command, log, environment=None):
         status = subprocess.run(command, env=environment, **to_file).returncode
     lines = log.read_text(errors="replace").splitlines()
     if status:
-        raise failure("fairseq-train", log, status)
+        raise failure("fairseq-train", log, abs(status))
     records = map(training_log.parse, lines)
     of_updates = [record[1] for record in records if record and record[0] == "train_inner"]
     speeds = [numbers["wps"] for numbers in of_updates[1:]]

@@ -83,9 +83,8 @@ def run(main):
     """
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
-    # An exception would not end the threads of ``main``; an ignored signal (``nohup``) stays so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while Python imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except UserError as error:
@@ -93,3 +92,5 @@ def run(main):
     except OSError as error:
         known = error.filename and error.strerror
         sys.exit(f"error: {error.filename}: {error.strerror}" if known else f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

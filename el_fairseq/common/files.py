@@ -127,16 +127,18 @@ def writing(path, mode="w"):
 def making(folder):
     """Give an empty folder that becomes ``folder`` when the block ends without error.
 
-    Leftovers of a killed process are removed first. ``folder`` must not exist, or be empty.
+    Leftovers of a killed process are removed first.
 
     Raises:
-        UserError: another process makes it at the same time.
+        UserError: ``folder`` exists and is not empty, or another process makes it.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     path, unfinished = (folder.with_name(f".{folder.name}.{x}") for x in ("lock", "unfinished"))
     with locked(path, f"{folder} is being made"):
         try:
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+                raise UserError(f"{folder} exists; it is not changed: choose another --out")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             with full_disk_told(folder):

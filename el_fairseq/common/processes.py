@@ -72,8 +72,10 @@ def supervise(main):
     Raises:
         SystemExit: SIGUSR1 came. And whatever ``main`` raises.
     """
-    if signal.getsignal(signal.SIGUSR1) is not signal.SIG_IGN:
-        signal.signal(signal.SIGUSR1, _stop)
+    # Python's own handler of SIGINT would raise an exception, and not end the threads of ``main``.
+    for number, action in ((signal.SIGINT, signal.SIG_DFL), (signal.SIGUSR1, _stop)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, action)
     try:
         main()
     except Exception:

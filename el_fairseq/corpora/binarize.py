@@ -45,8 +45,6 @@ def binarize(like, subwords, texts, out, languages=(None, None)):
         languages: source and target, needed where ``like`` has several pairs.
     """
     pair, _, dictionaries = languages_and_dictionaries(like, *languages)
-    if Path(out).exists():
-        raise UserError(f"{out} exists already; remove it, or choose another --out")
     counts = [len(lines) for _, lines in texts]
     if 0 in counts or len(set(counts)) > 1:
         told = " and ".join(f"{name} has {count} lines" for (name, _), count in zip(texts, counts))

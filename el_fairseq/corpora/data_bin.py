@@ -25,8 +25,7 @@ MARKS = {"sentencepiece": "\u2581", "subword-nmt": "@@"}
 def test_sets(data, pair):
     """The test sets of a pair, such as ``de-en``, in binary data: ``test``, ``test1``, ..."""
     names = (f"test{number or ''}" for number in itertools.count())
-    there = itertools.takewhile(lambda name: any(data.glob(f"{name}.{pair}.*.idx")), names)
-    return list(there) or ["test"]
+    return list(itertools.takewhile(lambda name: any(data.glob(f"{name}.{pair}.*.idx")), names))
 
 
 def text_in(prefix, dictionary, subwords):
@@ -97,8 +96,7 @@ def main():
         None if given == "none" else given for given in (options.subwords, options.tokenizer)
     )
     tests, references = named_tests(options.test)
-    languages = options.source, options.target
-    pair, files, dictionaries = languages_and_dictionaries(data, *languages)
+    pair, files, dictionaries = languages_and_dictionaries(data, options.source, options.target)
     settings = {
         "languages": list(pair),
         "content": content_of(data, pair, dictionaries),
@@ -114,7 +112,8 @@ def main():
 
     def make(folder):
         (folder / "bin").symlink_to(os.path.relpath(data, folder), target_is_directory=True)
-        sets, placed = tests or {subset: subset for subset in test_sets(data, files)}, []
+        names = test_sets(data, files) or ["test"]
+        sets, placed = tests or dict(zip(names, names)), []
         loaded = [Dictionary.load(path) for path in dictionaries]
         for subset in sets.values():
             sides = [

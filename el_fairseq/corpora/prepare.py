@@ -153,11 +153,6 @@ def make_once(out, settings, make):
                 )
         say(f"The corpus is there: {out}")
         return
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(
-            f"{out} exists, but is not a corpus (it holds no manifest.json); it is not changed: "
-            "choose another --out"
-        )
     with making(out) as folder:
         made = {**make(folder), "options": settings, "versions": versions(TOOLS)}
         write_json(folder / "manifest.json", made)

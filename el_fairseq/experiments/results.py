@@ -127,8 +127,8 @@ def tests_of(experiment, corpus):
     """Names of the experiment's test sets: those it chooses, or all of its corpus."""
     corpus = read_corpus(corpus)
     tests = experiment.corpus.tests or corpus.scored
-    for test in tests:
-        corpus.subsets_of(test)  # refuses what is not there
+    for name in set(tests) - set(corpus.scored):
+        raise UserError(f"corpus.tests names {name}, expected some of {', '.join(corpus.scored)}")
     return tests
 
 

@@ -253,7 +253,8 @@ def differing(results, count):
             [str(i + 1), loss, f"{chrf:.0f}", lines[loss]] for loss, chrf in zip(lines, scores)
         ]
     columns = ["sentence", "", "chrF", "text"]
-    return Table(f"Translations that differ most{of_test(results)}", columns, rows, len(columns))
+    title = "Translations" + " that differ most" * (len(made) > 1) + of_test(results)
+    return Table(title, columns, rows, len(columns))
 
 
 def write_tables(results, tables, remarks):

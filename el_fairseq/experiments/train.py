@@ -232,7 +232,7 @@ def check_same(before, now, names, made, advice):
         if isinstance(was, list) and isinstance(own, list):
             both = [re.split(" (?=--)", shlex.join(options)) for options in (was, own)]
             only = [[one for one in some if one not in other] for some, other in (both, both[::-1])]
-            told = [f"'{' '.join(some)}'" for some in only]
+            told = [f"'{' '.join(some)}'" for some in (only if any(only) else both)]
         raise UserError(f"{made} with {name} {told[0]}, not {told[1]}; {advice}")
 
 

@@ -107,9 +107,9 @@ def _init(original, self, config, task, model, *arguments, **options):
     """A test set with sentences that are longer than the model takes, which fairseq-generate
     refuses when all is trained, is refused before the first update."""
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-    languages = task.cfg.source_lang, task.cfg.target_lang
-    _, pair, _ = languages_and_dictionaries(task.cfg.data, *languages)
-    for subset in test_sets(Path(task.cfg.data), pair):
+    asked = task.cfg
+    _, pair, _ = languages_and_dictionaries(asked.data, asked.source_lang, asked.target_lang)
+    for subset in test_sets(Path(asked.data), pair):
         task.load_dataset(subset)
         dataset = task.dataset(subset)
         too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), positions)[1]

@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # With log_end = 1, 1 - p is clamped to this minimum, as in the authors' code. Beyond it, the bonus
@@ -108,6 +109,7 @@ def losses(logits, target, spec, class_weight=None):
     eps, counts = spec.label_smoothing, (target != spec.ignore_index).unsqueeze(1)
     target = target.unsqueeze(1).masked_fill(~counts, 0)
     logits = logits.to(number_type(logits)).masked_fill(~counts, 0)
+    logits = logits if logits.size(1) else F.pad(logits, (0, 1))  # no target counts
     shifted = logits - logits.detach().amax(1, keepdim=True)
     exps = shifted.exp()
     is_largest = exps == 1

@@ -12,7 +12,7 @@ from el_fairseq.corpora.binarize import binarize, shuffled
         ([], [], "source has 0 lines"),
         (["a", "b"], ["c"], "source has 2 lines and target has 1 lines"),
         (["a", "b <pad>"], ["c", "d"], r"source, line 2: <pad> is a symbol of fairseq's own"),
-        (None, None, "exists already"),
+        (["a"], ["b"], "exists; it is not changed"),
     ],
 )
 def test_text_that_cannot_be_binarized_is_one_clear_line(tmp_path, source, target, message):
@@ -22,7 +22,7 @@ def test_text_that_cannot_be_binarized_is_one_clear_line(tmp_path, source, targe
         (like / name).touch()
     texts = [("source", source), ("target", target)]
     with pytest.raises(UserError, match=message):
-        binarize(like, SimpleNamespace(pieces=str), texts, out if source is not None else like)
+        binarize(like, SimpleNamespace(pieces=str), texts, like if source == ["a"] else out)
     assert not out.exists()
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_corpus_is_left_as_it_is(tmp_path):
     theirs.parent.mkdir()
     theirs.write_text("theirs")
     for out in (theirs, theirs.parent):
-        with pytest.raises(UserError, match=r"exists, but is not a corpus .* choose another --out"):
+        with pytest.raises(UserError, match="exists; it is not changed: choose another --out"):
             made(out)
     assert theirs.read_text() == "theirs" and list(tmp_path.rglob("*")) == [theirs.parent, theirs]
 
