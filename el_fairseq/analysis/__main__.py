@@ -193,10 +193,5 @@ def parser(of_report=False):
     return made
 
 
-def check_given(options):
-    """End, as argparse does, if a report passes on more than options of how to analyse."""
-    parser(of_report=True).parse_args(options)
-
-
 if __name__ == "__main__":
     run(main)

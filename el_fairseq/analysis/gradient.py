@@ -17,10 +17,9 @@ def gradient_size(prob, log_end=None):
     of targets, in any shape; ``log_end`` is in (0, 1], or ``None`` for cross-entropy.
     """
     p = torch.tensor(np.asarray(prob, dtype=np.float64), requires_grad=True)
-    slope = torch.zeros_like(p)
-    if log_end is not None:
-        (slope,) = torch.autograd.grad(Spec(log_end).bonus(p, 1 - p).sum(), p)
-    return (2 * (1 - p) * (1 - p * slope)).detach().numpy()
+    bonus = 0 * p if log_end is None else Spec(log_end).bonus(p, 1 - p)
+    (derivative,) = torch.autograd.grad(bonus.sum(), p)
+    return (2 * (1 - p) * (1 - p * derivative)).detach().numpy()
 
 
 def gradient_shares(prob, log_end):

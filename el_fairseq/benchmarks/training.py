@@ -21,14 +21,13 @@ from ..experiments.train import Run, failure, gpus_of_runs
 PAIR = "fr-en"
 
 
-def train(command, log, environment=None):
+def train(command, log, env=None):
     """Run a training with a JSON log in a file; returns its words per second.
 
     This is the median over the records of the log, without the first, in which memory is mapped.
     """
     with log.open("w") as file:
-        to_file = {"stdout": file, "stderr": subprocess.STDOUT}
-        status = subprocess.run(command, env=environment, **to_file).returncode
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env).returncode
     lines = log.read_text(errors="replace").splitlines()
     if status:
         raise failure("fairseq-train", log, abs(status))
@@ -52,18 +51,20 @@ def main():
     options, more = parse(parser)
     if options.data == corpus and not corpus.exists():
         subprocess.run(["bash", ROOT / "data-prep/home-assistant.sh", PAIR], check=True)
-    corpus, experiment = manifest.read(options.data), read_experiment(f"home-assistant-{PAIR}")
+    experiment, read = read_experiment(f"home-assistant-{PAIR}"), manifest.read(options.data)
     options.out.mkdir(parents=True, exist_ok=True)
-    # fairseq makes a folder for checkpoints even if it saves none.
-    more = ["--no-save", "--save-dir", options.out, "--disable-validation", *more]
-    more = ["--tensorboard-logdir", "", "--log-interval", "10", *more]
-    more = ["--max-update", str(options.updates), *more]
+    gpus, languages = gpus_of_runs(1)[0], (read.source, read.target)
+    more = [
+        *("--max-update", str(options.updates), "--log-interval", "10", "--tensorboard-logdir", ""),
+        # fairseq makes a folder for checkpoints even if it saves none.
+        *("--no-save", "--save-dir", options.out, "--disable-validation", *more),
+    ]
     speeds, rows = {loss: [] for loss in experiment.losses}, []
     for number in range(1, options.rounds + 1):
         print(f"round {number} of {options.rounds}", file=sys.stderr)
         for loss, of_loss in speeds.items():
-            one = Run(experiment, loss, 1, options.data, options.out, gpus_of_runs(1)[0])
-            command = [*one.fairseq_command((corpus.source, corpus.target)), *more]
+            one = Run(experiment, loss, 1, options.data, options.out, gpus)
+            command = [*one.fairseq_command(languages), *more]
             log = options.out / f"{slug(loss)}-{number}.log"
             of_loss.append(train(command, log, {**os.environ, **one.environment()}))
     base = statistics.median(next(iter(speeds.values())))

@@ -131,8 +131,7 @@ def main(name):
             fetch(options.url, archive, wanted, "(--archive FILE; --url for another address)")
         elif options.checksum:
             check(archive, wanted, "give the right file or checksum")
-        identity = checksum(archive, kind) if given is AS_MADE else given
-        settings["archive"] = identity
+        settings["archive"] = identity = checksum(archive, kind) if given is AS_MADE else given
         published = identity == corpus.checksum
         if not published and not options.checksum:
             say(

@@ -79,7 +79,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None, gpus=()):
     with locked(folder / "lock", f"{folder} is being evaluated") as lock:
         shutil.rmtree(out, ignore_errors=True)
         with making(out) as unfinished:
-            generated = None
+            references, generated = corpus.plain(test, corpus.target), None
             if parts:
                 texts = [lines_of(part / f"hypotheses.{corpus.target}") for part in parts]
                 hypotheses = [line for text in texts for line in text]
@@ -95,9 +95,9 @@ def evaluate(folder, last, test, data=None, options=(), name=None, gpus=()):
                 how = {"stdin": lock, "env": {**os.environ, **visible}}
                 _translate(folder, unfinished, checkpoint, corpus, subsets[0], options, **how)
                 generated = unfinished / f"generate-{subsets[0]}.txt"
-                count = len(corpus.plain(test, corpus.target))
-                hypotheses = corpus.detokenize(scores.hypotheses(generated, count), corpus.target)
-            _score(unfinished, corpus, test, hypotheses, generated)
+                translated = scores.hypotheses(generated, len(references))
+                hypotheses = corpus.detokenize(translated, corpus.target)
+            _score(unfinished, corpus, test, hypotheses, references, generated)
             write_json(unfinished / "evaluation.json", wanted)
     return out
 
@@ -140,8 +140,7 @@ def _check_fits(checkpoint, corpus, record):
         )
 
 
-def _score(folder, corpus, test, hypotheses, generated):
-    references = corpus.plain(test, corpus.target)
+def _score(folder, corpus, test, hypotheses, references, generated):
     for name, text in (("hypotheses", hypotheses), ("references", references)):
         with writing(folder / f"{name}.{corpus.target}") as file:
             file.writelines(line + "\n" for line in text)

@@ -40,7 +40,7 @@ class Results(dict):
             self[name][0] for name in ("losses", "tests", "checkpoints")
         )
 
-    @property
+    @functools.cached_property
     def corpus(self):
         """The corpus of the runs; ``None`` of exported results, which do not name it."""
         return self["data"] and read_corpus(ROOT / self["data"])

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.__main__ import check_given
+from ..analysis.__main__ import parser as parser_of_analysis
 from ..common import processes
 from ..common.cli import UserError, parse, run, whole_number
 from ..common.files import locked
@@ -56,7 +56,7 @@ class Plan:
                 raise UserError(f"--task is {options.task}, expected 0 to {len(self.runs) - 1}")
             self.runs = [self.runs[options.task]]
         check_decoding(experiment.evaluate.options)
-        check_given(experiment.report.options)
+        parser_of_analysis(of_report=True).parse_args(experiment.report.options)
 
     def prepare_command(self):
         command = [*self.experiment.corpus.command, "--out", str(self.data)]
@@ -108,6 +108,9 @@ def execute(plan):
                 train_and_score(replace(one, gpus=gpus), progress)
             except (UserError, OSError) as error:
                 failures.append(f"{one.name}: {error}")
+            except SystemExit:  # SIGUSR1: no other run is begun
+                list(left)
+                raise
 
     with ThreadPoolExecutor(len(plan.slots)) as pool:
         list(pool.map(work, plan.slots))

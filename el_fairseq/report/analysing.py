@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..analysis.__main__ import check_given
+from ..analysis.__main__ import parser
 from ..common import processes
 from ..common.cli import UserError
 from ..common.files import lines_of, writing
@@ -67,7 +67,7 @@ def analyse(results, options):
     It is there when it was made by the same command from the same checkpoints and data,
     compared by checksum, not by time.
     """
-    check_given(options)
+    parser(of_report=True).parse_args(options)  # refuses others
     corpus = results.corpus
     test, out, models = results.test, results.folder / "analysis", models_of(results)
     arguments = [shown(corpus.bin), "--subset", ",".join(corpus.subsets_of(test))]

@@ -117,7 +117,8 @@ def test_wrong_input_is_refused_before_anything_is_written(
     ],
 )
 def test_options_that_would_make_a_report_say_what_it_is_not_are_refused(options, reason, capsys):
+    parse = analysis_module.parser(of_report=True).parse_args
     with pytest.raises(SystemExit):
-        analysis_module.check_given(options)
+        parse(options)
     assert reason in capsys.readouterr().err
-    analysis_module.check_given(["--noise-sentences", "0", "--beam", "2", "--cpu"])
+    parse(["--noise-sentences", "0", "--beam", "2", "--cpu"])

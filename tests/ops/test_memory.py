@@ -62,8 +62,7 @@ def _projected(hidden, target):
     ],
 )
 def test_a_loss_takes_at_most_64_mib_beyond_the_gradient(peak_of, loss, dtype, transposed):
-    # A copy in float32 would take 183 MiB.
-    gradient = 2000 * CLASSES * dtype.itemsize / 2**20
+    gradient = 2000 * CLASSES * dtype.itemsize / 2**20  # a copy in float32 would take 183 MiB
     assert peak_of(loss, CLASSES, dtype, transposed) < 64 + gradient
 
 
