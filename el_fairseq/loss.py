@@ -244,7 +244,7 @@ def _rows(logits: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
             "F.cross_entropy; if they are in the last, pass logits.flatten(0, -2) and "
             "target.flatten()"
         )
-    flat_target = target.long().reshape(-1)
+    flat_target = target.long().flatten()
     if logits.dim() == 2:
         return logits, flat_target
     return classes_last.reshape(len(flat_target), classes_last.size(-1)), flat_target

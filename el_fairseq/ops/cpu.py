@@ -153,7 +153,7 @@ def _gradient(exps, inverse, floor, start, factor, share, bonus_share, of_larges
 
 @_scalar
 def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
-    """Loss, nll and correctness of a row. Fills ``gradient``, unless that has no entries."""
+    """Scaled loss, nll and correctness of a row. Fills ``gradient``, unless that has no entries."""
     real, classes = exps.dtype.type, logits.size
     is_normal = log_end == 1
     floor = FLOOR if is_normal else 1 - log_end
@@ -192,7 +192,7 @@ def _row(logits, target, scale, gradient, exps, eps, log_end, start, weight):
             exps, real(inverse), real(floor), real(start), factor, *shares, at_largest, gradient
         )
         gradient[target] = at_target * scale
-    return loss, nll, correct
+    return loss * scale, nll, correct
 
 
 def _rows(first, last, logits, target, scale, gradient, loss, nll, correct, ignore_index, options):
@@ -309,12 +309,12 @@ def row_losses(logits, target, spec, scale, gradient=None):
         return in_blocks(of_block, CONVERTED, logits, classes)
     gradient = logits[:0] if gradient is None else gradient
     kernel = _compiled(_rows, logits.dtype)
-    results = [logits.new_empty(rows, dtype=dtype) for dtype in (number, number, torch.bool)]
-    arrays = [each.numpy() for each in (logits, target, scale, gradient, *results)]
+    inputs = [each.numpy() for each in (logits, target, scale, gradient)]
+    results = [np.empty(rows, dtype) for dtype in (inputs[0].dtype, inputs[0].dtype, np.bool_)]
     options = spec.label_smoothing, spec.log_end, spec.bonus_start, spec.bonus_weight
-    arguments = (*arrays, spec.ignore_index, tuple(map(float, options)))
+    arguments = (*inputs, *results, spec.ignore_index, tuple(map(float, options)))
     _share(lambda first, last: kernel(first, last, *arguments), rows, classes)
-    return RowLosses(*results)
+    return RowLosses(*map(torch.from_numpy, results))
 
 
 def count(target, classes, ignore_index):

@@ -68,15 +68,15 @@ def loss_of(inputs, target, spec, class_weight=None):
 
 
 def _scale(target, spec, class_weight, total, number):
-    """The factor of a row's loss in the reduced loss, (1,), for ``total`` targets."""
+    """The factors (N,) of the rows' losses in the reduced loss, for ``total`` targets."""
     if spec.reduction != "mean":
         total = 1
     elif class_weight is not None:
         total = weight_of_rows(target, spec, class_weight).sum()
         total = total + (total == 0)
     if isinstance(total, int):
-        return torch.full((1,), 1 / max(total, 1), dtype=number, device=target.device)
-    return total.to(number).reciprocal().reshape(1)
+        return torch.full(target.shape, 1 / max(total, 1), dtype=number, device=target.device)
+    return total.to(number).reciprocal().expand(target.shape)
 
 
 class _Problem(NamedTuple):
@@ -85,30 +85,27 @@ class _Problem(NamedTuple):
     target: Tensor
     spec: Spec
     class_weight: Optional[Tensor]
-    scale: Tensor  # of a row's loss in the reduced loss, (1,)
+    scale: Tensor  # of the rows' losses in the reduced loss, (N,)
 
     def reduced(self, losses):
-        if self.spec.reduction == "none":
-            return losses
-        return (losses if self.spec.reduction == "sum" else losses * self.scale).sum()
+        return losses if self.spec.reduction == "none" else losses.sum()
 
     def reference_loss(self, inputs):
         """Loss, nll and correctness by operations that PyTorch can differentiate and transform."""
         logits = inputs[0] if len(inputs) == 1 else F.linear(*inputs)
         loss, nll, correct = reference.losses(logits, self.target, self.spec, self.class_weight)
-        return self.reduced(loss), nll.detach(), correct
+        return self.reduced(loss * self.scale), nll.detach(), correct
 
     def losses(self, inputs, scale, wanted, in_place=False):
         """The kernels' :class:`RowLosses`, and the gradients of the inputs that are wanted."""
         inputs = [None if each is None else each.detach() for each in inputs]
-        scale = scale.expand(len(self.target))
         if len(inputs) > 1:
             return projection_losses(*inputs, self, scale, wanted)
         (logits,), gradient = inputs, None
         if any(wanted) and in_place and logits.is_contiguous():
             gradient = logits
         elif any(wanted):
-            gradient = logits.new_empty(logits.shape)
+            gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         results = row_losses(logits, self.target, self.spec, scale, gradient, self.class_weight)
         if gradient is logits:
             gradient[:0].zero_()  # bump the version counter: the kernel wrote in place
@@ -161,7 +158,7 @@ def _versions(inputs):
 
 
 def projection_losses(hidden, weight, bias, problem, scale, wanted):
-    """Losses of ``hidden @ weight.T + bias``, and the gradients of ``sum(scale * loss)``.
+    """``scale`` times losses of ``hidden @ weight.T + bias``, and the gradients of their sum.
 
     The three inputs have one dtype. Those of their gradients that are not ``wanted`` are ``None``.
     Those of weight and bias are summed over blocks in float32 at least.
@@ -202,9 +199,8 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
         return kernel.row_losses(logits, target, spec, scale, gradient)
     if spec.label_smoothing:  # needs a logarithm for each entry, which the kernels do not compute
         return reference.row_losses(logits, target, spec, scale, gradient, class_weight)
-    of_rows = weight_of_rows(target, spec, class_weight)
-    results = kernel.row_losses(logits, target, spec, scale * of_rows, gradient)
-    return results._replace(loss=results.loss * of_rows)
+    scale = scale * weight_of_rows(target, spec, class_weight)
+    return kernel.row_losses(logits, target, spec, scale, gradient)
 
 
 def weight_of_rows(target, spec, class_weight):

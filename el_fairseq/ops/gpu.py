@@ -159,13 +159,13 @@ def _row_kernel(
         if HAS_START:
             values -= tl.sum(lane_with, axis=0) * log_rest
         loss += share * (classes * log_sum - tl.sum(lane_total, axis=0) + weight * values)
-    tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss))
+    scale = tl.load(scale_ptr + row * scale_stride).to(tl.float32)
+    tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss * scale))
     tl.store(nll_ptr + row, tl.where(is_ignored, 0.0, nll))
     is_first = target == tl.min(lane_index, axis=0)
     tl.store(correct_ptr + row, is_first & (is_ignored == 0))
 
     if WITH_GRADIENT:
-        scale = tl.load(scale_ptr + row * scale_stride).to(tl.float32)
         others_of_largest = of_others + (count - 1) * of_largest + of_target
         at_largest = (p_max * others_of_largest - q_max * of_largest) * scale
         others_of_target = of_others + (count * of_largest - of_class)

@@ -43,9 +43,10 @@ class Spec(NamedTuple):
 class RowLosses(NamedTuple):
     """Results of each row, each (N,).
 
-    ``loss`` and ``nll`` (negative log-likelihood) are in nats, 0 for an ignored target, float64 for
-    float64 logits and float32 otherwise. ``correct``: whether the first of the largest logits is
-    that of the target; false for an ignored target, unspecified where the loss is NaN.
+    ``loss`` (times a factor of the row) and ``nll`` (negative log-likelihood) are in nats, 0 for an
+    ignored target, float64 for float64 logits and float32 otherwise. ``correct``: whether the first
+    of the largest logits is that of the target; false for an ignored target, unspecified where the
+    loss is NaN.
     """
 
     loss: Tensor
@@ -77,7 +78,7 @@ def in_blocks(row_losses, entries, like, classes):
 
 
 def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
-    """Losses of rows, and the gradient of ``sum(scale * loss)``.
+    """Losses of rows times ``scale``, and the gradient of their sum.
 
     Args:
         logits: (N, V), floating point; float16 and bfloat16 are computed in float32.
@@ -96,10 +97,11 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
         is_wanted = gradient is not None
         rows = logits[block].detach().requires_grad_(is_wanted)
         with torch.set_grad_enabled(is_wanted):
-            results = losses(rows, target[block], spec, class_weight)
-        if is_wanted:
-            (gradient[block],) = torch.autograd.grad(results.loss, rows, scale[block])
-        return RowLosses(*(each.detach() for each in results))
+            loss, *others = losses(rows, target[block], spec, class_weight)
+            loss = loss * scale[block]
+            if is_wanted:
+                (gradient[block],) = torch.autograd.grad(loss.sum(), rows)
+        return RowLosses(*(each.detach() for each in (loss, *others)))
 
     return in_blocks(of_block, 2**22 if logits.is_cuda else 2**18, logits, logits.size(1))
 
