@@ -121,7 +121,8 @@ def encouraging_loss(
 def _loss_of_logits(logits: Tensor, target: Tensor, weight: Optional[Tensor], spec: Spec) -> Tensor:
     _check_types(target, logits=logits, weight=weight)
     rows, target_of_rows = _rows(logits, target)
-    _check_shapes(f"logits of shape {tuple(logits.shape)}", weight=(weight, rows.shape[1:]))
+    if weight is not None:
+        _check_shapes(f"logits of shape {tuple(logits.shape)}", weight=(weight, rows.shape[1:]))
     is_leaf = logits.is_leaf and logits.requires_grad and torch.is_grad_enabled()
     if spec.inplace_backward and is_leaf:
         raise ValueError(

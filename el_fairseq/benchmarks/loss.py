@@ -24,6 +24,7 @@ from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
 from ..ops.function import loss_of
 
 SMOOTHING = 0.1
+WIDTH = 512  # of the hidden states that --after-matmul projects to logits
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
 PROJECTIONS = [(4096, 512, 32000), (1024, 512, 256000)]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
@@ -83,7 +84,7 @@ def projection_contenders(slow=True):
     return contenders
 
 
-def measure(contenders, inputs, repeats, calls=1, square=None):
+def measure(contenders, inputs, repeats, calls=1, before=None):
     """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
@@ -91,8 +92,7 @@ def measure(contenders, inputs, repeats, calls=1, square=None):
         inputs: tensors; all but the last get gradients. Contenders may overwrite them.
         repeats: turns of each contender, after one turn that warms up and measures the memory.
         calls: number of calls in each turn.
-        square: a matrix to multiply by itself right before each call, whose time does not count.
-            The threads of this product then still wait for work, as in a training.
+        before: a function to call right before each call; its time does not count.
     """
     *differentiated, _ = inputs
     device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
@@ -101,10 +101,10 @@ def measure(contenders, inputs, repeats, calls=1, square=None):
         with torch.no_grad():
             for tensor, values in zip(differentiated, fresh):
                 tensor.copy_(values)
-        in_a_row, total = calls if square is None else 1, 0.0
+        in_a_row, total = calls if before is None else 1, 0.0
         for _ in range(calls // in_a_row):
-            if square is not None:
-                torch.mm(square, square)
+            if before is not None:
+                before()
             _wait_for(device)
             start = time.perf_counter()
             for _ in range(in_a_row):  # no gradient is kept, as in a training
@@ -157,7 +157,7 @@ def cells(results):
         yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
-def benchmark(shapes, contenders, device, dtype, repeats, threads, square):
+def benchmark(shapes, contenders, device, dtype, repeats, threads, after_matmul):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -173,9 +173,14 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads, square):
             inputs = [random(count, classes, scale=2.0)]
         inputs.append(torch.randint(2, classes, (count,), generator=generator).to(device))
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
+        before = None
+        if after_matmul:  # its threads then still wait for work, and the caches hold its numbers
+            hidden, weight = (random(n, WIDTH, scale=1.0).detach() for n in (count, classes))
+            product = hidden.new_empty(count, classes)
+            before = functools.partial(torch.mm, hidden, weight.t(), out=product)
         for number in threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, repeats, calls, square)
+            results = measure(contenders, inputs, repeats, calls, before)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
@@ -207,9 +212,7 @@ def main():
         help="more contenders: the paper's formula in PyTorch (on a GPU also compiled), "
         "F.linear_cross_entropy",
     )
-    add(
-        "--after-matmul", action="store_true", help="call right after a matrix product, as training"
-    )
+    add("--after-matmul", action="store_true", help="call right after a projection to such logits")
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
@@ -221,13 +224,12 @@ def main():
         f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
         "memory beyond the inputs"
     )
-    square = torch.ones(1024, 1024, device=device, dtype=dtype) if options.after_matmul else None
     for shapes, contenders in (
         (options.shapes, loss_contenders(options.literal)),
         (options.projections, projection_contenders(options.literal)),
     ):
         if shapes:
-            how = device, dtype, options.repeats, options.threads, square
+            how = device, dtype, options.repeats, options.threads, options.after_matmul
             print(f"\n{benchmark(shapes, contenders, *how).text('github')}")
 
 

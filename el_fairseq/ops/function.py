@@ -288,7 +288,7 @@ def have_memory(*tensors):
     """
     return not (
         _is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._is_tracing()
         or forward_ad._current_level >= 0
         or _modes_active()
         or _transforms_active()
