@@ -23,8 +23,6 @@ gradient ``p S - q h`` would be the difference of two large numbers. So it is co
 ``p (S - q h) - (1 - p) q h``, with ``S - q h`` as the sum over the other classes. The product of
 all ``1 - p`` does not underflow: each has a floor, and only one ``p`` is above 1/2.
 
-The steps over a row are: the largest logit; the exponentials and their sum; with label smoothing,
-the product and the sum of the slopes; the gradient. An infinite logit makes the row NaN, as in
-``F.cross_entropy``. The module ``function`` chooses one of the three, makes it an operation of
-PyTorch, and projects hidden states to logits block by block.
+An infinite logit makes the row NaN, as in ``F.cross_entropy``. The module ``function`` chooses one
+of the three, makes it an operation of PyTorch, and projects hidden states block by block.
 """

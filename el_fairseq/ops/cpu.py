@@ -12,7 +12,6 @@ import math
 import os
 import tempfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -236,8 +235,8 @@ def _compiled(function, dtype=torch.int64):
     index is not safe when two processes write it.
     """
     number = str(dtype)[len("torch.") :]
-    options = {"nogil": True, "error_model": "numpy"}
-    make = functools.partial(numba.njit, _SIGNATURES[function].format(number), **options)
+    signature = _SIGNATURES[function].format(number)
+    make = functools.partial(numba.njit, signature, nogil=True, error_model="numpy")
     with global_compiler_lock:
         given = numba.config.CACHE_DIR
         try:
@@ -263,14 +262,12 @@ _PROCESS = os.getpid()
 
 
 def _share(work, rows, classes):
-    """Call ``work(first, last)`` for all rows, in as many threads as PyTorch may use.
-
-    The threads are PyTorch's own if its OpenMP is available. After a matrix product, these keep
-    their cores busy for a while, waiting for work, and other threads would have to wait for them.
-    """
+    """Call ``work(first, last)`` for all rows, in as many threads as PyTorch may use: its own, that
+    keep their cores busy for a while after a matrix product, so that others would have to wait."""
     step = rows_of(_SHARE, classes)
     threads = min(torch.get_num_threads(), -(-rows // step))
-    if threads <= 1:
+    # In the child of a fork, OpenMP would wait for threads that do not exist.
+    if threads <= 1 or _parallel is None or os.getpid() != _PROCESS:
         work(0, rows)
         return
     starts, errors = iter(range(0, rows, step)), []
@@ -282,12 +279,7 @@ def _share(work, rows, classes):
         except BaseException as error:  # also an interrupt; ctypes would only print it
             errors.append(error)
 
-    # In the child of a fork, OpenMP would wait for threads that do not exist.
-    if _parallel is not None and os.getpid() == _PROCESS:
-        _parallel(_CALLBACK(work_on), None, threads, 0)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work_on, range(threads)))
+    _parallel(_CALLBACK(work_on), None, threads, 0)
     if errors:
         raise errors[0]
 

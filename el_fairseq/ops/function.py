@@ -39,21 +39,19 @@ def loss_of(inputs, target, spec, class_weight=None):
     if len(inputs) > 1:
         dtype = F.linear(inputs[0][:0], inputs[1][:1]).dtype
         inputs = [None if each is None else each.to(dtype) for each in inputs]
-    dtype, number = inputs[0].dtype, number_type(inputs[0])
-    if class_weight is not None:
-        class_weight = class_weight.detach().to(number)
+    dtype = inputs[0].dtype
     has_memory = have_memory(target, *inputs)
     if has_memory:
         classes = inputs[0].size(1) if len(inputs) == 1 else len(inputs[1])
         total = count(target, classes, spec, dtype)
     else:
         total = (target != spec.ignore_index).sum().clamp(min=1)
-    scale = _scale(target, spec, class_weight, total, number)
+    scale, class_weight = _scale(target, spec, class_weight, total, number_type(inputs[0]))
     problem = _Problem(target, spec, class_weight, scale)
     if not has_memory or spec.base_loss == "mse":
         return problem.reference_loss(inputs)
-    is_watched = torch.is_grad_enabled()
-    wanted = [is_watched and each is not None and each.requires_grad for each in inputs]
+    is_on = torch.is_grad_enabled()
+    wanted = [is_on and each is not None and each.requires_grad for each in inputs]
     # With reduction "none", each row has its own factor, and the projection's gradients must wait
     # for it. The range of float16 is too small to multiply by the loss scale later: without it,
     # most entries, near label_smoothing / V, would be 0.
@@ -68,15 +66,23 @@ def loss_of(inputs, target, spec, class_weight=None):
 
 
 def _scale(target, spec, class_weight, total, number):
-    """The factors (N,) of the rows' losses in the reduced loss, for ``total`` targets."""
+    """The factors (N,) of the rows' losses in the reduced loss, for ``total`` targets; and the
+    class weights, or ``None`` where the factors contain them."""
+    weights = None
+    if class_weight is not None:
+        class_weight, counts = class_weight.detach().to(number), target != spec.ignore_index
+        weights = class_weight[target.masked_fill(~counts, 0)] * counts
+        total = weights.sum()
+        total = total + (total == 0)
     if spec.reduction != "mean":
         total = 1
-    elif class_weight is not None:
-        total = weight_of_rows(target, spec, class_weight).sum()
-        total = total + (total == 0)
     if isinstance(total, int):
-        return torch.full(target.shape, 1 / max(total, 1), dtype=number, device=target.device)
-    return total.to(number).reciprocal().expand(target.shape)
+        scale = torch.full(target.shape, 1 / max(total, 1), dtype=number, device=target.device)
+    else:
+        scale = total.to(number).reciprocal().expand(target.shape)
+    if weights is None or spec.label_smoothing:  # smoothed, a loss has the weights of all classes
+        return scale, class_weight
+    return scale * weights, None
 
 
 class _Problem(NamedTuple):
@@ -194,19 +200,9 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
 
 def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
     """:func:`~el_fairseq.ops.reference.row_losses`, by the fastest version there is."""
-    kernel = _kernel(logits.device, logits.dtype)
-    if class_weight is None:
-        return kernel.row_losses(logits, target, spec, scale, gradient)
-    if spec.label_smoothing:  # needs a logarithm for each entry, which the kernels do not compute
+    if class_weight is not None:  # a logarithm for each entry, which the kernels do not compute
         return reference.row_losses(logits, target, spec, scale, gradient, class_weight)
-    scale = scale * weight_of_rows(target, spec, class_weight)
-    return kernel.row_losses(logits, target, spec, scale, gradient)
-
-
-def weight_of_rows(target, spec, class_weight):
-    """The weights (N,) of the targets' classes, 0 for ignored targets."""
-    counts = target != spec.ignore_index
-    return class_weight[target.masked_fill(~counts, 0)] * counts
+    return _kernel(logits.device, logits.dtype).row_losses(logits, target, spec, scale, gradient)
 
 
 @functools.lru_cache(maxsize=None)
@@ -252,9 +248,7 @@ def count(target, classes, spec, dtype):
             return number
     counts = target != spec.ignore_index
     is_wrong = counts & ((target < 0) | (target >= classes))
-    if target.is_cuda:
-        torch._assert_async(~is_wrong.any())
-    elif target.device.type == "cpu" and is_wrong.any():
+    if target.device.type == "cpu" and is_wrong.any():  # elsewhere the device may assert it
         raise ValueError(
             f"target holds class {target[is_wrong][0]}, expected 0 to {classes - 1} "
             f"or ignore_index ({spec.ignore_index})"
@@ -271,13 +265,10 @@ def times(values, factor, is_kept):
         return (values * (factor.unsqueeze(1) if factor.dim() else factor)).to(values.dtype)
     if factor.dim():
         return values.mul_(factor.unsqueeze(1))
-    if values.is_cuda and factor.is_cuda and values.is_contiguous():
-        kernel = _kernel(values.device, values.dtype)
-        if kernel is not reference:
-            return kernel.multiply(values, factor)
     if factor.device.type == "cpu" and factor.item() == 1:
         return values
-    return values.mul_(factor)
+    kernel = _kernel(values.device, values.dtype) if values.is_cuda else reference
+    return values.mul_(factor) if kernel is reference else kernel.multiply(values, factor)
 
 
 def have_memory(*tensors):
@@ -300,19 +291,13 @@ def have_memory(*tensors):
     )
 
 
-def _of_torch(names, otherwise):
-    """The attribute of torch with these dotted names, or ``otherwise`` if this torch lacks it."""
-    try:
-        return functools.reduce(getattr, names.split("."), torch)
-    except AttributeError:
-        return otherwise
-
-
 _no_dispatch = torch._C._disabled_torch_dispatch_impl
-_is_compiling = _of_torch("compiler.is_compiling", lambda: False)
-_transforms_active = _of_torch("_C._are_functorch_transforms_active", lambda: False)
-_is_batched = _of_torch("_C._functorch.is_legacy_batchedtensor", lambda tensor: False)
-_modes_active = _of_torch("_C._len_torch_dispatch_stack", lambda: 0)
+# Older versions of torch lack some of these.
+_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
+_functorch = getattr(torch._C, "_functorch", None)
+_is_batched = getattr(_functorch, "is_legacy_batchedtensor", lambda tensor: False)
+_modes_active = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)
 # Whether the running backward pass keeps the graph, so that another one may follow. Before 2.1
 # torch does not tell: then assume that it does.
-_graph_is_kept = _of_torch("_C._autograd._get_current_graph_task_keep_graph", lambda: True)
+_graph_is_kept = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)

@@ -269,7 +269,7 @@ def _multiply_kernel(values_ptr, factor_ptr, count, BLOCK: tl.constexpr):
 
 
 def multiply(values, factor):
-    """Multiply contiguous values in place by a tensor of one number. If it is 1, the kernel neither
+    """Multiply dense values in place by a tensor of one number. If it is 1, the kernel neither
     reads nor writes them."""
     with torch.cuda.device_of(values):
         _multiply_kernel[(PROGRAMS,)](values, factor, values.numel(), BLOCK=4096, num_warps=8)
