@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -257,17 +258,15 @@ def _compiled(function, dtype=torch.int64):
 
 # PyTorch's own OpenMP, or ``None`` if it has none.
 _parallel = getattr(ctypes.CDLL(torch._C.__file__), "GOMP_parallel", None)
-_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _PROCESS = os.getpid()
 
 
 def _share(work, rows, classes):
-    """Call ``work(first, last)`` for all rows, in as many threads as PyTorch may use: its own, that
-    keep their cores busy for a while after a matrix product, so that others would have to wait."""
+    """Call ``work(first, last)`` for all rows, in as many threads as PyTorch may use: its own, if
+    its OpenMP is available, because after a matrix product these keep their cores busy."""
     step = rows_of(_SHARE, classes)
     threads = min(torch.get_num_threads(), -(-rows // step))
-    # In the child of a fork, OpenMP would wait for threads that do not exist.
-    if threads <= 1 or _parallel is None or os.getpid() != _PROCESS:
+    if threads <= 1:
         work(0, rows)
         return
     starts, errors = iter(range(0, rows, step)), []
@@ -279,7 +278,12 @@ def _share(work, rows, classes):
         except BaseException as error:  # also an interrupt; ctypes would only print it
             errors.append(error)
 
-    _parallel(_CALLBACK(work_on), None, threads, 0)
+    # In the child of a fork, OpenMP would wait for threads that do not exist.
+    if _parallel is not None and os.getpid() == _PROCESS:
+        _parallel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(work_on), None, threads, 0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work_on, range(threads)))
     if errors:
         raise errors[0]
 

@@ -207,10 +207,8 @@ def row_losses(logits, target, spec, scale, gradient=None, class_weight=None):
 
 @functools.lru_cache(maxsize=None)
 def _kernel(device, dtype):
-    """The module for logits of a device and dtype: cpu, gpu or reference.
-
-    A kernel is tried on one row first: a compiler may be missing or incompatible.
-    """
+    """The module for logits of a device and dtype: cpu, gpu or reference. A kernel is tried on one
+    row first: a compiler may be missing or incompatible."""
     name = KERNELS.get(device.type)
     if name is None or (name == ".gpu" and dtype == torch.float64):
         return reference

@@ -162,8 +162,7 @@ def _row_kernel(
     scale = tl.load(scale_ptr + row * scale_stride).to(tl.float32)
     tl.store(loss_ptr + row, tl.where(is_ignored, 0.0, loss * scale))
     tl.store(nll_ptr + row, tl.where(is_ignored, 0.0, nll))
-    is_first = target == tl.min(lane_index, axis=0)
-    tl.store(correct_ptr + row, is_first & (is_ignored == 0))
+    tl.store(correct_ptr + row, (target == tl.min(lane_index, axis=0)) & (is_ignored == 0))
 
     if WITH_GRADIENT:
         others_of_largest = of_others + (count - 1) * of_largest + of_target

@@ -31,8 +31,10 @@ def result(logits, target):
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
 
-@pytest.fixture
-def three_threads():
+@pytest.fixture(params=["PyTorch's", "its own"])
+def three_threads(request, monkeypatch):
+    if request.param == "its own":
+        monkeypatch.setattr(cpu, "_parallel", None)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -89,7 +91,7 @@ def test_several_threads_may_compute_losses_at_once(three_threads):
 
 
 @tells_of_passes  # otherwise PyTorch itself multiplies the gradient, and hangs in a forked process
-def test_a_forked_process_computes_without_the_threads_that_it_lacks(three_threads):
+def test_a_forked_process_computes_with_threads_of_its_own(three_threads):
     logits, target = random_case(300, 3000, torch.float32)
     expected = result(logits, target)
     with warnings.catch_warnings():
