@@ -74,8 +74,8 @@ def encouraging_loss(
     ``log(1 - p)`` up to ``p = log_end`` and its tangent from there on (section 3 of the paper).
     Without the bonus this is :func:`torch.nn.functional.cross_entropy`. It is a drop-in replacement
     for it, also under autocast, ``torch.compile`` and ``torch.func``, and its gradient can be
-    differentiated again. The gradient is computed with the loss; no other memory of the logits'
-    size is needed.
+    differentiated again. Beyond the logits it takes the memory of the gradient, and of a copy of
+    logits with more than two dimensions.
 
     The loss goes below zero: its lower bound, at ``p = 1`` and without label smoothing, is
     ``bonus_weight * (log(1 - log_end) - 1)`` nats, -1.69 at log end 0.5, and

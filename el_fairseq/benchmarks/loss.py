@@ -178,6 +178,7 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads, after_matmul)
             hidden, weight = (random(n, WIDTH, scale=1.0).detach() for n in (count, classes))
             product = hidden.new_empty(count, classes)
             before = functools.partial(torch.mm, hidden, weight.t(), out=product)
+            before()  # the product's memory is not that of the first contender
         for number in threads:
             torch.set_num_threads(number)
             results = measure(contenders, inputs, repeats, calls, before)

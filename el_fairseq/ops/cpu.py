@@ -3,7 +3,7 @@
 Each loop over a row is a separate function, which LLVM turns into vector instructions. The row
 that is read and the row that is written may be the same memory, so a buffer lies between them. The
 entries of a row are computed in float32 (float64 for float64 logits), its few other numbers in
-float64. Rows of another dtype, or whose entries are not contiguous, are copied block by block.
+float64. Logits of another dtype, or that are not contiguous, are copied block by block.
 """
 
 import ctypes
@@ -292,7 +292,8 @@ def row_losses(logits, target, spec, scale, gradient=None):
     """Compiled: see :func:`el_fairseq.ops.reference.row_losses`."""
     (rows, classes), number = logits.shape, number_type(logits)
     if logits.dtype != number or not logits.is_contiguous():
-        buffer = logits.new_empty(min(rows, rows_of(CONVERTED, classes)), classes, dtype=number)
+        step = rows_of(CONVERTED, classes)
+        buffer = logits.new_empty(min(rows, step), classes, dtype=number)
 
         def of_block(block):
             values = buffer[: block.stop - block.start].copy_(logits[block])
@@ -302,7 +303,7 @@ def row_losses(logits, target, spec, scale, gradient=None):
                 gradient[block] = values
             return losses
 
-        return in_blocks(of_block, CONVERTED, logits, classes)
+        return in_blocks(of_block, logits, step)
     gradient = logits[:0] if gradient is None else gradient
     kernel = _compiled(_rows, logits.dtype)
     inputs = [each.numpy() for each in (logits, target, scale, gradient)]

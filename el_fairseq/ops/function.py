@@ -23,9 +23,10 @@ def loss_of(inputs, target, spec, class_weight=None):
     """The reduced loss of rows. Also returns the negative log-likelihood of each row, and whether
     its largest logit is that of the target.
 
-    If the gradient is required, it is computed with the loss and kept until the backward pass. With
-    ``spec.inplace_backward`` it overwrites the logits: they must not be read afterwards, and if
-    another operation has saved them, autograd raises an error.
+    If the gradient is required, it is computed with the loss and kept until the backward pass, or
+    computed then (float16, reduction "none"). With ``spec.inplace_backward`` it overwrites the
+    logits: they must not be read afterwards, and if another operation has saved them, autograd
+    raises an error.
 
     Args:
         inputs: the logits (N, V); or hidden states (N, D), weight (V, D) and bias (V,) or ``None``
@@ -52,10 +53,10 @@ def loss_of(inputs, target, spec, class_weight=None):
         return problem.reference_loss(inputs)
     is_on = torch.is_grad_enabled()
     wanted = [is_on and each is not None and each.requires_grad for each in inputs]
-    # With reduction "none", each row has its own factor, and the projection's gradients must wait
-    # for it. The range of float16 is too small to multiply by the loss scale later: without it,
-    # most entries, near label_smoothing / V, would be 0.
-    waits = dtype == torch.float16 or (len(inputs) > 1 and spec.reduction == "none")
+    # With reduction "none", each row has a factor of its own, and the gradients wait for it. The
+    # range of float16 is too small to multiply by the loss scale later: without it, most entries,
+    # near label_smoothing / V, would be 0.
+    waits = dtype == torch.float16 or spec.reduction == "none"
     versions = _versions(inputs) if any(wanted) else None  # inference tensors have none
     now = [each and not waits for each in wanted]
     losses, gradients = problem.losses(inputs, scale, now, spec.inplace_backward)
@@ -173,7 +174,9 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
     of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
     of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
-    memory = hidden.new_empty(min(len(hidden), rows_of(BLOCK, len(weight))), len(weight))
+    step = rows_of(BLOCK, len(weight))
+    step -= step % 16 if step > 16 else 0  # MKL multiplies 128 rows in 14 % less time than 131
+    memory = hidden.new_empty(min(len(hidden), step), len(weight))
 
     def of_block(block):
         logits = memory[: block.stop - block.start]
@@ -193,7 +196,7 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
             of_bias.add_(logits.sum(0, dtype=number))
         return losses
 
-    losses = in_blocks(of_block, BLOCK, hidden, len(weight))
+    losses = in_blocks(of_block, hidden, step)
     gradients = of_hidden, of_weight, of_bias
     return losses, [None if each is None else each.to(hidden.dtype) for each in gradients]
 
@@ -255,14 +258,10 @@ def count(target, classes, spec, dtype):
 
 
 def times(values, factor, is_kept):
-    """Values (N, V) times a tensor of one number, or of one for each row; in place unless kept.
-
-    A factor of 1 changes nothing. On a GPU the kernel checks that, so that the host does not wait.
-    """
+    """Values times a tensor of one number; in place unless kept. A factor of 1 changes nothing. On
+    a GPU the kernel checks that, so that the host does not wait."""
     if is_kept:
-        return (values * (factor.unsqueeze(1) if factor.dim() else factor)).to(values.dtype)
-    if factor.dim():
-        return values.mul_(factor.unsqueeze(1))
+        return values * factor
     if factor.device.type == "cpu" and factor.item() == 1:
         return values
     kernel = _kernel(values.device, values.dtype) if values.is_cuda else reference

@@ -117,11 +117,7 @@ def test_the_mean_squared_error_has_its_own_loss_and_fairseqs_nll(model):
 
 @pytest.mark.parametrize(
     ("delay", "warmup", "weights"),
-    [
-        (2, 0, [0, 0, 1, 1, 1, 1]),
-        (0, 4, [0, 0.25, 0.5, 0.75, 1, 1]),
-        (2, 2, [0, 0, 0, 0.5, 1, 1]),
-    ],
+    [(2, 0, [0, 0, 1, 1, 1, 1]), (0, 4, [0, 0.25, 0.5, 0.75, 1, 1]), (2, 2, [0, 0, 0, 0.5, 1, 1])],
 )
 def test_the_bonus_waits_for_its_delay_and_rises_over_its_warmup(model, delay, warmup, weights):
     task = Task()

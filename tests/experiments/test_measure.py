@@ -35,10 +35,7 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
     assert found["beams"] == {"test": {"1": {"bleu": 30.0}, "5": {"bleu": 30.0}}}
     assert found["tempered"] == {"test": {"bleu": 31.0}}
     temperature = found["calibration"]["temperature"]
-    assert asked == {
-        "beam1": ["--beam", "1"],
-        "tempered": ["--temperature", f"{temperature:.3f}"],
-    }
+    assert asked == {"beam1": ["--beam", "1"], "tempered": ["--temperature", f"{temperature:.3f}"]}
     before, after = found["calibration"]["before"], found["calibration"]["after"]
     assert 0 < before["expected_calibration_error"] < 1 and temperature > 0
     assert after["nll_nats"] != before["nll_nats"]

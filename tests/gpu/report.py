@@ -56,7 +56,8 @@ def main():
     words = ["pytest", "-q", "-rA", "--tb=short", "--show-capture=no", "--durations=0"]
     tests_failed, tested = run([*words, "-o", f"testpaths={' '.join(tests)}", *others], args.device)
     words = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
-    timed = [run([*words, "--dtype", dtype], args.device) for dtype in ("float32", "float16")]
+    dtypes = ("float32", "float16", "bfloat16")
+    timed = [run([*words, "--dtype", dtype], args.device) for dtype in dtypes]
     _, machine = run(["torch.utils.collect_env"], args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Tests on a GPU, {datetime.date.today()}"

@@ -62,11 +62,8 @@ def test_rows_shared_among_threads_give_the_same_bits(three_threads, monkeypatch
 def test_small_rows_have_the_same_bits_wherever_they_lie_in_memory():
     case, draw, others, gradients = random_case(23, 16, torch.float32), random.Random(1), [], set()
     for _ in range(10_000):
-        others = [
-            *others[-200:],
-            torch.empty(draw.randrange(4000)),
-            bytearray(draw.randrange(9000)),
-        ]
+        others += [torch.empty(draw.randrange(4000)), bytearray(draw.randrange(9000))]
+        del others[:-200]
         gradient = case[0].detach().clone()
         cpu.row_losses(gradient, case[1], SPEC, torch.ones(23), gradient)
         gradients.add(gradient.numpy().tobytes())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="Triton is not installed: its wheels are for Linux on x86-64")
+pytest.importorskip("triton.backends.compiler", reason="no Triton 3, for Linux on x86-64 by pip")
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -30,6 +30,7 @@ CASES = {  # dtype, classes (fairseq's are a multiple of 8), smoothed, bonus sta
     "of an older GPU": ("bf16", 8192, True, True, 80),
 }
 PROGRAM = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="this Triton has no cuobjdump")
 
 
 def machine_code(dtype, classes, smoothed, start, capability):
@@ -99,10 +100,9 @@ def code(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", ["half precision", "single precision"])
 def test_an_entry_takes_few_instructions(code, dtype):
-    largest, sums, bonus, gradient = code[dtype]["loops"]
-    assert largest + sums + bonus + gradient <= 75
-    largest, sums, gradient = code[f"{dtype}, not smoothed"]["loops"]
-    assert largest + sums + gradient <= 45
+    assert sum(code[dtype]["loops"]) <= 75
+    assert sum(code[f"{dtype}, not smoothed"]["loops"]) <= 45
+    assert sum(code["with a start of the bonus"]["loops"]) <= 86
 
 
 @pytest.mark.parametrize("case", CASES)
