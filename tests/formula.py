@@ -26,25 +26,17 @@ def literal_bonus(probs, log_end=0.5, bonus_start=0.0):
 
 
 def literal_losses(
-    logits,
-    target,
-    log_end=0.5,
-    label_smoothing=0.0,
-    bonus_weight=1.0,
-    bonus_start=0.0,
-    class_weight=None,
+    logits, target, label_smoothing=0.0, bonus_weight=1.0, class_weight=None, **of_bonus
 ):
-    """``sum_k q_k * (-log p_k + w * b(p_k))`` of each row; logits (N, V), target (N,).
-
-    ``class_weight`` (V,) is a factor of ``q``; rows with target -100 cost 0.
-    """
+    """``sum_k q_k * (-log p_k + w * b(p_k))`` of each row; logits (N, V), target (N,), -100 to
+    ignore a row. ``class_weight`` (V,) is a factor of ``q``."""
     counts = target != -100
     log_probs = logits.double().log_softmax(-1)
     classes = logits.size(-1)
     q = torch.nn.functional.one_hot(target * counts, classes).double() * (1 - label_smoothing)
     q += label_smoothing / classes
     q *= 1 if class_weight is None else class_weight
-    terms = -log_probs + bonus_weight * literal_bonus(log_probs.exp(), log_end, bonus_start)
+    terms = -log_probs + bonus_weight * literal_bonus(log_probs.exp(), **of_bonus)
     return torch.where(q > 0, q * terms, torch.zeros_like(terms)).sum(-1).masked_fill(~counts, 0)
 
 

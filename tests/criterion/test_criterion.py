@@ -89,7 +89,7 @@ def test_the_loss_is_the_literal_formula_in_fairseqs_convention(model_and_sample
     log_probs = model.get_normalized_probs(net_output, log_probs=True, sample=data)
     kept = data["target"].ne(PAD)
     expected = literal_losses(
-        log_probs[kept], data["target"][kept], log_end, label_smoothing=0.1 * SIZE / (SIZE - 1)
+        log_probs[kept], data["target"][kept], 0.1 * SIZE / (SIZE - 1), log_end=log_end
     ).sum()
     actual = train_once(criterion(log_end=log_end), model, data)["loss"]
     torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-5)

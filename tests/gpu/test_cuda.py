@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from formula import literal_losses
 
 from el_fairseq import encouraging_loss, linear_encouraging_loss
@@ -129,13 +130,23 @@ def test_under_autocast_and_a_loss_scale_the_gradient_is_that_of_float32(dtype):
     scaler = torch.amp.GradScaler("cuda", enabled=dtype == torch.float16)
     for is_fused in (False, True):
         with torch.autocast("cuda", dtype=dtype):
-            if is_fused:
-                loss = linear_encouraging_loss(hidden, model.weight, target)
-            else:
-                loss = encouraging_loss(model(hidden), target)
+            fused = linear_encouraging_loss(hidden, model.weight, target)
+            loss = fused if is_fused else encouraging_loss(model(hidden), target)
         (gradient,) = torch.autograd.grad(scaler.scale(loss), model.weight)
         error = (gradient / scaler.get_scale() - expected).norm() / expected.norm()
         assert error < (4e-3 if dtype == torch.float16 else 2e-2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_fused_projection_of_several_blocks_agrees_with_a_linear_layer(dtype):
+    shapes = (5000, 64), (32_000, 64), (32_000,)
+    inputs = [torch.randn(*x, device="cuda", dtype=dtype, requires_grad=True) for x in shapes]
+    target = torch.randint(32_000, (5000,), device="cuda")
+    loss = encouraging_loss(F.linear(*inputs).float(), target, reduction="sum")
+    fused = linear_encouraging_loss(*inputs[:2], target, inputs[2], reduction="sum")
+    pairs = zip(*(torch.autograd.grad(each, inputs) for each in (loss, fused)))
+    errors = [((ours - true).float().norm() / true.float().norm()).item() for true, ours in pairs]
+    assert max(errors) < (1e-4 if dtype == torch.float32 else 2e-2)
 
 
 PROGRAM = """

@@ -135,7 +135,7 @@ def test_the_loss_is_the_formula_on_the_labels_that_the_model_predicts(name, tmp
     kept = target != -100
     with torch.no_grad():
         logits = built(name)(**batch).logits[kept]
-    expected = literal_losses(logits, target[kept], 0.75, 0.1).mean().item()
+    expected = literal_losses(logits, target[kept], 0.1, log_end=0.75).mean().item()
     loss = encouraging_loss_func(log_end=0.75, label_smoothing=0.1)
     assert trained(name, tmp_path, loss, data=data)[0] == pytest.approx(expected, rel=1e-4)
 

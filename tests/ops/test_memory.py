@@ -14,12 +14,8 @@ from el_fairseq.benchmarks.loss import peak_memory
 from el_fairseq.ops.function import loss_of
 from el_fairseq.ops.reference import Spec
 
-pytestmark = [
-    pytest.mark.skipif(
-        not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which tells the peak"
-    ),
-    tells_of_passes,
-]
+needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+pytestmark = [needs_linux, tells_of_passes]
 CLASSES = 24_000
 SMOOTHED = partial(encouraging_loss, label_smoothing=0.1)
 WEIGHTED = partial(SMOOTHED, weight=torch.ones(CLASSES))
