@@ -75,7 +75,7 @@ def encouraging_loss(
     Without the bonus this is :func:`torch.nn.functional.cross_entropy`. It is a drop-in replacement
     for it, also under autocast, ``torch.compile`` and ``torch.func``, and its gradient can be
     differentiated again. Beyond the logits it takes the memory of the gradient, and of a copy of
-    logits with more than two dimensions.
+    logits with more than two dimensions (and more for ``"mse"``).
 
     The loss goes below zero: its lower bound, at ``p = 1`` and without label smoothing, is
     ``bonus_weight * (log(1 - log_end) - 1)`` nats, -1.69 at log end 0.5, and

@@ -42,7 +42,7 @@ def literal_formula(logits, target, log_end=0.5):
 
 
 class _Copy(torch.autograd.Function):
-    """Reads the logits and writes as much, once: no loss with its gradient takes less."""
+    """Reads the logits and writes as much to new memory, once: the bandwidth."""
 
     @staticmethod
     def forward(ctx, logits, target):
@@ -189,7 +189,7 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads, after_matmul)
         inputs.append(torch.randint(2, classes, (count,), generator=generator).to(device))
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         before = None
-        if after_matmul:  # its threads then still wait for work, and the caches hold its numbers
+        if after_matmul:  # its threads then still wait for work
             hidden, weight = (random(n, WIDTH, scale=1.0).detach() for n in (count, classes))
             product = hidden.new_empty(count, classes)
             before = functools.partial(torch.mm, hidden, weight.t(), out=product)
@@ -225,8 +225,8 @@ def main():
     add(
         "--literal",
         action="store_true",
-        help="more contenders: the paper's formula in PyTorch, a copy of the logits (the least "
-        "there is), F.linear_cross_entropy, on a GPU also compiled ones",
+        help="more contenders: the paper's formula in PyTorch, a copy of the logits, "
+        "F.linear_cross_entropy, on a GPU also compiled ones",
     )
     add("--after-matmul", action="store_true", help="call right after a projection to such logits")
     add("--repeats", type=number, default=7, help="(default: %(default)s)")

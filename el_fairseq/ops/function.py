@@ -23,10 +23,9 @@ def loss_of(inputs, target, spec, class_weight=None):
     """The reduced loss of rows. Also returns the negative log-likelihood of each row, and whether
     its largest logit is that of the target.
 
-    If the gradient is required, it is computed with the loss and kept until the backward pass, or
-    computed then (float16, reduction "none"). With ``spec.inplace_backward`` it overwrites the
-    logits: they must not be read afterwards, and if another operation has saved them, autograd
-    raises an error.
+    The gradient, if required, is computed with the loss, or in the backward pass. With
+    ``spec.inplace_backward`` it overwrites the logits: they must not be read afterwards, and if
+    another operation has saved them, autograd raises an error.
 
     Args:
         inputs: the logits (N, V); or hidden states (N, D), weight (V, D) and bias (V,) or ``None``
@@ -53,10 +52,11 @@ def loss_of(inputs, target, spec, class_weight=None):
         return problem.reference_loss(inputs)
     is_on = torch.is_grad_enabled()
     wanted = [is_on and each is not None and each.requires_grad for each in inputs]
-    # With reduction "none", each row has a factor of its own, and the gradients wait for it. The
-    # range of float16 is too small to multiply by the loss scale later: without it, most entries,
-    # near label_smoothing / V, would be 0.
-    waits = dtype == torch.float16 or spec.reduction == "none"
+    # With reduction "none", each row has its own factor: the projection's gradients must wait for
+    # it, and PyTorch would multiply bfloat16 in a copy of float32. float16 has too small a range to
+    # be multiplied by the loss scale later: without it, most entries, near eps / V, would be 0.
+    is_late = len(inputs) > 1 or dtype == torch.bfloat16
+    waits = dtype == torch.float16 or (is_late and spec.reduction == "none")
     versions = _versions(inputs) if any(wanted) else None  # inference tensors have none
     now = [each and not waits for each in wanted]
     losses, gradients = problem.losses(inputs, scale, now, spec.inplace_backward)
@@ -69,19 +69,19 @@ def loss_of(inputs, target, spec, class_weight=None):
 def _scale(target, spec, class_weight, total, number):
     """The factors (N,) of the rows' losses in the reduced loss, for ``total`` targets; and the
     class weights, or ``None`` where the factors contain them."""
-    weights = None
     if class_weight is not None:
         class_weight, counts = class_weight.detach().to(number), target != spec.ignore_index
         weights = class_weight[target.masked_fill(~counts, 0)] * counts
-        total = weights.sum()
-        total = total + (total == 0)
     if spec.reduction != "mean":
         total = 1
+    elif class_weight is not None:
+        total = weights.sum()
+        total = total + (total == 0)
     if isinstance(total, int):
         scale = torch.full(target.shape, 1 / max(total, 1), dtype=number, device=target.device)
     else:
         scale = total.to(number).reciprocal().expand(target.shape)
-    if weights is None or spec.label_smoothing:  # smoothed, a loss has the weights of all classes
+    if class_weight is None or spec.label_smoothing:  # smoothed, it has the weights of all classes
         return scale, class_weight
     return scale * weights, None
 
@@ -175,7 +175,7 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
     of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
     of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
     step = rows_of(BLOCK, len(weight))
-    step -= step % 16 if step > 16 else 0  # MKL multiplies 128 rows in 14 % less time than 131
+    step = step // 16 * 16 or step  # MKL multiplies 128 rows in 14 % less time than 131
     memory = hidden.new_empty(min(len(hidden), step), len(weight))
 
     def of_block(block):
@@ -258,8 +258,10 @@ def count(target, classes, spec, dtype):
 
 
 def times(values, factor, is_kept):
-    """Values times a tensor of one number; in place unless kept. A factor of 1 changes nothing. On
-    a GPU the kernel checks that, so that the host does not wait."""
+    """Values times a tensor of one number, or of one for each row; in place unless kept. A factor
+    of 1 changes nothing. On a GPU the kernel checks that, so that the host does not wait."""
+    if factor.dim():
+        return values * factor.unsqueeze(1) if is_kept else values.mul_(factor.unsqueeze(1))
     if is_kept:
         return values * factor
     if factor.device.type == "cpu" and factor.item() == 1:
@@ -292,8 +294,7 @@ _no_dispatch = torch._C._disabled_torch_dispatch_impl
 # Older versions of torch lack some of these.
 _is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
-_functorch = getattr(torch._C, "_functorch", None)
-_is_batched = getattr(_functorch, "is_legacy_batchedtensor", lambda tensor: False)
+_is_batched = getattr(getattr(torch._C, "_functorch", 0), "is_legacy_batchedtensor", lambda _: 0)
 _modes_active = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)
 # Whether the running backward pass keeps the graph, so that another one may follow. Before 2.1
 # torch does not tell: then assume that it does.

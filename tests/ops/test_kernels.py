@@ -190,8 +190,8 @@ def check(kernel, count, dtype, layout, reduction, way, options, classes, ignore
     assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert gradient.dtype == dtype
     # By way of the formula 1 - p is rounded, as in F.cross_entropy.
-    is_weighted = weight is not None and options["label_smoothing"] > 0
-    is_exact = kernel == "cpu" and way in BY_KERNEL and not is_weighted
+    by_formula = weighted and options["label_smoothing"]
+    is_exact = kernel == "cpu" and way in BY_KERNEL and not by_formula
     if not is_exact:
         of_loss, of_gradient = 4 * of_loss, 4 * of_gradient
     for value in (loss, alone):
