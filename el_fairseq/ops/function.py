@@ -174,16 +174,16 @@ def projection_losses(hidden, weight, bias, problem, scale, wanted):
     of_hidden = torch.empty_like(hidden) if wanted[0] else None
     of_weight = torch.zeros_like(weight, dtype=number) if wanted[1] else None
     of_bias = weight.new_zeros(len(weight), dtype=number) if wanted[2] else None
-    step = rows_of(BLOCK, len(weight))
-    step = step // 16 * 16 or step  # MKL multiplies 128 rows in 14 % less time than 131
+    step = 16 * rows_of(BLOCK, 16 * len(weight))  # 128 rows take MKL 14 % less time than 131
+    part = len(weight) if hidden.is_cuda else 512  # which takes MKL 10 % less than all classes
     memory = hidden.new_empty(min(len(hidden), step), len(weight))
 
     def of_block(block):
         logits = memory[: block.stop - block.start]
-        if bias is None:
-            torch.mm(hidden[block], weight.t(), out=logits)
-        else:
-            torch.addmm(bias, hidden[block], weight.t(), out=logits)
+        if bias is not None:
+            logits.copy_(bias)
+        for of_classes, rows in zip(logits.split(part, 1), weight.split(part)):
+            of_classes.addmm_(hidden[block], rows.t(), beta=float(bias is not None))
         of_rows = logits, problem.target[block], problem.spec, scale[block]
         losses = row_losses(*of_rows, logits if any(wanted) else None, problem.class_weight)
         if wanted[0]:
