@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-from conftest import run, succeed
+from conftest import DEVICE, run, succeed
 from soak import same
 from tiny import SMALL_MODEL
 
@@ -11,7 +11,8 @@ TRAINING = [
     *("--criterion", "encouraging_loss", "--label-smoothing", "0.1", "--report-accuracy"),
     *("--optimizer", "adam", "--lr", "0.02", "--dropout", "0.3", "--clip-norm", "1.0"),
     *("--lr-scheduler", "polynomial_decay", "--warmup-updates", "3", "--total-num-update", "40"),
-    *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0", "--cpu"),
+    *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0"),
+    "--cpu" if DEVICE == "cpu" else "--fp16",  # whose loss scale is part of the optimizer's state
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1"),
 ]
 # What a checkpoint holds beside tensors.

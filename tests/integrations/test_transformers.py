@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from conftest import DEVICE
 from formula import literal_losses
 
 with warnings.catch_warnings():
@@ -84,7 +85,8 @@ def examples(name="", first=True):
 def trainer(model, folder, loss=None, data=None, kind=ELTrainer, metrics=None, **options):
     data = data or examples(type(model).__name__)
     of_training = {
-        **{"output_dir": str(folder), "use_cpu": True, "report_to": [], "disable_tqdm": True},
+        **{"output_dir": str(folder), "use_cpu": DEVICE == "cpu"},
+        **{"report_to": [], "disable_tqdm": True},
         **{"save_strategy": "no", "logging_steps": 1, "optim": "sgd", "learning_rate": 1.0},
         **{"lr_scheduler_type": "constant", "max_steps": 1, "max_grad_norm": 0.0},
         **options,
@@ -112,6 +114,12 @@ def test_without_the_bonus_a_step_is_that_of_the_models_own_loss(name, tmp_path)
     actual = trained(name, tmp_path, encouraging_loss_func(bonus_weight=0.0))
     expected = trained(name, tmp_path, kind=Trainer)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", *(["fp16"] if DEVICE == "cuda" else [])])
+def test_in_half_precision_a_step_is_that_of_single_precision_nearly(precision, tmp_path):
+    actual = trained("GPT2LMHeadModel", tmp_path, **{precision: True})
+    torch.testing.assert_close(actual, trained("GPT2LMHeadModel", tmp_path), rtol=0.02, atol=0.01)
 
 
 def test_label_smoothing_of_the_training_arguments_is_the_trainers_own_and_applied_once(tmp_path):

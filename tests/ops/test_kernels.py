@@ -51,7 +51,7 @@ LAYOUTS = {
     "rows": lambda x: x,
     "columns": lambda x: x.t().contiguous().t(),
     "every other": lambda x: torch.stack([x, x], -1)[..., 0],
-    "wide": lambda x: torch.cat([x, x], 1)[:, : x.size(1)],
+    "odd offset": lambda x: torch.cat([x[:, :1], x, x], 1)[:, 1 : 1 + x.size(1)],
     "one row": lambda x: x[:1].expand(x.shape),
 }
 
@@ -168,6 +168,7 @@ def check(kernel, count, dtype, layout, reduction, way, options, classes, ignore
     logits, target, weight, of_rows = tensors(count, classes, ignored, weighted, seed)
     options = {**options, "bonus_start": options["bonus_start"] * options["log_end"]}
     logits = LAYOUTS[layout](logits.to(dtype))
+    target = target[:1].expand(count) if layout == "one row" else target
 
     def function(logits, **more):
         return encouraging_loss(
@@ -245,7 +246,7 @@ def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(kernel, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_an_infinite_logit_is_seen_in_loss_and_gradient_as_in_cross_entropy(kernel, dtype, value):
-    logits, target = (each.to(DEVICE) for each in random_case(dtype=dtype))
+    logits, target = (each.to(DEVICE) for each in random_case(classes=300, dtype=dtype))
     logits[2, 4] = value
     options = {"label_smoothing": 0.1, "reduction": "none"}
     loss, gradient = loss_and_gradient(lambda x: encouraging_loss(x, target, **options), logits)
@@ -258,8 +259,8 @@ def test_an_infinite_logit_is_seen_in_loss_and_gradient_as_in_cross_entropy(kern
 def test_masked_classes_are_finite_without_smoothing_and_infinite_but_not_nan_with_it(
     kernel, label_smoothing, log_end
 ):
-    logits, target = (each.to(DEVICE) for each in random_case(40, dtype=torch.float32))
-    logits = logits.masked_fill(logits < F.one_hot(target, 11) * -100, -torch.inf)
+    logits, target = (each.to(DEVICE) for each in random_case(40, 300, torch.float32))
+    logits = logits.masked_fill(logits < F.one_hot(target, 300) * -100, -torch.inf)
     losses, gradient = loss_and_gradient(
         lambda x: encouraging_loss(
             x, target, log_end=log_end, label_smoothing=label_smoothing, reduction="sum"
