@@ -21,7 +21,13 @@ import torch.nn.functional as F
 from ..common.cli import argument, command_line, run, whole_number
 from ..common.tables import Table
 from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
+from ..ops import function
 from ..ops.function import loss_of
+
+try:
+    from liger_kernel.transformers import functional as liger
+except Exception:  # as below, of fairseq
+    liger = None
 
 SMOOTHING = 0.1
 WIDTH = 512  # of the hidden states that --after-matmul projects to logits
@@ -77,6 +83,8 @@ def loss_contenders(slow=True):
     if slow and torch.cuda.is_available():
         for name in ("`F.cross_entropy`", "EL, literal formula"):
             contenders[f"{name}, compiled"] = torch.compile(contenders[name], dynamic=False)
+    if slow and liger:
+        contenders["Liger's"] = lambda *x: liger.liger_cross_entropy(*x, label_smoothing=SMOOTHING)
     return contenders
 
 
@@ -96,10 +104,36 @@ def projection_contenders(slow=True):
         contenders["`F.linear_cross_entropy`, chunked, not smoothed"] = lambda *x: (
             F.linear_cross_entropy(*x, options=options)
         )
+    if slow and liger:
+        contenders["Liger's"] = functools.partial(
+            liger.liger_fused_linear_cross_entropy, label_smoothing=SMOOTHING
+        )
     return contenders
 
 
-def measure(contenders, inputs, repeats, calls=1, before=None):
+def backward(contender, *inputs):
+    """Forward and backward; no gradient is kept, as in a training."""
+    torch.autograd.grad(contender(*inputs), inputs[:-1])
+
+
+@torch.no_grad()
+def forward(contender, *inputs):
+    contender(*inputs)
+
+
+@functools.lru_cache(maxsize=None)
+def _graph(contender, *inputs):
+    graph = torch.cuda.CUDAGraph()
+    backward(contender, *inputs)  # compiles the kernels
+    with torch.cuda.graph(graph):
+        backward(contender, *inputs)
+    return graph
+
+
+STEPS = {"training": backward, "forward": forward, "graph": lambda *of: _graph(*of).replay()}
+
+
+def measure(contenders, inputs, repeats, calls=1, before=None, step=backward):
     """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
@@ -108,6 +142,7 @@ def measure(contenders, inputs, repeats, calls=1, before=None):
         repeats: turns of each contender, after one turn that warms up and measures the memory.
         calls: number of calls in each turn.
         before: a function to call right before each call; its time does not count.
+        step: one of ``STEPS``.
     """
     *differentiated, _ = inputs
     device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
@@ -122,8 +157,8 @@ def measure(contenders, inputs, repeats, calls=1, before=None):
                 before()
             _wait_for(device)
             start = time.perf_counter()
-            for _ in range(in_a_row):  # no gradient is kept, as in a training
-                torch.autograd.grad(contender(*inputs), differentiated)
+            for _ in range(in_a_row):
+                step(contender, *inputs)
             _wait_for(device)
             total += time.perf_counter() - start
         return total / calls
@@ -172,7 +207,7 @@ def cells(results):
         yield time if peak is None else f"{time}, {max(0, peak) / 2**20:.0f} MiB"
 
 
-def benchmark(shapes, contenders, device, dtype, repeats, threads, after_matmul):
+def benchmark(shapes, contenders, device, dtype, options):
     """A table of the contenders at each shape, (N, V) or (N, D, V), and number of threads."""
     generator = torch.Generator().manual_seed(1)
 
@@ -189,14 +224,15 @@ def benchmark(shapes, contenders, device, dtype, repeats, threads, after_matmul)
         inputs.append(torch.randint(2, classes, (count,), generator=generator).to(device))
         calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
         before = None
-        if after_matmul:  # its threads then still wait for work
+        if options.after_matmul:  # its threads then still wait for work
             hidden, weight = (random(n, WIDTH, scale=1.0).detach() for n in (count, classes))
             product = hidden.new_empty(count, classes)
             before = functools.partial(torch.mm, hidden, weight.t(), out=product)
             before()  # the product's memory is not that of the first contender
-        for number in threads:
+        for number in options.threads:
             torch.set_num_threads(number)
-            results = measure(contenders, inputs, repeats, calls, before)
+            how = options.repeats, calls, before, STEPS[options.time]
+            results = measure(contenders, inputs, *how)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
@@ -226,12 +262,33 @@ def main():
         "--literal",
         action="store_true",
         help="more contenders: the paper's formula in PyTorch, a copy of the logits, "
-        "F.linear_cross_entropy, on a GPU also compiled ones",
+        "F.linear_cross_entropy, on a GPU also compiled ones, and Liger's where it is installed",
     )
+    add(
+        "--time",
+        choices=STEPS,
+        default="training",
+        help="of forward and backward (%(default)s), forward alone, a CUDA graph of both",
+    )
+    add("--block", type=number, default=function.BLOCK, help="entries of the projection's blocks")
+    powers = [2**power for power in range(15)]
+    add("--lanes", type=int, choices=powers[4:], help="entries that the GPU's kernel takes at once")
+    add("--warps", type=int, choices=powers[:6], help="warps of the GPU's kernel")
     add("--after-matmul", action="store_true", help="call right after a projection to such logits")
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
+    function.BLOCK, is_other = options.block, options.lanes or options.warps
+    if device.type == "cpu" and (is_other or options.time == "graph"):
+        parser.error("--lanes, --warps and --time graph are for a GPU")
+    if is_other:
+        from ..ops import gpu
+
+        gpu.lanes_of = lambda classes, own=gpu.lanes_of: options.lanes or own(classes)
+        gpu.warps_of = lambda lanes, own=gpu.warps_of: options.warps or own(lanes)
+    contenders = loss_contenders(options.literal), projection_contenders(options.literal)
+    if options.time == "graph":
+        contenders[0].pop("fairseq's cross-entropy", None)  # it waits for the GPU
     few = torch.zeros(2, 3, device=device, requires_grad=True)
     encouraging_loss(few, torch.zeros(2, device=device).long()).backward()  # compiles the kernel
     cpu = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
@@ -240,13 +297,9 @@ def main():
         f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
         "memory beyond the inputs"
     )
-    for shapes, contenders in (
-        (options.shapes, loss_contenders(options.literal)),
-        (options.projections, projection_contenders(options.literal)),
-    ):
+    for shapes, some in zip((options.shapes, options.projections), contenders):
         if shapes:
-            how = device, dtype, options.repeats, options.threads, options.after_matmul
-            print(f"\n{benchmark(shapes, contenders, *how).text('github')}")
+            print(f"\n{benchmark(shapes, some, device, dtype, options).text('github')}")
 
 
 if __name__ == "__main__":

@@ -60,13 +60,13 @@ def test_the_command_prints_a_table_for_logits_and_one_for_projections(call, cap
     for first in ("| 40 x 50 ", "| 40 x 8 x 50 "):
         (row,) = [line for line in shown.splitlines() if line.startswith(first)]
         assert " ms, " in row and row.count("MiB") == row.count("|") - 3
-    call(
-        benchmark.main, "--shapes", "300x4000", "--projections", "--repeats", "1", "--after-matmul"
-    )
-    assert "| 300 x 4000 " in capsys.readouterr().out
+    for how in ("--after-matmul", "--time=forward"):
+        call(benchmark.main, "--shapes", "300x4000", "--projections", "--repeats", "1", how)
+        assert "| 300 x 4000 " in capsys.readouterr().out
     for option, value, reason in (
         ("--shapes", "40", "'40', expected 2 whole numbers"),
         ("--projections", "40x1x9", "'40x1x9', expected 3 whole numbers above 2"),
+        ("--device=cpu", "--warps=4", "are for a GPU"),
     ):
         with pytest.raises(SystemExit):
             call(benchmark.main, option, value)

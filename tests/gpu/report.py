@@ -17,6 +17,17 @@ ROOT = Path(__file__).parents[2]
 TESTS = [
     *("ops/test_kernels.py", "gpu/test_cuda.py"),
     *("criterion/test_precision.py", "criterion/test_two_processes.py"),
+    *("experiments/test_worker.py", "integrations/test_transformers.py"),
+]
+LANES = (1024, 4096, 8192)
+BENCHMARKS = [
+    *(f"--dtype {dtype} --literal --repeats 5" for dtype in ("float32", "float16", "bfloat16")),
+    *("--time forward --projections", "--time graph --shapes 64x10 256x1000 --projections"),
+    *(
+        f"--dtype float16 --shapes 8192x32000 --projections --lanes {n} --warps {n // 256}"
+        for n in LANES
+    ),
+    *(f"--shapes --projections 8192x1024x32000 --block {2**power}" for power in (23, 27, 28)),
 ]
 
 
@@ -43,7 +54,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu-report.md")
     # The tests of this program run it on the CPU.
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
-    parser.add_argument("--benchmark", default="--literal --repeats 5", help=argparse.SUPPRESS)
+    parser.add_argument("--benchmark", action="append", help=argparse.SUPPRESS)
     args, others = parser.parse_known_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print(
@@ -55,9 +66,8 @@ def main():
     tests = [f"tests/{path}" for path in TESTS]
     words = ["pytest", "-q", "-rA", "--tb=short", "--show-capture=no", "--durations=0"]
     tests_failed, tested = run([*words, "-o", f"testpaths={' '.join(tests)}", *others], args.device)
-    words = ["el_fairseq.benchmarks.loss", "--device", args.device, *args.benchmark.split()]
-    dtypes = ("float32", "float16", "bfloat16")
-    timed = [run([*words, "--dtype", dtype], args.device) for dtype in dtypes]
+    words = ["el_fairseq.benchmarks.loss", "--device", args.device]
+    timed = [run([*words, *each.split()], args.device) for each in args.benchmark or BENCHMARKS]
     _, machine = run(["torch.utils.collect_env"], args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     head = f"# Tests on a GPU, {datetime.date.today()}"
