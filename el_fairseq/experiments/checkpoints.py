@@ -43,9 +43,7 @@ def average_last(folder, last, output):
         if sums and shapes != {name: tensor.shape for name, tensor in sums.items()}:
             raise UserError(f"{path} is of another model than {paths[0]}: average those of one run")
         for name, tensor in checkpoint["model"].items():
-            if tensor.is_floating_point():
-                tensor = sums.get(name, 0) + tensor.double()
-            sums[name] = tensor
+            sums[name] = sums.get(name, 0) + tensor.double()
     checkpoint["model"] = {
         name: (sums[name] / len(paths)).to(tensor.dtype) if tensor.is_floating_point() else tensor
         for name, tensor in checkpoint["model"].items()
