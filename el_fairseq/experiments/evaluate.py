@@ -66,9 +66,7 @@ def evaluate(folder, last, test, data=None, options=(), name=None, gpus=()):
     }
     parts = []
     if len(subsets) > 1:
-        single = {subset: one for one, subset in corpus.tests.items()}
-        more = data, options, name, gpus
-        parts = [evaluate(folder, last, single[subset], *more) for subset in subsets]
+        parts = [evaluate(folder, last, one, data, options, name, gpus) for one in corpus.tests]
     if (out / "evaluation.json").exists():
         before = read_json(out / "evaluation.json", f"delete {out} to evaluate again")
         advice = "give a --name to have these beside them, or delete that folder"
@@ -81,8 +79,8 @@ def evaluate(folder, last, test, data=None, options=(), name=None, gpus=()):
         with making(out) as unfinished:
             references, generated = corpus.plain(test, corpus.target), None
             if parts:
-                texts = [lines_of(part / f"hypotheses.{corpus.target}") for part in parts]
-                hypotheses = [line for text in texts for line in text]
+                texts = [part / f"hypotheses.{corpus.target}" for part in parts]
+                hypotheses = [line for text in texts for line in lines_of(text)]
                 (unfinished / "averaged.pt").symlink_to(f"../{parts[0].name}/averaged.pt")
             else:
                 checkpoint = folder.absolute() / "checkpoints" / "checkpoint_best.pt"
