@@ -74,7 +74,6 @@ CORPORA = {
         title="IWSLT'14 German-English (TED talks)",
         url="http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz",
         checksum="md5:10936dfdf616504ddbd844e91b94ef4a",
-        languages=("de", "en"),
         files=(
             *("train.tags.de-en.{}", "IWSLT14.TED.dev2010.de-en.{}.xml"),
             *("IWSLT14.TEDX.dev2012.de-en.{}.xml", "IWSLT14.TED.tst2010.de-en.{}.xml"),
@@ -91,7 +90,6 @@ CORPORA = {
         url="https://raw.githubusercontent.com/hlt-mt/WIT3/master/archive/2017-01-trnted/texts/"
         "fr/en/fr-en.tgz",
         checksum="git-blob:3e028db081441e51b6e81a4ebd6702148b774ebc",
-        languages=("fr", "en"),
         files=(
             *("train.tags.fr-en.{}", "IWSLT17.TED.dev2010.fr-en.{}.xml"),
             "IWSLT17.TED.tst2015.fr-en.{}.xml",
@@ -107,8 +105,8 @@ CORPORA = {
 
 def main(name):
     """Command line of a corpus."""
-    corpus = CORPORA[name]
-    languages, (unit, size) = corpus.languages, corpus.subwords
+    corpus, (_, *languages) = CORPORA[name], name.split("-")
+    unit, size = corpus.subwords
     parser = parser_of(name, __doc__, name)
     add = parser.add_argument
     add("--archive", type=Path, metavar="FILE", help="a .tgz or .zip, instead of downloading")
