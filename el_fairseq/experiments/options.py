@@ -43,8 +43,6 @@ def check_training(experiment, loss, given=()):
     These are its experiment's own, those of one of its losses, and those ``given`` on the command
     line after ``--``. Returns them as fairseq reads them, a namespace.
     """
-    from fairseq import options
-
     from ..criterion import EncouragingLossCriterionConfig
 
     # Those that make a loss another one.
@@ -66,7 +64,7 @@ def check_training(experiment, loss, given=()):
     if "--criterion" not in _flags(of_loss):  # fairseq would take cross_entropy
         raise UserError(f"the loss {loss} has no --criterion: name it in [losses]")
     words = [*own, *of_loss, *given]
-    everything = _read(options.get_training_parser(), words, f"the options of {loss}")
+    everything = _read("training", words, f"the options of {loss}")
     if not hasattr(everything, "source_lang"):
         raise UserError(
             f"--task {everything.task} is refused: the runs translate from one language into "
@@ -91,8 +89,6 @@ def check_decoding(words):
 
     Returns all options as fairseq reads them, a namespace.
     """
-    from fairseq import options
-
     for flag in _flags(words):
         if flag not in DECODING.split():
             raise UserError(
@@ -100,7 +96,7 @@ def check_decoding(words):
                 "of every sentence of a test set (--subset), by one model (--last, --best), in "
                 f"plain text. Allowed are {', '.join(sorted(DECODING.split()))}"
             )
-    return _read(options.get_generation_parser(), words, "the options of fairseq-generate")
+    return _read("generation", words, "the options of fairseq-generate")
 
 
 def _flags(words):
@@ -109,7 +105,7 @@ def _flags(words):
     return [flag.partition("=")[0] if flag.startswith("--") else flag[:2] for flag in flags]
 
 
-def _read(parser, words, what):
+def _read(purpose, words, what):
     from fairseq import options
 
     from .. import criterion  # noqa: F401  (registers it)
@@ -118,6 +114,7 @@ def _read(parser, words, what):
         reason, _, choices = message.partition(" (choose from")
         raise UserError(f"fairseq refuses {what}: {reason if len(choices) > 200 else message}")
 
+    parser = getattr(options, f"get_{purpose}_parser")()
     parser.error = refuse
     try:
         return options.parse_args_and_arch(parser, ["DATA", *words])
