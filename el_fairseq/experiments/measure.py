@@ -40,8 +40,7 @@ def measure(results, record, experiment):
     subset = ",".join(corpus.subsets_of(tests[0]))
     calibration = of_checkpoint(results.checkpoint(record["run"]), corpus.bin, subset, device)
     tempered = scores("tempered", "--temperature", f"{calibration['temperature']:.3f}")
-    made = {"checkpoints": kind, "beams": beams, "calibration": calibration}
-    return {**made, "tempered": tempered}
+    return {"checkpoints": kind, "beams": beams, "calibration": calibration, "tempered": tempered}
 
 
 def main():
