@@ -34,9 +34,8 @@ def with_noise(text, rate, generator):
         for i, character in enumerate(left):
             times = 1
             if generator.random() < rate:
-                kind = generator.choice(("drop", "double", "swap"))
-                times = {"drop": 0, "double": 2, "swap": 1}[kind]
-                if kind == "swap" and i + 1 < len(left):
+                times = generator.choice((0, 2, 1))  # dropped, doubled, swapped
+                if times == 1 and i + 1 < len(left):
                     left[i : i + 2] = left[i + 1], character
             word += times * left[i]
         words.append(word)
