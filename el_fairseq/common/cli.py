@@ -5,7 +5,7 @@ import math
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class UserError(Exception):
@@ -30,38 +30,28 @@ def parse(parser):
     return parser.parse_args(words[:end]), words[end + 1 :]
 
 
-def argument(read, expected):
-    """A reader for argparse, whose error says what was expected."""
+def argument(read, expected, is_allowed=lambda value: True):
+    """A reader for argparse of the values that are allowed; its error says what was expected."""
 
     def read_argument(text):
-        try:
-            return read(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}', expected {expected}") from None
+        with suppress(ValueError):
+            value = read(text)
+            if is_allowed(value):
+                return value
+        raise argparse.ArgumentTypeError(f"'{text}', expected {expected}")
 
     return read_argument
 
 
 def matching(pattern, expected):
     """A reader for argparse of text that matches a whole pattern."""
-
-    def read(text):
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return argument(read, expected)
+    return argument(str, expected, re.compile(pattern).fullmatch)
 
 
 def whole_number(least, most=math.inf):
     """A reader for argparse of a whole number from ``least`` to ``most``."""
-
-    def read(text):
-        if not least <= int(text) <= most:
-            raise ValueError
-        return int(text)
-
-    return argument(read, f"a whole number from {least}" + f" to {most}" * (most < math.inf))
+    expected = f"a whole number from {least}" + f" to {most}" * (most < math.inf)
+    return argument(int, expected, lambda number: least <= number <= most)
 
 
 @contextmanager
