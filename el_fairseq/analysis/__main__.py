@@ -152,12 +152,6 @@ def named(text):
     return name, parts.split(":")
 
 
-def named_subset(text):
-    """Reader of ``NAME=FOLDER:SUBSET``."""
-    name, (folder, subset) = named(text)
-    return name, (folder, subset)
-
-
 def parser(of_report=False):
     """The options, or those of how to analyse alone, which a report passes on."""
     name = "options of a report's analysis" if of_report else "python -m el_fairseq.analysis"
@@ -185,7 +179,7 @@ def parser(of_report=False):
     form = "NAME=FOLDER:SUBSET"
     others = "data to distinguish from the subset, binarized with the same dictionaries "
     others += "(python -m el_fairseq.corpora.binarize)"
-    other = argument(named_subset, form)
+    other = argument(named, form, lambda given: len(given[1]) == 2)
     add("--ood", type=other, action="append", default=[], metavar=form, help=others)
     noisy = "SentencePiece model (FILE ends in .model) or BPE codes of the data: measures accuracy "
     noisy += "and BLEU with noise in the characters of the source"
