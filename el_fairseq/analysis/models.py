@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
 from fairseq.data import ConcatDataset, Dictionary, LanguagePairDataset, data_utils
 from tqdm import tqdm
@@ -55,16 +54,11 @@ class Model:
 
     def logits(self, sample):
         """Teacher-forced logits (B, T, V) of a batch as fairseq's datasets collate it."""
-        if len(self.networks) == 1:
-            return self._logits(self.networks[0], sample)
-        log_probs = (F.log_softmax(self._logits(one, sample), dim=-1) for one in self.networks)
-        return functools.reduce(torch.logaddexp, log_probs) - math.log(len(self.networks))
-
-    def _logits(self, network, sample):
-        net_output = network(**sample["net_input"])
-        if predicts_by_softmax(network):
-            return net_output[0]
-        return network.get_normalized_probs(net_output, log_probs=True)
+        networks, inputs = self.networks, sample["net_input"]
+        if len(networks) == 1 and predicts_by_softmax(networks[0]):
+            return networks[0](**inputs)[0]
+        log_probs = (one.get_normalized_probs(one(**inputs), log_probs=True) for one in networks)
+        return functools.reduce(torch.logaddexp, log_probs) - math.log(len(networks))
 
     def target(self, sample):
         """Target tokens (B, T) of a batch."""
