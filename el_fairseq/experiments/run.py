@@ -36,7 +36,9 @@ class Plan:
         # Absolute, because the corpus's command runs in the repository's folder.
         self.data = usable(options.data or experiment.data)
         self.folder = usable(options.runs or experiment.folder)
-        self.archive = options.archive
+        self.prepare_command = [*experiment.corpus.command, "--out", str(self.data)]
+        if options.archive:
+            self.prepare_command += ["--archive", str(options.archive.absolute())]
         gpus = gpus_of_runs(options.gpus_per_run, options.cpu, options.gpus, options.dry_run)
         jobs = options.jobs or (len(gpus) if gpus[0] else experiment.runs.jobs)
         self.slots = [gpus[number % len(gpus)] for number in range(jobs)]  # a training in each
@@ -58,10 +60,6 @@ class Plan:
         check_decoding(experiment.evaluate.options)
         parser_of_analysis(of_report=True).parse_args(experiment.report.options)
 
-    def prepare_command(self):
-        command = [*self.experiment.corpus.command, "--out", str(self.data)]
-        return command + (["--archive", str(self.archive.absolute())] if self.archive else [])
-
     def describe(self):
         """Yield the lines of ``--dry-run``: every command, in order."""
         experiment, languages = self.experiment, ("SOURCE", "TARGET")
@@ -69,7 +67,7 @@ class Plan:
             corpus = read_corpus(self.data)
             languages = corpus.source, corpus.target
         yield shlex.join(["cd", str(ROOT)])
-        yield shlex.join(self.prepare_command())
+        yield shlex.join(self.prepare_command)
         where = "on the CPU"
         if self.slots[0]:
             where = f"with CUDA_VISIBLE_DEVICES={' | '.join(map(','.join, self.slots))}"
@@ -126,7 +124,7 @@ def reproduce(plan):
     experiment, folder = plan.experiment, plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock", f"the experiment in {folder} is being run"):
-        if processes.call(plan.prepare_command(), cwd=ROOT):
+        if processes.call(plan.prepare_command, cwd=ROOT):
             raise UserError("the data could not be prepared; see the error above")
         tests, count = tests_of(experiment, plan.data), len(plan.runs)
         sacrebleu_tokenizer(read_corpus(plan.data).target)
