@@ -18,8 +18,7 @@ def trust_fairseq_checkpoints():
     no such list: there, this does nothing.
     """
     if hasattr(torch.serialization, "add_safe_globals"):
-        counts = np.zeros(1, dtype=np.int64)
-        reconstruct = counts.__reduce__()[0]
+        reconstruct = np.zeros(1).__reduce__()[0]
         dtypes = [type(np.dtype(kind)) for kind in (np.int64, np.float64)]
         torch.serialization.add_safe_globals(
             [argparse.Namespace, reconstruct, np.ndarray, np.dtype, *dtypes]
