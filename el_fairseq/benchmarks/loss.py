@@ -5,6 +5,7 @@ the contenders take turns, so that other load on the machine affects all of them
 machine run it twice: there, the first access to memory is much slower.
 """
 
+import contextlib
 import ctypes
 import functools
 import math
@@ -26,7 +27,7 @@ from ..ops.function import loss_of
 
 try:
     from liger_kernel.transformers import functional as liger
-except Exception:  # as below, of fairseq
+except Exception:  # not installed, or without its own needs
     liger = None
 
 SMOOTHING = 0.1
@@ -69,11 +70,9 @@ def loss_contenders(slow=True):
         # As inplace_backward=True of the function, which refuses these logits: they are a leaf.
         "EL in place, as in training": lambda logits, target: loss_of([logits], target, spec)[0],
     }
-    try:
+    with contextlib.suppress(Exception):  # no fairseq, or one that does not import on this Python
         from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
-    except Exception:  # no fairseq, or one that does not import on this Python
-        pass
-    else:
+
         contenders["fairseq's cross-entropy"] = lambda logits, target: label_smoothed_nll_loss(
             F.log_softmax(logits, dim=-1), target, SMOOTHING, ignore_index=1
         )[0]
@@ -231,21 +230,19 @@ def benchmark(shapes, contenders, device, dtype, options):
             before()  # the product's memory is not that of the first contender
         for number in options.threads:
             torch.set_num_threads(number)
-            how = options.repeats, calls, before, STEPS[options.time]
-            results = measure(contenders, inputs, *how)
+            given = contenders, inputs, options.repeats, calls, before, STEPS[options.time]
+            results = measure(*given)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
     return Table("", ["shape", "threads", *contenders], rows)
 
 
 def _sizes(count):
-    def read(text):
-        sizes = tuple(map(int, text.lower().split("x")))
-        if len(sizes) != count or min(sizes) < 3:
-            raise ValueError
-        return sizes
-
-    return argument(read, f"{count} whole numbers above 2, joined by x")
+    return argument(
+        lambda text: tuple(map(int, text.lower().split("x"))),
+        f"{count} whole numbers above 2, joined by x",
+        lambda sizes: len(sizes) == count and min(sizes) > 2,
+    )
 
 
 def main():

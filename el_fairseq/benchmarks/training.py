@@ -31,9 +31,8 @@ def train(command, log, env=None):
     lines = log.read_text(errors="replace").splitlines()
     if status:
         raise failure("fairseq-train", log, abs(status))
-    records = map(training_log.parse, lines)
-    of_updates = [record[1] for record in records if record and record[0] == "train_inner"]
-    speeds = [numbers["wps"] for numbers in of_updates[1:]]
+    records = filter(None, map(training_log.parse, lines))
+    speeds = [numbers["wps"] for kind, numbers in records if kind == "train_inner"][1:]
     if not speeds:
         raise UserError(f"{log} has fewer than two records of training: raise --updates")
     return statistics.median(speeds)

@@ -19,14 +19,11 @@ TESTS = [
     *("criterion/test_precision.py", "criterion/test_two_processes.py"),
     *("experiments/test_worker.py", "integrations/test_transformers.py"),
 ]
-LANES = (1024, 4096, 8192)
+LANES = ("1024 --warps 4", "4096 --warps 16", "8192 --warps 32")
 BENCHMARKS = [
     *(f"--dtype {dtype} --literal --repeats 5" for dtype in ("float32", "float16", "bfloat16")),
     *("--time forward --projections", "--time graph --shapes 64x10 256x1000 --projections"),
-    *(
-        f"--dtype float16 --shapes 8192x32000 --projections --lanes {n} --warps {n // 256}"
-        for n in LANES
-    ),
+    *(f"--dtype float16 --shapes 8192x32000 --projections --lanes {n}" for n in LANES),
     *(f"--shapes --projections 8192x1024x32000 --block {2**power}" for power in (23, 27, 28)),
 ]
 
