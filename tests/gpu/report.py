@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 # These take the device from EL_TEST_DEVICE.
 TESTS = [
-    *("ops/test_kernels.py", "gpu/test_cuda.py"),
+    *("ops/test_kernels.py", "ops/test_ops.py", "gpu/test_cuda.py"),
     *("criterion/test_precision.py", "criterion/test_two_processes.py"),
     *("experiments/test_worker.py", "integrations/test_transformers.py"),
 ]

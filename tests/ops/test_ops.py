@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import DEVICE
 from formula import random_case
 from old_torch import TELLS_OF_PASSES, needs_half
 
@@ -30,8 +31,9 @@ def test_it_compiles_into_one_graph_with_the_same_loss_and_gradient(reduction):
         loss = encouraging_loss(logits * 2, target, label_smoothing=0.1, reduction=reduction)
         return loss.sum() * 3
 
-    logits, target = case()
-    compiled = torch.compile(double_loss, backend="aot_eager", fullgraph=True)
+    logits, target = (each.to(DEVICE) for each in case())
+    backend = "aot_eager" if DEVICE == "cpu" else "inductor"
+    compiled = torch.compile(double_loss, backend=backend, fullgraph=True)
     loss, expected = compiled(logits, target), double_loss(logits, target)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
