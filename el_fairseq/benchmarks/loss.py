@@ -31,6 +31,7 @@ except Exception:  # not installed, or without its own needs
     liger = None
 
 SMOOTHING = 0.1
+SMOOTHED = {"label_smoothing": SMOOTHING}
 WIDTH = 512  # of the hidden states that --after-matmul projects to logits
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
 PROJECTIONS = [(4096, 512, 32000), (1024, 512, 256000)]
@@ -63,10 +64,10 @@ class _Copy(torch.autograd.Function):
 
 def loss_contenders(slow=True):
     """Functions of (logits, target) by name; the first is the baseline."""
-    spec = checked_spec(label_smoothing=SMOOTHING, reduction="sum", inplace_backward=True)
+    spec = checked_spec(**SMOOTHED, reduction="sum", inplace_backward=True)
     contenders = {
-        "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, label_smoothing=SMOOTHING),
-        "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, label_smoothing=SMOOTHING),
+        "`F.cross_entropy`": lambda *x: F.cross_entropy(*x, **SMOOTHED),
+        "EL, `encouraging_loss`": lambda *x: encouraging_loss(*x, **SMOOTHED),
         # As inplace_backward=True of the function, which refuses these logits: they are a leaf.
         "EL in place, as in training": lambda logits, target: loss_of([logits], target, spec)[0],
     }
@@ -83,7 +84,7 @@ def loss_contenders(slow=True):
         for name in ("`F.cross_entropy`", "EL, literal formula"):
             contenders[f"{name}, compiled"] = torch.compile(contenders[name], dynamic=False)
     if slow and liger:
-        contenders["Liger's"] = lambda *x: liger.liger_cross_entropy(*x, label_smoothing=SMOOTHING)
+        contenders["Liger's"] = lambda *x: liger.liger_cross_entropy(*x, **SMOOTHED)
     return contenders
 
 
@@ -91,11 +92,9 @@ def projection_contenders(slow=True):
     """Functions of (hidden, weight, target) by name; the first is the baseline."""
     contenders = {
         "`F.linear` + `F.cross_entropy`": lambda hidden, weight, target: F.cross_entropy(
-            F.linear(hidden, weight), target, label_smoothing=SMOOTHING
+            F.linear(hidden, weight), target, **SMOOTHED
         ),
-        "EL, `linear_encouraging_loss`": lambda *x: linear_encouraging_loss(
-            *x, label_smoothing=SMOOTHING
-        ),
+        "EL, `linear_encouraging_loss`": lambda *x: linear_encouraging_loss(*x, **SMOOTHED),
     }
     if slow and hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13 and later
         options = torch.nn.LinearCrossEntropyOptions()
@@ -104,9 +103,7 @@ def projection_contenders(slow=True):
             F.linear_cross_entropy(*x, options=options)
         )
     if slow and liger:
-        contenders["Liger's"] = functools.partial(
-            liger.liger_fused_linear_cross_entropy, label_smoothing=SMOOTHING
-        )
+        contenders["Liger's"] = lambda *x: liger.liger_fused_linear_cross_entropy(*x, **SMOOTHED)
     return contenders
 
 
