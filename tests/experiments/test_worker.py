@@ -12,7 +12,8 @@ TRAINING = [
     *("--optimizer", "adam", "--lr", "0.02", "--dropout", "0.3", "--clip-norm", "1.0"),
     *("--lr-scheduler", "polynomial_decay", "--warmup-updates", "3", "--total-num-update", "40"),
     *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0"),
-    "--cpu" if DEVICE == "cpu" else "--fp16",  # whose loss scale is part of the optimizer's state
+    # A checkpoint's state of the optimizer holds the loss scale.
+    *(["--cpu"] if DEVICE == "cpu" else ["--fp16", "--distributed-world-size", "1"]),
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1"),
 ]
 # What a checkpoint holds beside tensors.

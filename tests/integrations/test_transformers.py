@@ -53,6 +53,11 @@ MODELS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_gpu(monkeypatch):
+    monkeypatch.setattr(Seq2SeqTrainingArguments, "n_gpu", 1)
+
+
 class ELTrainer(EncouragingLossMixin, Seq2SeqTrainer):
     pass
 
