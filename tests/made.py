@@ -1,8 +1,9 @@
-"""Results of made-up runs, as ``results.gather`` leaves them, and the folders of such runs."""
+"""Made-up experiments, results as ``results.gather`` leaves them, and the folders of such runs."""
 
 import json
 import shutil
 
+from el_fairseq.experiments.config import read_experiment
 from el_fairseq.experiments.results import Results
 
 REFERENCES = [f"the cat number {n} sat on mat {n % 7} of the house" for n in range(200)]
@@ -23,6 +24,13 @@ train.options = "--lr 1"
 evaluate.last = 10
 evaluate.best = true
 """
+
+
+def experiment_of(folder, text=EXPERIMENT, **options):
+    """The experiment that a file of this text in ``folder`` describes."""
+    path = folder / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_experiment(path, **options)
 
 
 def scores_of(bleu):

@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from made import experiment_of
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments.config import FOLDER, Experiment, names, read_experiment
@@ -18,18 +19,6 @@ best = true
 """
 
 
-@pytest.fixture
-def written(tmp_path):
-    """Reads an experiment from text."""
-
-    def read(text, name="small.toml"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return read_experiment(path)
-
-    return read
-
-
 @pytest.mark.parametrize("name", names())
 def test_every_experiment_of_the_repository_can_be_trained_and_evaluated(name):
     experiment = read_experiment(name)
@@ -42,20 +31,20 @@ def test_every_experiment_of_the_repository_can_be_trained_and_evaluated(name):
         assert losses["EL"] == ["--criterion", "encouraging_loss", "--log-end", "0.5"]
 
 
-def test_options_are_in_shell_syntax(written):
+def test_options_are_in_shell_syntax(tmp_path):
     options = "'''\n--arch x # why\n--betas '(1, 2)'\n'''"
-    experiment = written(SMALLEST.replace('"--arch transformer"', options))
+    experiment = experiment_of(tmp_path, SMALLEST.replace('"--arch transformer"', options))
     assert experiment.train.options == ["--arch", "x", "--betas", "(1, 2)"]
     assert experiment.corpus.command == ["make", "it"]
 
 
-def test_an_experiment_names_its_losses_each_with_its_options(written):
+def test_an_experiment_names_its_losses_each_with_its_options(tmp_path):
     text = f"""{SMALLEST}
 [losses]
 "no smoothing" = "--criterion cross_entropy"
 "EL, delayed" = "--criterion encouraging_loss --bonus-delay-updates 100"
 """
-    experiment = written(text)
+    experiment = experiment_of(tmp_path, text)
     assert list(experiment.losses) == ["no smoothing", "EL, delayed"]
     assert experiment.loss("el, DELAYED") == experiment.loss("el-delayed") == "EL, delayed"
     assert experiment.losses["EL, delayed"][-1] == "100"
@@ -86,17 +75,17 @@ def test_an_experiment_names_its_losses_each_with_its_options(written):
         ("[train]", "[train", "is no TOML"),
     ],
 )
-def test_a_wrong_file_is_refused_with_file_key_and_what_was_expected(written, old, new, reason):
+def test_a_wrong_file_is_refused_with_file_key_and_what_was_expected(tmp_path, old, new, reason):
     with pytest.raises(UserError) as caught:
-        written(SMALLEST.replace(old, new))
+        experiment_of(tmp_path, SMALLEST.replace(old, new))
     assert "small.toml" in str(caught.value) and "\n" not in str(caught.value)
     assert reason in str(caught.value)
 
 
 def test_a_wrong_section_is_refused_also_beside_a_number_of_checkpoints(tmp_path):
-    (tmp_path / "small.toml").write_text("evaluate = 5\n" + SMALLEST.partition("[evaluate]")[0])
+    text = "evaluate = 5\n" + SMALLEST.partition("[evaluate]")[0]
     with pytest.raises(UserError, match="evaluate is 5: "):
-        read_experiment(tmp_path / "small.toml", last=3)
+        experiment_of(tmp_path, text, last=3)
 
 
 def test_an_unknown_name_is_told_which_there_are():
@@ -107,9 +96,9 @@ def test_an_unknown_name_is_told_which_there_are():
 README = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_of_the_readme_is_an_experiment(written):
+def test_the_example_of_the_readme_is_an_experiment(tmp_path):
     (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    experiment = written(example)
+    experiment = experiment_of(tmp_path, example)
     assert experiment.evaluate.last == 5 and experiment.corpus.command[-1] == "in/test"
 
 

@@ -1,21 +1,13 @@
 import json
 import shutil
 
-import pytest
-from made import EXPERIMENT, results_of
+from made import EXPERIMENT, experiment_of, results_of
 
 from el_fairseq.experiments import measure
-from el_fairseq.experiments.config import read_experiment
-
-
-@pytest.fixture
-def experiment(tmp_path):
-    (tmp_path / "tiny.toml").write_text(EXPERIMENT.replace("last = 10", "last = 0"))
-    return read_experiment(tmp_path / "tiny.toml")
 
 
 def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_calibration(
-    tiny, experiment, tmp_path, monkeypatch
+    tiny, tmp_path, monkeypatch
 ):
     checkpoints = tmp_path / "runs" / "el-seed1" / "checkpoints"
     checkpoints.mkdir(parents=True)
@@ -31,6 +23,7 @@ def test_a_run_gets_scores_of_a_beam_of_1_and_at_the_fitted_temperature_and_its_
     record = {"run": "el-seed1", "loss": "EL", "seed": 1}
     record["scores"] = {"test": {"best": {"bleu": 30.0}}}
     results = results_of([record], tmp_path / "runs", data=str(tiny.folder), checkpoints=["best"])
+    experiment = experiment_of(tmp_path, EXPERIMENT.replace("last = 10", "last = 0"))
     found = measure.measure(results, record, experiment)
     assert found["beams"] == {"test": {"1": {"bleu": 30.0}, "5": {"bleu": 30.0}}}
     assert found["tempered"] == {"test": {"bleu": 31.0}}

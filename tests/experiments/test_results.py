@@ -1,17 +1,18 @@
 import json
 
 import pytest
-from made import EXPERIMENT, GOOD, REFERENCES, record, results_of, write_translations
+from made import (
+    EXPERIMENT,
+    GOOD,
+    REFERENCES,
+    experiment_of,
+    record,
+    results_of,
+    write_translations,
+)
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments import results, table
-from el_fairseq.experiments.config import read_experiment
-
-
-@pytest.fixture
-def experiment(tmp_path):
-    (tmp_path / "small.toml").write_text(EXPERIMENT)
-    return read_experiment(tmp_path / "small.toml")
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def finish_run(folder, data, loss, seed, bleu=30.0, **changes):
     return run
 
 
-def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus, tmp_path):
+def test_results_hold_a_record_for_each_run_that_is_finished(corpus, tmp_path):
     runs = tmp_path / "runs"
     finish_run(runs, corpus, "EL", 1, 31.0)
     finish_run(runs, corpus, "CE", 1)
@@ -64,7 +65,7 @@ def test_results_hold_a_record_for_each_run_that_is_finished(experiment, corpus,
     (not_scored / "evaluation" / "test-best" / "scores.json").unlink()
     not_trained = finish_run(runs, corpus, "CE", 2)
     (not_trained / "training.json").unlink()
-    gathered = results.gather(experiment, runs)
+    gathered = results.gather(experiment_of(tmp_path), runs)
     assert gathered == results.read(runs)
     assert [one["run"] for one in gathered["runs"]] == ["ce-seed1", "el-seed1"]
     assert gathered["runs"][1]["scores"]["test"] == {
@@ -96,19 +97,17 @@ def test_results_that_are_damaged_or_of_another_version_are_named(tmp_path, cont
         ({"format": 2}, "run.json is of format 2, expected 3: .* delete"),
     ],
 )
-def test_runs_that_do_not_compare_are_not_put_into_one_table(
-    experiment, corpus, tmp_path, changes, reason
-):
+def test_runs_that_do_not_compare_are_not_put_into_one_table(corpus, tmp_path, changes, reason):
     finish_run(tmp_path / "runs", corpus, "CE", 1)
     finish_run(tmp_path / "runs", corpus, "EL", 1, **changes)
     with pytest.raises(UserError, match=reason):
-        results.gather(experiment, tmp_path / "runs")
+        results.gather(experiment_of(tmp_path), tmp_path / "runs")
 
 
 def test_a_test_set_that_the_corpus_lacks_is_named(corpus, tmp_path):
-    (tmp_path / "small.toml").write_text(f'{EXPERIMENT}corpus.tests = ["news"]\n')
+    experiment = experiment_of(tmp_path, f'{EXPERIMENT}corpus.tests = ["news"]\n')
     with pytest.raises(UserError, match=r"corpus\.tests names news, expected some of test"):
-        results.tests_of(read_experiment(tmp_path / "small.toml"), corpus)
+        results.tests_of(experiment, corpus)
 
 
 @pytest.mark.parametrize("may_be_kept", [True, False])

@@ -6,11 +6,11 @@ import types
 
 import pytest
 from conftest import ROOT, run
+from made import experiment_of
 from tiny import SMALL_MODEL
 
 from el_fairseq.common import processes
 from el_fairseq.common.cli import UserError
-from el_fairseq.experiments.config import read_experiment
 from el_fairseq.experiments.train import Run, claim, identity_of_corpus
 from el_fairseq.experiments.train import train as train_with
 from el_fairseq.experiments.training_log import Progress
@@ -32,8 +32,7 @@ evaluate.last = 1
 def small_run(small, tmp_path):
     """A run of a tiny experiment, of some updates."""
     options = [*SMALL_MODEL, *TRAINING]
-    (tmp_path / "small.toml").write_text(EXPERIMENT.format(options=" ".join(options)))
-    experiment = read_experiment(tmp_path / "small.toml")
+    experiment = experiment_of(tmp_path, EXPERIMENT.format(options=" ".join(options)))
 
     def make(loss="EL", seed=1, updates=3, data=small, **changes):
         given = ("--max-update", str(updates), *changes.pop("given", ()))
