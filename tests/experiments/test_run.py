@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 
@@ -20,17 +18,16 @@ def gpus(monkeypatch):
 
 
 @pytest.fixture
-def dry_run(monkeypatch, capsys, tmp_path):
+def dry_run(call, capsys, tmp_path):
     """Lines that ``reproduce.sh iwslt14-de-en --dry-run`` prints with more arguments."""
 
-    def call(*arguments, experiment="iwslt14-de-en"):
+    def lines(*arguments, experiment="iwslt14-de-en"):
         words = [experiment, "--runs", tmp_path / "runs", "--dry-run", "--data", tmp_path / "none"]
-        monkeypatch.setattr(sys, "argv", ["reproduce", *map(str, [*words, *arguments])])
-        run.main()
+        call(run.main, *words, *arguments)
         assert not (tmp_path / "runs").exists()
         return capsys.readouterr().out.splitlines()
 
-    return call
+    return lines
 
 
 def trainings(lines):
@@ -108,13 +105,11 @@ def test_a_wrong_argument_is_named(dry_run, capsys, arguments, reason):
     assert reason in capsys.readouterr().err
 
 
-def test_what_is_meant_for_a_gpu_does_not_start_without_one(monkeypatch, gpus, tmp_path):
+def test_what_is_meant_for_a_gpu_does_not_start_without_one(call, gpus, tmp_path):
     gpus(0)
-    words = ["reproduce", "iwslt14-de-en", "--runs", str(tmp_path / "runs")]
     for more, reason in (([], "no GPU here, and the 10 .* add --cpu"), (["--gpus", "2"], "most 0")):
-        monkeypatch.setattr(sys, "argv", [*words, *more])
         with pytest.raises(UserError, match=reason):
-            run.main()
+            call(run.main, "iwslt14-de-en", "--runs", tmp_path / "runs", *more)
     assert not (tmp_path / "runs").exists()
 
 
