@@ -1,20 +1,14 @@
-import os
-import subprocess
 import sys
 
 import pytest
+from conftest import run
 
 from el_fairseq.common.cli import needs_extra
 
 
 def test_a_terminal_that_lacks_a_character_still_gets_the_rest():
     code = "from el_fairseq.common.cli import run; run(lambda: print('gr\\u00fcn \\udcff 1'))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-    )
+    result = run([sys.executable, "-c", code], env={"PYTHONIOENCODING": "ascii"})
     assert (result.returncode, result.stdout) == (0, "gr?n ? 1\n")
 
 
