@@ -13,8 +13,8 @@ from sizes import transformer
 from el_fairseq.criterion import EncouragingLossCriterion, EncouragingLossCriterionConfig
 
 DICTIONARY = Dictionary()
-for number in range(17):
-    DICTIONARY.add_symbol(f"word{number}")
+for number in range(17):  # each rarer than the one before
+    DICTIONARY.add_symbol(f"word{number}", n=1000 // (number + 1))
 SIZE, PAD = len(DICTIONARY), DICTIONARY.pad()
 TRANSFORMER = transformer(8)
 

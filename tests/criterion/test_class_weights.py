@@ -24,24 +24,15 @@ def test_weights_fall_with_the_smoothed_count_and_average_one_over_the_tokens():
         assert (words / words[0]).tolist() == pytest.approx(expected, rel=1e-5)
 
 
-class CountingTask(Task):
-    """Its target dictionary holds 17 words, each rarer than the one before."""
-
-    def __init__(self):
-        self.target_dictionary = Dictionary()
-        for number in range(17):
-            self.target_dictionary.add_symbol(f"word{number}", n=1000 // (number + 1))
-
-
 @pytest.mark.parametrize("fused", [False, True])
 def test_with_the_bonus_off_the_criterion_is_pytorchs_weighted_cross_entropy(fused):
-    task, model, data = CountingTask(), translation_model(), sample()
+    model, data = translation_model(), sample()
     options = {"bonus_weight": 0.0, "fused_projection": fused}
-    actual = train_once(criterion(task, class_weight_power=1.0, **options), model, data)
+    actual = train_once(criterion(class_weight_power=1.0, **options), model, data)
     expected = F.cross_entropy(
         model(**data["net_input"])[0].flatten(0, 1),
         data["target"].flatten(),
-        weight=class_weights(task.target_dictionary, 1.0, 10.0).double(),
+        weight=class_weights(Task.target_dictionary, 1.0, 10.0).double(),
         label_smoothing=0.1 * SIZE / (SIZE - 1),
         ignore_index=PAD,
         reduction="sum",
@@ -52,9 +43,9 @@ def test_with_the_bonus_off_the_criterion_is_pytorchs_weighted_cross_entropy(fus
 
 
 def test_deferred_weights_begin_at_their_update():
-    task, model = CountingTask(), translation_model()
+    task, model = Task(), translation_model()
     deferred = criterion(task, class_weight_power=1.0, class_weight_delay_updates=2)
-    always = criterion(CountingTask(), class_weight_power=1.0)(model, sample())[0]
+    always = criterion(class_weight_power=1.0)(model, sample())[0]
     never = criterion()(model, sample())[0]
     losses = [task.train_step(sample(), model, deferred, None, update_num=n)[0] for n in range(4)]
     torch.testing.assert_close(torch.stack(losses), torch.stack([never, never, always, always]))
