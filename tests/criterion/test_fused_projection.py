@@ -1,7 +1,6 @@
 """What --fused-projection cannot serve ends the program with one line before training."""
 
 import types
-from argparse import Namespace
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from fairseq.distributed import FullyShardedDataParallel
 from fairseq.models import FairseqEncoderDecoderModel
 from fairseq.models.bart import BARTModel, bart_base_architecture
 from fairseq.nan_detector import NanDetector
-from small_models import TRANSFORMER, Task, criterion, sample, train_once, translation_model
+from small_models import built, criterion, sample, train_once, translation_model
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.nn.utils.stateless import functional_call
@@ -115,9 +114,6 @@ def test_a_model_whose_weights_are_in_shards_trains_unfused_as_a_whole_one():
 
 
 def test_bart_is_served():
-    torch.manual_seed(1)
-    args = Namespace(**TRANSFORMER, dropout=0.0, max_source_positions=64, max_target_positions=64)
-    bart_base_architecture(args)
-    model = BARTModel.build_model(args, Task()).double()
+    model = built(BARTModel, bart_base_architecture, max_source_positions=64)
     plain, fused = (train_once(criterion(**options), model, sample()) for options in ({}, FUSED))
     torch.testing.assert_close(fused, plain)
