@@ -4,6 +4,7 @@ import pytest
 from made import (
     EXPERIMENT,
     GOOD,
+    LOSSES,
     REFERENCES,
     experiment_of,
     record,
@@ -33,9 +34,6 @@ def finish_run(folder, data, loss, seed, bleu=30.0, **changes):
         (evaluation / "scores.json").write_text(json.dumps({"bleu": bleu}))
         (evaluation / "hypotheses.en").write_text(f"the cat number {bleu} sat on the mat\n")
         (evaluation / "references.en").write_text("the cat number 31.0 sat on the mat\n")
-    own = ["--criterion", "label_smoothed_cross_entropy"]
-    if loss == "EL":
-        own = ["--criterion", "encouraging_loss", "--log-end", "0.5"]
     asked = {
         "format": 3,
         "experiment": "small",
@@ -45,7 +43,7 @@ def finish_run(folder, data, loss, seed, bleu=30.0, **changes):
         "loss": loss,
         "seed": seed,
         "data": str(data),
-        "options": ["--lr", "1", *own, "--report-accuracy", "--seed", str(seed)],
+        "options": ["--lr", "1", *LOSSES[loss], "--report-accuracy", "--seed", str(seed)],
         "command": ["bash", "scripts/train.sh"],
         **changes,
     }
