@@ -1,6 +1,7 @@
 """Made-up experiments, results as ``results.gather`` leaves them, and the folders of such runs."""
 
 import json
+import os
 import shutil
 
 from el_fairseq.experiments.config import read_experiment
@@ -24,6 +25,16 @@ train.options = "--lr 1"
 evaluate.last = 10
 evaluate.best = true
 """
+
+
+class TouchesAFile:
+    """Its code, which an unsafe loader would run, makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
 
 
 def experiment_of(folder, text=EXPERIMENT, **options):

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from made import TouchesAFile
 from tiny import copy_with
 
 from el_fairseq.analysis.models import load_models, load_subset
@@ -95,29 +96,22 @@ def grown(state):
         state["model"][name] = torch.cat([state["model"][name]] * 2)
 
 
-ran = []
-
-
-class Carrier:
-    """Notes in ``ran`` that loading it ran its code."""
-
-    def __reduce__(self):
-        return ran.append, (1,)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (grown, "M: .*bad.pt does not load with the dictionaries in .*the shape in current model"),
-        (lambda state: state.update(code=Carrier()), "bad.pt was refused by torch's safe loader"),
+        (lambda state: state.update(code=TouchesAFile("touched")), "bad.pt was refused by torch's safe loader"),
         (lambda state: (state.pop("cfg"), state.pop("args")), "bad.pt does not load"),
     ],
 )
-def test_a_checkpoint_that_does_not_serve_is_refused_in_one_line(tiny, tmp_path, change, reason):
+def test_a_checkpoint_that_does_not_serve_is_refused_in_one_line(
+    tiny, tmp_path, monkeypatch, change, reason
+):
+    monkeypatch.chdir(tmp_path)
     bad = copy_with(tiny.el, tmp_path / "bad.pt", change)
     with pytest.raises(UserError, match=f"{reason}.*$"):
         load_models({"M": [str(bad)]}, tiny.bin)
-    assert not ran
+    assert not (tmp_path / "touched").exists()
 
 
 def test_data_that_is_missing_damaged_or_of_other_dictionaries_is_refused(tiny, tmp_path):

@@ -1,11 +1,11 @@
 import argparse
-import os
 import pickle
 import resource
 
 import numpy as np
 import pytest
 import torch
+from made import TouchesAFile
 
 from el_fairseq.common.cli import UserError
 from el_fairseq.experiments.checkpoints import average_last, copy
@@ -18,14 +18,6 @@ def save(path, weight, **more):
     state = {"model": model, "args": argparse.Namespace(arch="t"), **more}
     torch.save({"last_optimizer_state": {"step": 1}, **state}, path)
     return path
-
-
-class TouchesAFile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
 
 
 def test_a_checkpoint_that_carries_code_is_refused_and_does_not_run_it(tmp_path):
