@@ -19,6 +19,7 @@ from fairseq_cli import train as fairseq_train
 
 from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
+from fairseq.optim import FP16Optimizer
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
@@ -76,6 +77,26 @@ def _save_checkpoint(original, self, filename, extra_state):
         "early_stopping": dict(vars(fairseq_train.should_stop_early)),
     }
     return original(self, filename, {**extra_state, **more})
+
+
+def _fp32_weights(optimizer):
+    weights = optimizer.fp32_params
+    return [each.data for each in (weights.values() if isinstance(weights, dict) else weights)]
+
+
+@instead_of(FP16Optimizer, "state_dict")
+def _state_of_fp16(original, self):
+    """Also what fairseq saves rounded to float16, or not at all: weights, age of the loss scale."""
+    more = {"fp32_weights": _fp32_weights(self), "scaler": dict(vars(self.scaler))}
+    return {**original(self), **more}
+
+
+@instead_of(FP16Optimizer, "load_state_dict")
+def _load_state_of_fp16(original, self, state, *overrides):
+    original(self, state, *overrides)
+    for weights, saved in zip(_fp32_weights(self), state.get("fp32_weights", [])):
+        weights.copy_(saved)
+    vars(self.scaler).update(state.get("scaler", {}))
 
 
 @instead_of(checkpoint_utils, "load_checkpoint")

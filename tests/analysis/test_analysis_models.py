@@ -100,7 +100,10 @@ def grown(state):
     ("change", "reason"),
     [
         (grown, "M: .*bad.pt does not load with the dictionaries in .*the shape in current model"),
-        (lambda state: state.update(code=TouchesAFile("touched")), "bad.pt was refused by torch's safe loader"),
+        (
+            lambda state: state.update(code=TouchesAFile("touched")),
+            "bad.pt was refused by torch's safe loader",
+        ),
         (lambda state: (state.pop("cfg"), state.pop("args")), "bad.pt does not load"),
     ],
 )

@@ -12,23 +12,24 @@ TRAINING = [
     *("--optimizer", "adam", "--lr", "0.02", "--dropout", "0.3", "--clip-norm", "1.0"),
     *("--lr-scheduler", "polynomial_decay", "--warmup-updates", "3", "--total-num-update", "40"),
     *("--max-tokens", "60", "--update-freq", "2", "--num-workers", "0"),
-    # A checkpoint's state of the optimizer holds the loss scale.
-    *(["--cpu"] if DEVICE == "cpu" else ["--fp16", "--distributed-world-size", "1"]),
+    *(["--cpu"] if DEVICE == "cpu" else ["--distributed-world-size", "1"]),
     *("--required-batch-size-multiple", "1", "--log-format", "json", "--log-interval", "1"),
 ]
 # What a checkpoint holds beside tensors.
 OTHERS = ["train_iterator", "val_loss", "best", "last_validation", "early_stopping"]
 OTHERS += ["num_updates", "criterion_name", "optimizer_name", "lr_scheduler_state"]
+# Its loss scale doubles every third update.
+HALF = ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", "1", "--fp16-scale-window", "3"]
 
 
-@pytest.fixture(scope="module")
-def trained(small, tmp_path_factory):
-    """Folders of a training of 10 updates, and of one stopped after 3 and 7; what was said."""
+@pytest.fixture(scope="module", params=[[], HALF], ids=["float32", "float16"])
+def trained(request, small, tmp_path_factory):
+    """Folders of a training of 10 updates, and of one stopped after 4 and 7; what was said."""
     folder = tmp_path_factory.mktemp("trained")
     worker = [sys.executable, "-m", "el_fairseq.experiments.worker", small / "bin", *SMALL_MODEL]
-    worker += [*TRAINING, "--save-interval-updates", "1"]
+    worker += [*TRAINING, *request.param, "--save-interval-updates", "1"]
     said = ""
-    for name, end in (("undisturbed", 10), *(("stopped", end) for end in (3, 7, 10, 10))):
+    for name, end in (("undisturbed", 10), *(("stopped", end) for end in (4, 7, 10, 10))):
         result = succeed(run([*worker, "--save-dir", folder / name, "--max-update", end]))
         said += result.stdout + result.stderr
     return folder / "undisturbed", folder / "stopped", said
