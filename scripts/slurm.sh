@@ -10,7 +10,7 @@
 #SBATCH --requeue --open-mode=append --output=slurm-%A_%a.log
 #SBATCH --signal=B:USR1@600
 set -euo pipefail
-[ "${1:-}" != --help ] || { sed -n '2,6s/^# \?//p' "$0"; exit; }  # Slurm copies this script alone
+case ${1:-} in -h | --help) sed -n '1d; /^#SBATCH/q; s/^# \?//p' "$0" && exit ;; esac
 experiment=iwslt14-de-en
 cd "${SLURM_SUBMIT_DIR:?: submit this script, from the repository: sbatch scripts/slurm.sh}"
 

@@ -1,4 +1,4 @@
-"""Cost of the loss and of alternatives: time and peak memory of forward and backward.
+"""Cost of the loss and of alternatives: time and peak memory of forward and backward, or of a part.
 
 ``python -m el_fairseq.benchmarks.loss --help`` lists the options. Times are ratios within one run:
 the contenders take turns, so that other load on the machine affects all of them. On a virtual
@@ -25,13 +25,9 @@ from ..loss import checked_spec, encouraging_loss, linear_encouraging_loss
 from ..ops import function
 from ..ops.function import loss_of
 
-try:
-    from liger_kernel.transformers import functional as liger
-except Exception:  # not installed, or without its own needs
-    liger = None
-
 SMOOTHING = 0.1
 SMOOTHED = {"label_smoothing": SMOOTHING}
+LIGER = "Liger's cross-entropy"  # for a GPU
 WIDTH = 512  # of the hidden states that --after-matmul projects to logits
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
 PROJECTIONS = [(4096, 512, 32000), (1024, 512, 256000)]
@@ -75,7 +71,7 @@ def loss_contenders(slow=True):
         from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
         contenders["fairseq's cross-entropy"] = lambda logits, target: label_smoothed_nll_loss(
-            F.log_softmax(logits, dim=-1), target, SMOOTHING, ignore_index=1
+            F.log_softmax(logits, -1, dtype=torch.float32), target, SMOOTHING, ignore_index=1
         )[0]
     if slow:
         contenders["EL, literal formula"] = literal_formula
@@ -83,8 +79,10 @@ def loss_contenders(slow=True):
     if slow and torch.cuda.is_available():
         for name in ("`F.cross_entropy`", "EL, literal formula"):
             contenders[f"{name}, compiled"] = torch.compile(contenders[name], dynamic=False)
-    if slow and liger:
-        contenders["Liger's"] = lambda *x: liger.liger_cross_entropy(*x, **SMOOTHED)
+        with contextlib.suppress(ImportError):
+            from liger_kernel.transformers.functional import liger_cross_entropy
+
+            contenders[LIGER] = lambda *x: liger_cross_entropy(*x, **SMOOTHED)
     return contenders
 
 
@@ -102,34 +100,36 @@ def projection_contenders(slow=True):
         contenders["`F.linear_cross_entropy`, chunked, not smoothed"] = lambda *x: (
             F.linear_cross_entropy(*x, options=options)
         )
-    if slow and liger:
-        contenders["Liger's"] = lambda *x: liger.liger_fused_linear_cross_entropy(*x, **SMOOTHED)
+    if slow and torch.cuda.is_available():
+        with contextlib.suppress(ImportError):
+            from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+            contenders[LIGER] = lambda *x: liger_fused_linear_cross_entropy(*x, **SMOOTHED)
     return contenders
 
 
-def backward(contender, *inputs):
-    """Forward and backward; no gradient is kept, as in a training."""
+def training(contender, *inputs):
+    """Forward and backward; no gradient is kept."""
     torch.autograd.grad(contender(*inputs), inputs[:-1])
 
 
-@torch.no_grad()
 def forward(contender, *inputs):
-    contender(*inputs)
+    contender(*(each.detach() for each in inputs))
 
 
 @functools.lru_cache(maxsize=None)
 def _graph(contender, *inputs):
     graph = torch.cuda.CUDAGraph()
-    backward(contender, *inputs)  # compiles the kernels
+    training(contender, *inputs)  # compiles the kernels
     with torch.cuda.graph(graph):
-        backward(contender, *inputs)
+        training(contender, *inputs)
     return graph
 
 
-STEPS = {"training": backward, "forward": forward, "graph": lambda *of: _graph(*of).replay()}
+STEPS = {"training": training, "forward": forward, "graph": lambda *of: _graph(*of).replay()}
 
 
-def measure(contenders, inputs, repeats, calls=1, before=None, step=backward):
+def measure(contenders, inputs, repeats, calls=1, before=None, step=training):
     """Median seconds of a call, and peak bytes beyond the inputs, of each contender, in turns.
 
     Args:
@@ -138,7 +138,7 @@ def measure(contenders, inputs, repeats, calls=1, before=None, step=backward):
         repeats: turns of each contender, after one turn that warms up and measures the memory.
         calls: number of calls in each turn.
         before: a function to call right before each call; its time does not count.
-        step: one of ``STEPS``.
+        step: a value of ``STEPS``.
     """
     *differentiated, _ = inputs
     device, fresh = inputs[0].device, [x.detach().clone() for x in differentiated]
@@ -218,7 +218,8 @@ def benchmark(shapes, contenders, device, dtype, options):
         else:
             inputs = [random(count, classes, scale=2.0)]
         inputs.append(torch.randint(2, classes, (count,), generator=generator).to(device))
-        calls = 1 if width else max(1, min(100, 2**20 // (count * classes)))
+        entries = 2**20 if device.type == "cpu" else 2**30  # of the calls in a turn
+        calls = 1 if width else max(1, min(100, entries // (count * classes)))
         before = None
         if options.after_matmul:  # its threads then still wait for work
             hidden, weight = (random(n, WIDTH, scale=1.0).detach() for n in (count, classes))
@@ -231,6 +232,7 @@ def benchmark(shapes, contenders, device, dtype, options):
             results = measure(*given)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
+        _graph.cache_clear()
     return Table("", ["shape", "threads", *contenders], rows)
 
 
@@ -252,18 +254,11 @@ def main():
     add("--dtype", choices=DTYPES, default="float32")
     add("--device", choices=("cpu", "cuda"), default="cuda" if gpu else "cpu")
     add("--threads", type=number, nargs="+", default=[torch.get_num_threads()], metavar="N")
-    add(
-        "--literal",
-        action="store_true",
-        help="more contenders: the paper's formula in PyTorch, a copy of the logits, "
-        "F.linear_cross_entropy, on a GPU also compiled ones, and Liger's where it is installed",
-    )
-    add(
-        "--time",
-        choices=STEPS,
-        default="training",
-        help="of forward and backward (%(default)s), forward alone, a CUDA graph of both",
-    )
+    more = "more contenders: the paper's formula in PyTorch, a copy of the logits, "
+    more += "F.linear_cross_entropy; on a GPU compiled ones, and Liger's (pip install liger-kernel)"
+    add("--literal", action="store_true", help=more)
+    times = "of forward and backward (%(default)s), forward alone, a CUDA graph of both"
+    add("--time", choices=STEPS, default="training", help=times)
     add("--block", type=number, default=function.BLOCK, help="entries of the projection's blocks")
     powers = [2**power for power in range(15)]
     add("--lanes", type=int, choices=powers[4:], help="entries that the GPU's kernel takes at once")
@@ -272,24 +267,24 @@ def main():
     add("--repeats", type=number, default=7, help="(default: %(default)s)")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
-    function.BLOCK, is_other = options.block, options.lanes or options.warps
-    if device.type == "cpu" and (is_other or options.time == "graph"):
+    if device.type == "cpu" and (options.lanes or options.warps or options.time == "graph"):
         parser.error("--lanes, --warps and --time graph are for a GPU")
-    if is_other:
+    function.BLOCK = options.block
+    if options.lanes or options.warps:
         from ..ops import gpu
 
         gpu.lanes_of = lambda classes, own=gpu.lanes_of: options.lanes or own(classes)
         gpu.warps_of = lambda lanes, own=gpu.warps_of: options.warps or own(lanes)
     contenders = loss_contenders(options.literal), projection_contenders(options.literal)
-    if options.time == "graph":
-        contenders[0].pop("fairseq's cross-entropy", None)  # it waits for the GPU
+    if device.type == "cpu" or options.time == "graph":  # it waits for the GPU
+        contenders = [{k: v for k, v in each.items() if k != LIGER} for each in contenders]
     few = torch.zeros(2, 3, device=device, requires_grad=True)
     encouraging_loss(few, torch.zeros(2, device=device).long()).backward()  # compiles the kernel
     cpu = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     print(
         f"{cpu if device.type == 'cpu' else torch.cuda.get_device_name(device)}, "
-        f"torch {torch.__version__}, {options.dtype}; medians of {options.repeats} repetitions; "
-        "memory beyond the inputs"
+        f"torch {torch.__version__}, {options.dtype}, {options.time}; medians of "
+        f"{options.repeats} repetitions; memory beyond the inputs"
     )
     for shapes, some in zip((options.shapes, options.projections), contenders):
         if shapes:

@@ -229,15 +229,8 @@ def _record(experiment, run, asked, tests):
 
 def read(folder):
     """The :class:`Results` in a folder."""
-    path, advice = Path(folder, "results.json"), "run its experiment again, or its table.sh"
-    content = read_record(path, advice)
-    missing = {"loss_options", "p_values"} - content.keys()  # which the first of this format lack
-    if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(sorted(missing))}: it is of another version of el_fairseq: "
-            f"delete it, and {advice}"
-        )
-    return Results(folder, content)
+    advice = "run its experiment again, or its table.sh"
+    return Results(folder, read_record(Path(folder, "results.json"), advice))
 
 
 def export(results, to):

@@ -19,7 +19,7 @@ from fairseq_cli import train as fairseq_train
 
 from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
-from fairseq.optim import FP16Optimizer
+from fairseq.optim.dynamic_loss_scaler import DynamicLossScaler
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer
 
@@ -69,34 +69,24 @@ def _get_valid_stats(original, *arguments):
     return stats
 
 
-@instead_of(Trainer, "save_checkpoint")
-def _save_checkpoint(original, self, filename, extra_state):
-    """``extra_state`` also holds the last validation, and how long ``--patience`` has waited."""
-    more = {
-        "last_validation": dict(_last_validation),
-        "early_stopping": dict(vars(fairseq_train.should_stop_early)),
-    }
-    return original(self, filename, {**extra_state, **more})
-
-
-def _fp32_weights(optimizer):
-    weights = optimizer.fp32_params
+def _fp32_weights(trainer):
+    """Those of --fp16, whose roundings are fairseq's model."""
+    weights = getattr(trainer.optimizer, "fp32_params", [])
     return [each.data for each in (weights.values() if isinstance(weights, dict) else weights)]
 
 
-@instead_of(FP16Optimizer, "state_dict")
-def _state_of_fp16(original, self):
-    """Also what fairseq saves rounded to float16, or not at all: weights, age of the loss scale."""
-    more = {"fp32_weights": _fp32_weights(self), "scaler": dict(vars(self.scaler))}
-    return {**original(self), **more}
-
-
-@instead_of(FP16Optimizer, "load_state_dict")
-def _load_state_of_fp16(original, self, state, *overrides):
-    original(self, state, *overrides)
-    for weights, saved in zip(_fp32_weights(self), state.get("fp32_weights", [])):
-        weights.copy_(saved)
-    vars(self.scaler).update(state.get("scaler", {}))
+@instead_of(Trainer, "save_checkpoint")
+def _save_checkpoint(original, self, filename, extra_state):
+    """``extra_state`` also holds the last validation, how long ``--patience`` has waited, and of
+    --fp16 the weights in float32 and the age of the loss scale."""
+    scaler = getattr(self.optimizer, "scaler", None)
+    more = {
+        "last_validation": dict(_last_validation),
+        "early_stopping": dict(vars(fairseq_train.should_stop_early)),
+        "fp32_weights": [each.cpu() for each in _fp32_weights(self)],
+        "loss_scaler": dict(vars(scaler)) if isinstance(scaler, DynamicLossScaler) else {},
+    }
+    return original(self, filename, {**extra_state, **more})
 
 
 @instead_of(checkpoint_utils, "load_checkpoint")
@@ -108,6 +98,10 @@ def _load_checkpoint(original, config, trainer, **options):
         return extra_state, iterator
     _last_validation.update(extra_state.get("last_validation", {}))
     vars(fairseq_train.should_stop_early).update(extra_state.get("early_stopping", {}))
+    for weights, saved in zip(_fp32_weights(trainer), extra_state.pop("fp32_weights", [])):
+        weights.copy_(saved)
+    if extra_state.get("loss_scaler"):
+        vars(trainer.optimizer.scaler).update(extra_state["loss_scaler"])
     position = extra_state["train_iterator"]
     if position["epoch"] > 1 and position["iterations_in_epoch"] == 0:
         # fairseq tells the scheduler the loss when the checkpoint is written already.

@@ -85,12 +85,8 @@ def page(folder, title, results, analysis):
     if analysis:
         images.update(figures.of_analysis(analysis))
         commands.append(analysis["command"])
-    environment = Environment(
-        loader=PackageLoader("el_fairseq.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    blocks, templates = {"trim_blocks": True, "lstrip_blocks": True}, PackageLoader(__package__)
+    environment = Environment(loader=templates, autoescape=True, **blocks)
     environment.filters.update(
         address=lambda image: f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}",
         number=tables.number,

@@ -52,6 +52,18 @@ def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_number
     assert all(torch.equal(x, seen[0]) for x in seen)
 
 
+def test_a_loss_alone_is_timed_without_a_gradient():
+    seen, inputs = [], (torch.zeros(4, 5, requires_grad=True), torch.zeros(4))
+    for step in ("forward", "training"):
+        benchmark.measure(
+            {"a": lambda x, _: seen.append(x.requires_grad) or x.sum()},
+            inputs,
+            repeats=1,
+            step=benchmark.STEPS[step],
+        )
+    assert seen == [False, False, True, True]
+
+
 def test_the_command_prints_a_table_for_logits_and_one_for_projections(call, capsys):
     few = "--shapes", "40x50", "--projections", "40x8x50", "--repeats", "2"
     call(benchmark.main, *few, "--threads", "1", "--literal")

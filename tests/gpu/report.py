@@ -1,4 +1,4 @@
-"""Run on a GPU what tests can run there, and write a report: ``bash scripts/test.sh --gpu``.
+"""Run on a GPU what tests and benchmarks can run there, and report: ``bash scripts/test.sh --gpu``.
 
 Status 2 where there is no GPU, 1 where a test or the benchmark failed.
 """
@@ -13,18 +13,21 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parents[2]
-# These take the device from EL_TEST_DEVICE.
+# In these, what can run on either device takes it from EL_TEST_DEVICE.
 TESTS = [
     *("ops/test_kernels.py", "ops/test_ops.py", "gpu/test_cuda.py"),
     *("criterion/test_precision.py", "criterion/test_two_processes.py"),
     *("experiments/test_worker.py", "integrations/test_transformers.py"),
 ]
-LANES = ("1024 --warps 4", "4096 --warps 16", "8192 --warps 32")
+SMALL, LARGE = "64x10 256x1000 1024x1000 4096x10152", "16384x1000 8192x8192 8192x50257 1024x256000"
+WIDTHS = ("1024 --warps 4", "2048 --warps 8", "4096 --warps 16", "8192 --warps 32")
 BENCHMARKS = [
     *(f"--dtype {dtype} --literal --repeats 5" for dtype in ("float32", "float16", "bfloat16")),
-    *("--time forward --projections", "--time graph --shapes 64x10 256x1000 --projections"),
-    *(f"--dtype float16 --shapes 8192x32000 --projections --lanes {n}" for n in LANES),
-    *(f"--shapes --projections 8192x1024x32000 --block {2**power}" for power in (23, 27, 28)),
+    *(f"--dtype {dtype} --shapes {LARGE} --projections" for dtype in ("float32", "float16")),
+    *(f"--dtype {dtype} --time forward --projections" for dtype in ("float32", "float16")),
+    f"--dtype float16 --time graph --shapes {SMALL} --projections",
+    *(f"--dtype float16 --shapes 8192x32000 --projections --lanes {width}" for width in WIDTHS),
+    *(f"--dtype float16 --shapes --block {2**power}" for power in (23, 25, 27, 28)),
 ]
 
 

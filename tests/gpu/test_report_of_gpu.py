@@ -2,7 +2,11 @@
 
 import sys
 
+import pytest
 from conftest import ROOT, run, script
+from report import BENCHMARKS
+
+from el_fairseq.benchmarks import loss as benchmark
 
 
 def test_without_a_gpu_it_says_so_and_ends_with_status_2(tmp_path):
@@ -10,6 +14,13 @@ def test_without_a_gpu_it_says_so_and_ends_with_status_2(tmp_path):
     assert result.returncode == 2
     assert "finds no NVIDIA GPU here" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", BENCHMARKS)
+def test_the_benchmarks_options_are_right(call, words):
+    with pytest.raises(SystemExit) as ended:
+        call(benchmark.main, "--device", "cuda", *words.split(), "--help")
+    assert not ended.value.code
 
 
 def test_the_report_holds_machine_tests_and_benchmark(tmp_path):

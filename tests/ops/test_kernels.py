@@ -51,7 +51,8 @@ LAYOUTS = {
     "rows": lambda x: x,
     "columns": lambda x: x.t().contiguous().t(),
     "every other": lambda x: torch.stack([x, x], -1)[..., 0],
-    "odd offset": lambda x: torch.cat([x[:, :1], x, x], 1)[:, 1 : 1 + x.size(1)],
+    "wide": lambda x: torch.cat([x, x], 1)[:, : x.size(1)],
+    "wide, odd offset": lambda x: torch.cat([x[:, :1], x, x[:, 1:]], 1)[:, 1 : 1 + x.size(1)],
     "one row": lambda x: x[:1].expand(x.shape),
 }
 
@@ -236,6 +237,7 @@ ARGMAX = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_row_is_correct_where_the_targets_logit_is_the_argmax(kernel, dtype):
     logits = torch.tensor(ARGMAX, dtype=dtype, device=DEVICE)
+    logits = torch.cat([logits, logits.new_full((5, 300), -9), logits], 1)  # in several pieces
     for target in range(3):
         targets = torch.full((len(ARGMAX),), target, device=DEVICE)
         _, _, correct = loss_of([logits], targets, Spec(label_smoothing=0.1))
