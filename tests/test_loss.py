@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from conftest import ROOT, run, succeed
 from formula import loss_and_gradient, random_case
-from torch import nn
+from torch import nn, zeros
 
 from el_fairseq import EncouragingLoss, encouraging_loss, linear_encouraging_loss
 
@@ -129,12 +129,8 @@ def test_the_mean_squared_error_refuses_options_that_are_not_its():
         EncouragingLoss(base_loss="mse", label_smoothing=0.1, bonus_start=0.2)
 
 
-def zeros(*shape, dtype=torch.float32):
-    return torch.zeros(shape, dtype=dtype)
-
-
 def classes(*shape):
-    return zeros(*shape, dtype=torch.int64)
+    return zeros(shape, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +143,7 @@ def classes(*shape):
         (zeros(3, 4, 2, 5), classes(3, 4, 2), "pass logits.flatten(0, -2) and target.flatten()"),
         ([[0.0, 1.0]], classes(1), "logits is list, expected a tensor"),
         (zeros(1, 5), [0], "target is list, expected a tensor"),
-        (zeros(), classes(), "logits have no dimensions"),
+        (zeros(()), classes(), "logits have no dimensions"),
         (zeros(2, 5), torch.tensor([0, 5]), "target holds class 5, expected 0 to 4"),
         (zeros(2, 5), torch.tensor([-1, 0]), "target holds class -1, expected 0 to 4"),
         (zeros(2, 0), classes(2), "target holds class 0, expected 0 to -1"),

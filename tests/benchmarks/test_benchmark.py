@@ -53,14 +53,10 @@ def test_a_contender_that_overwrites_its_input_leaves_the_others_the_same_number
 
 
 def test_a_loss_alone_is_timed_without_a_gradient():
-    seen, inputs = [], (torch.zeros(4, 5, requires_grad=True), torch.zeros(4))
+    inputs, seen = (torch.zeros(4, 5, requires_grad=True), torch.zeros(4)), []
+    contenders = {"a": lambda x, _: seen.append(x.requires_grad) or x.sum()}
     for step in ("forward", "training"):
-        benchmark.measure(
-            {"a": lambda x, _: seen.append(x.requires_grad) or x.sum()},
-            inputs,
-            repeats=1,
-            step=benchmark.STEPS[step],
-        )
+        benchmark.measure(contenders, inputs, repeats=1, step=benchmark.STEPS[step])
     assert seen == [False, False, True, True]
 
 

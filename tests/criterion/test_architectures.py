@@ -40,14 +40,10 @@ SERVED = {
 }
 
 
-def small_configuration(corpus, arch, *words):
-    data = corpus / ("lm" if "language_modeling" in words else "bin")
-    return configuration(data, "--arch", arch, *words)
-
-
 @pytest.mark.parametrize("arch", SERVED)
 def test_with_the_bonus_off_it_trains_as_fairseqs_cross_entropy_and_with_it_otherwise(small, arch):
-    cfg = small_configuration(small, arch, *SERVED[arch])
+    data = small / ("lm" if "language_modeling" in SERVED[arch] else "bin")
+    cfg = configuration(data, "--arch", arch, *SERVED[arch])
     expected = train(with_criterion(cfg, "label_smoothed_cross_entropy"), updates=3)["logs"]
     off = train(with_criterion(cfg, bonus_weight=0.0), updates=3)["logs"]
     for actual, log in zip(off, expected):

@@ -56,11 +56,6 @@ def model_and_sample(request):
     return build(**options), sample(language_modeling)
 
 
-@pytest.fixture
-def model():
-    return translation_model()
-
-
 @pytest.mark.parametrize("reduce", [True, False])
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.0}, {}, {"ignore_prefix_size": 2}])
 def test_with_the_bonus_off_loss_log_and_gradients_are_those_of_fairseqs_cross_entropy(
@@ -106,7 +101,8 @@ def test_the_fused_projection_changes_nothing_but_the_memory(name, ignore_prefix
     torch.testing.assert_close(fused, plain)
 
 
-def test_the_mean_squared_error_has_its_own_loss_and_fairseqs_nll(model):
+def test_the_mean_squared_error_has_its_own_loss_and_fairseqs_nll():
+    model = translation_model()
     mse = train_once(criterion(label_smoothing=0.0, base_loss="mse"), model, sample())
     ce = train_once(cross_entropy(label_smoothing=0.0), model, sample())
     torch.testing.assert_close(
@@ -119,8 +115,8 @@ def test_the_mean_squared_error_has_its_own_loss_and_fairseqs_nll(model):
     ("delay", "warmup", "weights"),
     [(2, 0, [0, 0, 1, 1, 1, 1]), (0, 4, [0, 0.25, 0.5, 0.75, 1, 1]), (2, 2, [0, 0, 0, 0.5, 1, 1])],
 )
-def test_the_bonus_waits_for_its_delay_and_rises_over_its_warmup(model, delay, warmup, weights):
-    task = Task()
+def test_the_bonus_waits_for_its_delay_and_rises_over_its_warmup(delay, warmup, weights):
+    task, model = Task(), translation_model()
     scheduled = criterion(task, bonus_delay_updates=delay, bonus_warmup_updates=warmup)
     assert scheduled.current_bonus_weight() == 1  # outside of a training
     for update, weight in enumerate(weights):

@@ -16,11 +16,10 @@ def test_without_a_gpu_it_says_so_and_ends_with_status_2(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", BENCHMARKS)
-def test_the_benchmarks_options_are_right(call, words):
-    with pytest.raises(SystemExit) as ended:
-        call(benchmark.main, "--device", "cuda", *words.split(), "--help")
-    assert not ended.value.code
+def test_the_benchmarks_take_their_options(call):
+    for words in BENCHMARKS:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            call(benchmark.main, "--device", "cuda", *words.split(), "--help")
 
 
 def test_the_report_holds_machine_tests_and_benchmark(tmp_path):
