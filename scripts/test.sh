@@ -4,8 +4,8 @@
 #
 #   bash scripts/test.sh                    all
 #   bash scripts/test.sh PYTEST-ARGUMENTS   some tests: tests/test_loss.py, or -k golden
-#   bash scripts/test.sh --gpu              what only a machine with an NVIDIA GPU can run, and a
-#                                           benchmark; writes runs/gpu-report.md, worth sending in
+#   bash scripts/test.sh --gpu              what only a machine with an NVIDIA GPU can run, and
+#                                           benchmarks; writes runs/gpu-report.md, worth sending in
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 case ${1:-} in -h | --help) usage; exit ;; esac

@@ -1,4 +1,4 @@
-"""Cost of the loss and of alternatives: time and peak memory of forward and backward, or of a part.
+"""Cost of the loss and of alternatives: time and peak memory, of forward and backward by default.
 
 ``python -m el_fairseq.benchmarks.loss --help`` lists the options. Times are ratios within one run:
 the contenders take turns, so that other load on the machine affects all of them. On a virtual
@@ -27,7 +27,7 @@ from ..ops.function import loss_of
 
 SMOOTHING = 0.1
 SMOOTHED = {"label_smoothing": SMOOTHING}
-LIGER = "Liger's cross-entropy"  # for a GPU
+LIGER = "Liger's cross-entropy"
 WIDTH = 512  # of the hidden states that --after-matmul projects to logits
 SHAPES = [(64, 10), (256, 1000), (1500, 4000), (3300, 7800), (4096, 10152), (4096, 32000)]
 PROJECTIONS = [(4096, 512, 32000), (1024, 512, 256000)]
@@ -58,7 +58,7 @@ class _Copy(torch.autograd.Function):
         return ctx.gradient, None
 
 
-def loss_contenders(slow=True):
+def loss_contenders(slow=True, on_gpu=False):
     """Functions of (logits, target) by name; the first is the baseline."""
     spec = checked_spec(**SMOOTHED, reduction="sum", inplace_backward=True)
     contenders = {
@@ -76,7 +76,7 @@ def loss_contenders(slow=True):
     if slow:
         contenders["EL, literal formula"] = literal_formula
         contenders["a copy of the logits"] = _Copy.apply
-    if slow and torch.cuda.is_available():
+    if slow and on_gpu:
         for name in ("`F.cross_entropy`", "EL, literal formula"):
             contenders[f"{name}, compiled"] = torch.compile(contenders[name], dynamic=False)
         with contextlib.suppress(ImportError):
@@ -86,7 +86,7 @@ def loss_contenders(slow=True):
     return contenders
 
 
-def projection_contenders(slow=True):
+def projection_contenders(slow=True, on_gpu=False):
     """Functions of (hidden, weight, target) by name; the first is the baseline."""
     contenders = {
         "`F.linear` + `F.cross_entropy`": lambda hidden, weight, target: F.cross_entropy(
@@ -100,7 +100,7 @@ def projection_contenders(slow=True):
         contenders["`F.linear_cross_entropy`, chunked, not smoothed"] = lambda *x: (
             F.linear_cross_entropy(*x, options=options)
         )
-    if slow and torch.cuda.is_available():
+    if slow and on_gpu:
         with contextlib.suppress(ImportError):
             from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
 
@@ -211,7 +211,7 @@ def benchmark(shapes, contenders, device, dtype, options):
         values = scale * torch.randn(*size, generator=generator)
         return values.to(device, dtype).requires_grad_()
 
-    rows = []
+    rows, step = [], STEPS[options.time]
     for count, *width, classes in shapes:
         if width:
             inputs = [random(count, *width, scale=1.0), random(classes, *width, scale=0.1)]
@@ -228,8 +228,7 @@ def benchmark(shapes, contenders, device, dtype, options):
             before()  # the product's memory is not that of the first contender
         for number in options.threads:
             torch.set_num_threads(number)
-            given = contenders, inputs, options.repeats, calls, before, STEPS[options.time]
-            results = measure(*given)
+            results = measure(contenders, inputs, options.repeats, calls, before, step)
             shape = " x ".join(map(str, (count, *width, classes)))
             rows.append([shape, str(number), *cells(results)])
         _graph.cache_clear()
@@ -275,9 +274,10 @@ def main():
 
         gpu.lanes_of = lambda classes, own=gpu.lanes_of: options.lanes or own(classes)
         gpu.warps_of = lambda lanes, own=gpu.warps_of: options.warps or own(lanes)
-    contenders = loss_contenders(options.literal), projection_contenders(options.literal)
-    if device.type == "cpu" or options.time == "graph":  # it waits for the GPU
-        contenders = [{k: v for k, v in each.items() if k != LIGER} for each in contenders]
+    which = options.literal, device.type == "cuda"
+    contenders = loss_contenders(*which), projection_contenders(*which)
+    for each in contenders if options.time == "graph" else ():
+        each.pop(LIGER, None)  # it waits for the GPU
     few = torch.zeros(2, 3, device=device, requires_grad=True)
     encouraging_loss(few, torch.zeros(2, device=device).long()).backward()  # compiles the kernel
     cpu = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

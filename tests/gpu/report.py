@@ -1,6 +1,6 @@
 """Run on a GPU what tests and benchmarks can run there, and report: ``bash scripts/test.sh --gpu``.
 
-Status 2 where there is no GPU, 1 where a test or the benchmark failed.
+Status 2 where there is no GPU, 1 where a test or a benchmark failed.
 """
 
 import argparse
